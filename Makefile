@@ -1,0 +1,66 @@
+# `make demo` shows the whole road, `make test` runs the tests, `make check` is what CI runs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: demo test quick check lint types imports wheel lean links bench format clean
+
+demo: $(VENV)/.demo
+	$(BIN)/python -m dlcv.benchmarks.demo demo
+
+test: $(VENV)/.dev links
+	$(BIN)/python -m pytest
+
+quick: $(VENV)/.dev links
+	$(BIN)/python -m pytest -m "not slow"
+
+check: lint types imports test wheel
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev links
+	$(BIN)/mypy
+
+imports: $(VENV)/.dev
+	$(BIN)/lint-imports --no-cache
+
+# What a wheel holds, against the folders; the build folder is removed first because setuptools keeps stale files in it.
+wheel: $(VENV)/.dev
+	rm -rf build dist
+	$(BIN)/python -m build --wheel --outdir dist . >/dev/null
+	$(BIN)/python -m pytest -q tests/test_packaging.py --wheel dist
+
+# The runtime alone, without torch, on another Python: make lean PYTHON=python3.10
+lean:
+	sh tests/lean.sh $(PYTHON)
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m dlcv.benchmarks.startup
+	$(BIN)/python -m dlcv.benchmarks.file_to_file
+
+# mypy cannot follow an editable install: a folder of links shows it the packages under their real names.
+links:
+	@mkdir -p .typing/dlcv
+	@for name in train export runtime benchmarks; do ln -sfn ../../$$name .typing/dlcv/$$name; done
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade pip
+
+$(VENV)/.demo: setup.cfg constraints.txt | $(VENV)/bin/python
+	$(PIP) install -c constraints.txt -e '.[export,tensorrt-rtx]'
+	touch $@
+
+$(VENV)/.dev: setup.cfg constraints.txt | $(VENV)/bin/python
+	$(PIP) install -c constraints.txt -e '.[dev,tensorrt-rtx]'
+	touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf build dist demo .typing .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

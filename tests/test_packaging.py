@@ -1,0 +1,73 @@
+"""What is installed is what the folders hold: the list in setup.cfg, and the content of a wheel."""
+
+from __future__ import annotations
+
+import configparser
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TOP = ("train", "export", "runtime", "benchmarks")
+
+
+def _packages_in_folders() -> list[str]:
+    found = []
+    for top in TOP:
+        for init in sorted((ROOT / top).rglob("__init__.py")):
+            found.append(".".join(("dlcv", *init.parent.relative_to(ROOT).parts)))
+    return found
+
+
+def _setup() -> configparser.ConfigParser:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    return setup
+
+
+def test_setup_lists_every_package() -> None:
+    listed = _setup()["options"]["packages"].split()
+    assert sorted(listed) == sorted(_packages_in_folders())
+
+
+def test_every_folder_with_modules_is_a_package() -> None:
+    """A folder without `__init__.py` would be left out of the list, and of the wheel, without a word."""
+    for top in TOP:
+        for module in (ROOT / top).rglob("*.py"):
+            assert (module.parent / "__init__.py").exists(), module.parent
+
+
+def test_there_is_no_package_of_the_namespace_itself() -> None:
+    assert not (ROOT / "dlcv").exists()
+
+
+def test_every_entry_point_exists() -> None:
+    from importlib import import_module
+
+    lines = _setup()["options.entry_points"]["console_scripts"].split("\n")
+    points = dict(line.split(" = ") for line in lines if line)
+    assert len(points) == 6
+    for name, target in points.items():
+        module, attribute = target.split(":")
+        assert getattr(import_module(module), attribute).name == name
+
+
+def test_constraints_pin_torch() -> None:
+    """A looser range takes several GB of CUDA packages on a machine without a GPU."""
+    assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text().splitlines()
+
+
+def test_wheel_holds_the_folders(request: pytest.FixtureRequest) -> None:
+    folder = request.config.getoption("--wheel")
+    if folder is None:
+        pytest.skip("no wheel given; `make wheel` builds one and runs this test")
+    (wheel,) = (ROOT / str(folder)).glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if name.startswith("dlcv/")}
+    expected = set()
+    for top in TOP:
+        for path in (ROOT / top).rglob("*"):
+            if path.suffix in (".py", ".typed") or (path.suffix == ".json" and path.parent.name == "datasets"):
+                expected.add("dlcv/" + path.relative_to(ROOT).as_posix())
+    assert held == expected
