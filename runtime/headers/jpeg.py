@@ -1,0 +1,54 @@
+"""JPEG (ITU-T T.81, annex B): one walk over the markers gives the size and shows whether the file reaches its end."""
+
+from __future__ import annotations
+
+import re
+import struct
+
+from dlcv.runtime.headers.base import ImageHeader, cut_off, damaged
+
+# In entropy-coded data a 0xFF is followed by 0x00 (a stuffed byte) or by a restart marker (0xD0 to 0xD7); 0xFF 0xFF
+# is a fill byte. What else follows a 0xFF is a marker, so that the same search steps from segment to segment and
+# over whole scans.
+_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_WITHOUT_LENGTH = frozenset((0x01, 0xD8))
+_END = 0xD9
+
+
+def matches(data: bytes) -> bool:
+    """Whether `data` starts like a JPEG."""
+    return data.startswith(b"\xff\xd8\xff")
+
+
+def read(data: bytes) -> ImageHeader:
+    """The header of a JPEG that is whole.
+
+    Segments are stepped over by their length, so that the end marker of an EXIF thumbnail does not count; a
+    progressive file's scans are all walked.
+
+    Raises:
+        TileError: when the file ends before its end-of-image marker, or has no frame.
+    """
+    header, position = None, 2
+    while (match := _MARKER.search(data, position)) is not None:
+        code, position = match.group(1)[0], match.end()
+        if code == _END:
+            if header is None:
+                raise damaged("JPEG", "it holds no frame")
+            return header
+        if code in _WITHOUT_LENGTH:
+            continue
+        if position + 2 > len(data):
+            break
+        if code in _FRAMES:
+            header = _frame(data, position)
+        position += max(2, int.from_bytes(data[position : position + 2], "big"))
+    raise cut_off("JPEG")
+
+
+def _frame(data: bytes, position: int) -> ImageHeader:
+    if position + 8 > len(data):
+        raise cut_off("JPEG")
+    bits, height, width, channels = struct.unpack_from(">BHHB", data, position + 2)
+    return ImageHeader("JPEG", (height, width), channels, bits)
