@@ -1,0 +1,159 @@
+"""A tile of another size to the engine's size, and the result back.
+
+Three ways (`FITS`):
+    windows  the default. A side that is too small is padded by reflection; a side that is too large is covered by
+             windows that overlap, the last one flush with the edge. Each pixel of the result comes from the window
+             in whose middle it is most: neighbouring windows are cut at the middle of their overlap.
+    pad      a smaller tile is padded by reflection and the result cropped back; a larger tile is refused.
+    resize   the tile is resized to the engine's size and the result back, to the nearest pixel. It changes the ground
+             resolution that the model was trained on, and the aspect ratio; only where it is asked for.
+
+A tile that fits exactly is passed through without a copy, both ways.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlcv.runtime.errors import TileError, UsageError
+
+FITS = ("windows", "pad", "resize")
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One side of a tile: where its windows start in the padded tile, and the stretch of the tile each one supplies."""
+
+    length: int
+    window: int
+    starts: tuple[int, ...]
+    pad_before: int
+
+    @property
+    def stretches(self) -> list[tuple[int, int, int]]:
+        """For each window: begin and end in the tile, and where that begins in the window. In pixels."""
+        ends = [(a + self.window + b) // 2 for a, b in zip(self.starts, self.starts[1:], strict=False)] + [self.length]
+        begins = [0, *ends[:-1]]
+        return [(b, e, b - s + self.pad_before) for b, e, s in zip(begins, ends, self.starts, strict=True)]
+
+
+@dataclass(frozen=True)
+class FittedTile:
+    """A tile as one or more images of the engine's size, made by `fit_tile`.
+
+    Attributes:
+        windows: uint8 (H, W, 3) each, RGB, row by row; views of the tile where nothing was padded or resized, so not
+            always contiguous.
+        tile_hw: height and width of the tile, in pixels.
+    """
+
+    windows: tuple[NDArray[np.uint8], ...]
+    tile_hw: tuple[int, int]
+    _rows: _Side
+    _columns: _Side
+    _resized: bool = False
+
+    def join(self, results: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """The tile's result from its windows' results.
+
+        Args:
+            results: one for each of `windows`, in their order: (..., H, W), any dtype, such as masks uint8 (H, W) or
+                probabilities float32 (C, H, W).
+
+        Returns:
+            (..., h, w) of the tile's size, the same dtype; `results[0]` itself where the tile fits exactly.
+
+        Raises:
+            ValueError: when there is another number of results, or one has another size, than the windows.
+        """
+        self._check(results)
+        if self._resized:
+            return _nearest(results[0], self.tile_hw)
+        if len(results) == 1 and self.tile_hw == results[0].shape[-2:]:
+            return results[0]
+        joined = np.empty((*results[0].shape[:-2], *self.tile_hw), results[0].dtype)
+        left = iter(results)
+        for top, bottom, y in self._rows.stretches:
+            for begin, end, x in self._columns.stretches:
+                joined[..., top:bottom, begin:end] = next(left)[..., y : y + bottom - top, x : x + end - begin]
+        return joined
+
+    def _check(self, results: Sequence[NDArray[Any]]) -> None:
+        size_hw = (self._rows.window, self._columns.window)
+        if len(results) != len(self.windows):
+            raise ValueError(f"expected {len(self.windows)} results, one a window, got {len(results)}")
+        for result in results:
+            if result.shape[-2:] != size_hw or result.shape != results[0].shape:
+                raise ValueError(f"expected results (..., {size_hw[0]}, {size_hw[1]}) of one shape, got {result.shape}")
+
+
+def fit_tile(image_rgb: NDArray[np.uint8], size_hw: tuple[int, int], fit: str, overlap: float = 0.25) -> FittedTile:
+    """Brings a tile to the engine's size.
+
+    Args:
+        image_rgb: uint8 (h, w, 3), RGB, 0..255; h and w at least 1.
+        size_hw: height and width of the engine's input, in pixels.
+        fit: one of `FITS`.
+        overlap: of neighbouring windows, as a share of the window's side, 0 up to below 1.
+
+    Raises:
+        TileError: when `fit` is `pad` and the tile is larger than the engine's input.
+        UsageError: when `fit` is unknown or `overlap` out of range.
+    """
+    if fit not in FITS:
+        raise UsageError(f"unknown fit {fit!r}; it is one of {', '.join(FITS)}")
+    if not 0 <= overlap < 1:
+        raise UsageError(f"the overlap of windows is {overlap:g}, expected 0 or more and less than 1")
+    tile_hw = (image_rgb.shape[0], image_rgb.shape[1])
+    if fit == "resize":
+        sides = _side(size_hw[0], size_hw[0], 0.0), _side(size_hw[1], size_hw[1], 0.0)
+        return FittedTile((_resized(image_rgb, size_hw),), tile_hw, *sides, _resized=True)
+    if fit == "pad" and (tile_hw[0] > size_hw[0] or tile_hw[1] > size_hw[1]):
+        raise TileError(
+            f"tile is {tile_hw[0]} x {tile_hw[1]}, the engine takes {size_hw[0]} x {size_hw[1]}; pass --fit windows"
+        )
+    rows, columns = (_side(n, window, overlap) for n, window in zip(tile_hw, size_hw, strict=True))
+    padded = _padded(_padded(image_rgb, rows, axis=0), columns, axis=1)
+    windows = tuple(padded[y : y + size_hw[0], x : x + size_hw[1]] for y in rows.starts for x in columns.starts)
+    return FittedTile(windows, tile_hw, rows, columns)
+
+
+def _side(length: int, window: int, overlap: float) -> _Side:
+    last = max(0, length - window)
+    step = max(1, round(window * (1 - overlap)))
+    return _Side(length, window, (*range(0, last, step), last), max(0, window - length) // 2)
+
+
+def _padded(image: NDArray[np.uint8], side: _Side, axis: int) -> NDArray[np.uint8]:
+    if side.length >= side.window:
+        return image
+    # reflection without repeating the edge, as often as needed: 3 2 1 | 0 1 2 3 | 2 1 0 1 ...
+    period = max(1, 2 * (side.length - 1))
+    position = (np.arange(side.window) - side.pad_before) % period
+    return np.take(image, np.minimum(position, period - position) if side.length > 1 else position * 0, axis=axis)
+
+
+def _resized(image: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    import cv2
+
+    # area averages what shrinks, linear interpolates what grows; a tile may do one in height and the other in width
+    for interpolation, (height, width) in (
+        (cv2.INTER_AREA, (min(image.shape[0], size_hw[0]), min(image.shape[1], size_hw[1]))),
+        (cv2.INTER_LINEAR, size_hw),
+    ):
+        if image.shape[:2] != (height, width):
+            image = np.asarray(cv2.resize(image, (width, height), interpolation=interpolation), np.uint8)
+    return image
+
+
+def _nearest(result: NDArray[Any], size_hw: tuple[int, int]) -> NDArray[Any]:
+    """(..., H, W) -> (..., h, w): the value at each new pixel's centre (cv2.INTER_NEAREST takes its corner)."""
+    for axis, length in ((-2, size_hw[0]), (-1, size_hw[1])):
+        if result.shape[axis] != length:
+            result = np.take(result, (2 * np.arange(length) + 1) * result.shape[axis] // (2 * length), axis=axis)
+    return result
