@@ -1,0 +1,125 @@
+"""Which image belongs to which mask, and which pairs train and which validate."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dlcv.runtime.datasets.description import DatasetDescription
+from dlcv.runtime.errors import DatasetError
+
+TRAIN, VALIDATION = "train", "validation"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image and its mask.
+
+    Attributes:
+        name: path of the pair inside its folder, without the suffix, with forward slashes.
+        image: path of the image.
+        mask: path of the mask.
+    """
+
+    name: str
+    image: Path
+    mask: Path
+
+
+def find_pairs(folder: Path, description: DatasetDescription) -> list[Pair]:
+    """All pairs in a folder and the folders inside it, sorted by name.
+
+    Raises:
+        DatasetError: when the folder is missing, holds no pair, or an image has no mask or a mask no image.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"there is no folder {folder}; --data expects a folder of tiles and masks")
+    images: dict[str, Path] = {}
+    masks: dict[str, Path] = {}
+    for path, name in _files(folder):
+        # the longer suffix decides where one ends in the other, such as ".png" and "_mask.png"
+        for suffix, found in sorted(
+            ((description.image_suffix, images), (description.mask_suffix, masks)), key=lambda item: -len(item[0])
+        ):
+            if name.endswith(suffix):
+                found[name.removesuffix(suffix)] = path
+                break
+    _check_complete(folder, description, images, masks)
+    return [Pair(name, images[name], masks[name]) for name in sorted(images)]
+
+
+def load_split(
+    data: Path, description: DatasetDescription, *, validation_share: float = 0.2, seed: int = 0
+) -> tuple[list[Pair], list[Pair]]:
+    """Training and validation pairs of a data folder.
+
+    With `train/` and `validation/` inside `data` these are the two. Otherwise each pair's name and the seed alone
+    decide (by SHA-256), so that adding tiles moves none from one side to the other; the shares are met on average.
+
+    Args:
+        data: the folder.
+        validation_share: of the pairs, 0..1, where there are no two folders.
+        seed: another one gives another split.
+
+    Raises:
+        DatasetError: as `find_pairs`; when only one of the two folders is there; when one side of the split is empty.
+    """
+    present = [part for part in (TRAIN, VALIDATION) if (data / part).is_dir()]
+    if len(present) == 2:
+        return find_pairs(data / TRAIN, description), find_pairs(data / VALIDATION, description)
+    if present:
+        missing = VALIDATION if present == [TRAIN] else TRAIN
+        raise DatasetError(f"{data} holds {present[0]}/ but no {missing}/; expected both, or none for a seeded split")
+    pairs = find_pairs(data, description)
+    validation = [pair for pair in pairs if _draw(pair.name, seed) < validation_share]
+    train = [pair for pair in pairs if _draw(pair.name, seed) >= validation_share]
+    if not train or not validation:
+        raise DatasetError(
+            f"splitting the {len(pairs)} pairs in {data} leaves {len(train)} to train, {len(validation)} to validate; "
+            f"add tiles, or make {TRAIN}/ and {VALIDATION}/ inside"
+        )
+    return train, validation
+
+
+def validation_pairs(data: Path, description: DatasetDescription) -> list[Pair]:
+    """The pairs to evaluate on: those of `validation/` inside `data` if it is there, else all in `data`.
+
+    A seeded split is not repeated here: a folder without `validation/` is taken for tiles that the model has not seen.
+
+    Raises:
+        DatasetError: as `find_pairs`.
+    """
+    folder = data / VALIDATION
+    return find_pairs(folder if folder.is_dir() else data, description)
+
+
+def _files(folder: Path) -> Iterable[tuple[Path, str]]:
+    for root, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in files:
+            path = Path(root, name)
+            yield path, path.relative_to(folder).as_posix()
+
+
+def _check_complete(
+    folder: Path, description: DatasetDescription, images: dict[str, Path], masks: dict[str, Path]
+) -> None:
+    suffixes = f"NAME{description.image_suffix} with NAME{description.mask_suffix}"
+    if not images and not masks:
+        raise DatasetError(f"no pairs in {folder}; looked for {suffixes}, as the dataset {description.name} says")
+    faults = []
+    for kind, other, have_kind, have_other in (("image", "mask", images, masks), ("mask", "image", masks, images)):
+        missing = sorted(have_kind.keys() - have_other.keys())
+        if missing:
+            plural, have = ("", "has") if len(missing) == 1 else ("s", "have")
+            faults.append(f"{len(missing)} {kind}{plural} {have} no {other}, the first is {have_kind[missing[0]]}")
+    if faults:
+        raise DatasetError(f"{'; '.join(faults)}; expected {suffixes}")
+
+
+def _draw(name: str, seed: int) -> float:
+    """A number in [0, 1) that depends on name and seed alone."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "big") / 2**64

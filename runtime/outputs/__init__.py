@@ -1,0 +1,1 @@
+"""What a run writes for each tile: one file a kind of output."""
