@@ -1,0 +1,278 @@
+"""TensorRT plans: full TensorRT 8.6 to 11, its lean runtime and TensorRT-RTX, whichever the plan's header calls for.
+
+Imports numpy, the TensorRT library and pycuda only, and the latter two on use. Of the execution context only
+`set_input_shape`, `set_tensor_address` and `execute_async_v3` are called: they are the same from 8.6 to 11.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card_reader import read_card
+from dlcv.runtime.errors import EngineError, OutputError
+from dlcv.runtime.files import write_bytes
+from dlcv.runtime.plan_header import LABELS, PlanHeader, preflight, read_plan_header
+from dlcv.runtime.sessions import cuda
+from dlcv.runtime.sessions.base import Session
+from dlcv.runtime.sessions.trt_library import TrtLibrary, library_for
+
+INPUT = "image"
+SLOTS = 2
+"""Batches in flight: one is copied while the other is computed."""
+_DTYPES = {
+    "UINT8": np.uint8, "INT8": np.int8, "INT32": np.int32, "INT64": np.int64, "BOOL": np.bool_,
+    "HALF": np.float16, "FLOAT": np.float32,
+}  # fmt: skip
+
+
+def open_plan(path: Path) -> TrtSession:
+    """Opens a TensorRT plan.
+
+    Raises:
+        PlanError: when the plan does not fit this machine: driver, version, GPU.
+        MissingPackageError: when the library that runs it, or pycuda, is not installed.
+        EngineError, CardError: when the plan is damaged, carries no card, or is not a graph of this project.
+    """
+    header, card = read_plan_header(path), read_card(path)
+    if not header.compute_capabilities and "compute_capability" in card.versions:
+        header = replace(
+            header, compute_capabilities=(card.versions["compute_capability"],)
+        )  # full TensorRT's header does not say
+    problem = cuda.driver_problem()
+    library = None if problem else library_for(header.kind)
+    preflight(
+        header,
+        path,
+        driver_problem=problem,
+        library=library.name if library else None,
+        library_version=library.version if library else None,
+        gpu=None if problem else cuda.gpu_name_and_capability(),
+    )
+    assert library is not None  # else preflight has raised
+    return TrtSession(path, card, header, library)
+
+
+class TrtSession(Session):
+    """A plan on the GPU; `run` may be called from any thread, and two batches are in flight at a time."""
+
+    parallel = SLOTS
+
+    def __init__(self, path: Path, card: ModelCard, header: PlanHeader, library: TrtLibrary) -> None:
+        self.card = card
+        self.description = f"{LABELS[header.kind]} {library.version} on {cuda.gpu_name_and_capability()[0]}"
+        self._path, self._log, self._closed = path, library.log, False
+        self._slots: list[_Slot] = []
+        self._free: SimpleQueue[_Slot | None] = SimpleQueue()
+        self._runtime: Any = None
+        self._engine: Any = None
+        self._cache: _RuntimeCache | None = None
+        try:
+            with cuda.primary_context(f"opening {path}"):
+                self._open(library)
+        except BaseException:
+            with suppress(EngineError):  # the first error is the one to tell
+                self.close()
+            raise
+
+    def _open(self, library: TrtLibrary) -> None:
+        self._log.clear()
+        self._runtime = library.module.Runtime(self._log)
+        self._engine = (
+            self._runtime.deserialize_cuda_engine(self._path.read_bytes()) if self._runtime is not None else None
+        )
+        if self._engine is None:
+            raise EngineError(
+                f"{self._path} cannot be loaded: {self._log.last_error()}; export it again on this machine"
+            )
+        layout = _Layout(self._engine, library.module, self.card, self._path)
+        self.max_batch = layout.max_batch
+        self._cache = _RuntimeCache(self._engine, self._path) if library.is_rtx else None
+        for _ in range(SLOTS):
+            slot = _Slot(self._new_context(), layout)
+            self._slots.append(slot)  # before it allocates, so that `close` frees what it got
+            self._free.put(slot)
+            slot.allocate()
+
+    def _new_context(self) -> Any:
+        config = None if self._cache is None else self._cache.config
+        context = (
+            self._engine.create_execution_context() if config is None else self._engine.create_execution_context(config)
+        )
+        if context is None:
+            raise EngineError(
+                f"{self._path} cannot be prepared to run: {self._log.last_error()}; "
+                "free GPU memory or build it with a smaller --max-batch"
+            )
+        return context
+
+    def _run(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        slot = self._free.get()
+        if slot is None:
+            self._free.put(None)  # for the next one who asks
+            raise EngineError(f"the session of {self._path} is closed; open it again")
+        try:
+            with cuda.primary_context(f"running {self._path}"):
+                return slot.run(images, self._failed)
+        finally:
+            self._free.put(slot)
+
+    def _failed(self, call: str) -> EngineError:
+        return EngineError(f"{self._path} failed to run: {call} was refused: {self._log.last_error()}")
+
+    def close(self) -> None:
+        """Waits for batches in flight, then frees contexts and buffers, engine, runtime. May be called again."""
+        if self._closed:
+            return
+        self._closed = True
+        for _ in self._slots:
+            self._free.get()
+        self._free.put(None)
+        if self._runtime is not None:
+            with cuda.primary_context(f"closing {self._path}"):
+                self._release()
+
+    def _release(self) -> None:
+        if self._cache is not None:
+            self._cache.save()
+        for slot in self._slots:
+            slot.free()
+        self._slots.clear()
+        self._cache = None
+        self._engine = None
+        self._runtime = None
+
+
+class _Layout:
+    """Names, types and shapes of an engine's input and outputs, checked against the card."""
+
+    def __init__(self, engine: Any, trt: Any, card: ModelCard, path: Path) -> None:
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        if inputs != [INPUT]:
+            raise EngineError(
+                f"{path} takes {', '.join(inputs) or 'nothing'}, expected one input named {INPUT!r}; "
+                "make it with: dlcv-export"
+            )
+        smallest, _, largest = (tuple(dims) for dims in engine.get_tensor_profile_shape(INPUT, 0))
+        self.min_batch, self.max_batch = int(smallest[0]), int(largest[0])
+        self.image_shape = tuple(int(side) for side in largest[1:])
+        self.image_dtype = _dtype(engine, trt, INPUT, path)
+        if self.image_shape != (*card.input_size_hw, 3) or self.image_dtype != np.uint8:
+            raise EngineError(
+                f"{path} takes images as {self.image_dtype} {self.image_shape}, and its card says "
+                f"uint8 {(*card.input_size_hw, 3)}; export the model again"
+            )
+        self.outputs = {
+            name: (_shape(engine, name, path), _dtype(engine, trt, name, path)) for name in names if name != INPUT
+        }
+
+
+class _Slot:
+    """An execution context, its stream and its buffers, for one batch at a time. Used inside the CUDA context only."""
+
+    def __init__(self, context: Any, layout: _Layout) -> None:
+        self._context, self._layout = context, layout
+        self._stream = cuda.Stream()
+        self._host: dict[str, cuda.PinnedBuffer] = {}
+        self._device: dict[str, cuda.DeviceBuffer] = {}
+
+    def allocate(self) -> None:
+        """Takes memory for the largest batch."""
+        batch = self._layout.max_batch
+        for name, (shape, dtype) in (
+            {INPUT: (self._layout.image_shape, self._layout.image_dtype)} | self._layout.outputs
+        ).items():
+            self._host[name] = cuda.PinnedBuffer((batch, *shape), dtype)
+            self._device[name] = cuda.DeviceBuffer(batch * int(np.prod(shape)) * dtype.itemsize)
+
+    def run(self, images: NDArray[np.uint8], failed: Callable[[str], EngineError]) -> dict[str, NDArray[Any]]:
+        """Copies in, computes, copies out, waits; `failed(call)` gives the error for a call that TensorRT refuses."""
+        count = len(images)
+        rows = max(count, self._layout.min_batch)  # a plan of a fixed batch computes stale rows beside ours
+        pinned = self._host[INPUT].first(rows)
+        pinned[:count] = images
+        self._stream.copy_to_device(self._device[INPUT], pinned)
+        if not self._context.set_input_shape(INPUT, (rows, *self._layout.image_shape)):
+            raise self._stopped(failed("set_input_shape"))
+        for name, buffer in self._device.items():
+            if not self._context.set_tensor_address(name, buffer.address):
+                raise self._stopped(failed(f"set_tensor_address of {name}"))
+        if not self._context.execute_async_v3(self._stream.handle):
+            raise self._stopped(failed("execute_async_v3"))
+        views = {name: self._host[name].first(rows) for name in self._layout.outputs}
+        for name, view in views.items():
+            self._stream.copy_to_host(view, self._device[name])
+        self._stream.synchronize()
+        return {name: view[:count].copy() for name, view in views.items()}
+
+    def _stopped(self, error: EngineError) -> EngineError:
+        self._stream.synchronize()  # the copy in may still read the pinned buffer that the next batch writes
+        return error
+
+    def free(self) -> None:
+        self._context = None
+        for device in self._device.values():
+            device.free()
+        for host in self._host.values():
+            host.free()
+        self._stream.free()
+
+
+class _RuntimeCache:
+    """What TensorRT-RTX compiled for this GPU at first load, kept beside the plan as `NAME.plan.rtxcache`.
+
+    TensorRT-RTX itself refuses a cache of another release, GPU or driver, and then compiles again.
+    """
+
+    def __init__(self, engine: Any, plan: Path) -> None:
+        self._path = plan.with_name(plan.name + ".rtxcache")
+        self._loaded = b""
+        self.config: Any = None
+        if not hasattr(engine, "create_runtime_config"):
+            return
+        self.config = engine.create_runtime_config()
+        self._cache = self.config.create_runtime_cache()
+        with suppress(OSError):  # none yet, or not ours to read: it is compiled again
+            self._loaded = self._path.read_bytes()
+        if self._loaded:
+            self._cache.deserialize(self._loaded)
+        self.config.set_runtime_cache(self._cache)
+
+    def save(self) -> None:
+        """Writes the cache if it changed; where that is refused, the next start compiles again, no more."""
+        if self.config is None:
+            return
+        blob = self._cache.serialize()
+        data = b"" if blob is None else bytes(blob)
+        if data and data != self._loaded:
+            with suppress(OutputError):
+                write_bytes(self._path, data)
+
+
+def _shape(engine: Any, name: str, path: Path) -> tuple[int, ...]:
+    """An output's shape without the batch."""
+    shape = tuple(int(side) for side in engine.get_tensor_shape(name))[1:]
+    if any(side < 0 for side in shape):
+        raise EngineError(
+            f"{path}: its output {name} has the shape {shape}, and only the batch may vary; export the model again"
+        )
+    return shape
+
+
+def _dtype(engine: Any, trt: Any, name: str, path: Path) -> np.dtype[Any]:
+    found = engine.get_tensor_dtype(name)
+    for label, dtype in _DTYPES.items():
+        if getattr(trt.DataType, label, None) == found:
+            return np.dtype(dtype)
+    raise EngineError(
+        f"{path}: its tensor {name} has the type {found}, expected one of {', '.join(_DTYPES)}; export the model again"
+    )

@@ -1,0 +1,120 @@
+"""TensorRT's libraries and what differs between them: `tensorrt` 8.6 to 11, `tensorrt_lean` and `tensorrt_rtx`.
+
+Both the session and the exporter use it. Nothing is imported before `find_library` is called.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from dlcv.runtime.errors import EngineError
+from dlcv.runtime.plan_header import INSTALL
+
+MODULES = {"tensorrt": ("tensorrt", "tensorrt_lean"), "tensorrt-rtx": ("tensorrt_rtx",)}
+"""The modules that run a plan of each kind, the preferred first; the first one of each also builds."""
+_KEPT_MESSAGES = 100
+
+
+@dataclass(frozen=True)
+class TrtLibrary:
+    """An imported TensorRT library.
+
+    Attributes:
+        name: of the module, such as `tensorrt_rtx`.
+        module: the module.
+        version: such as `1.7.1.116`.
+    """
+
+    name: str
+    module: Any
+    version: str
+
+    @property
+    def is_rtx(self) -> bool:
+        return self.name == "tensorrt_rtx"
+
+    @property
+    def major(self) -> int:
+        return int(self.version.split(".")[0])
+
+    @property
+    def strongly_typed(self) -> bool:
+        """Whether the graph's types decide the precision; in 8.6 builder flags do."""
+        return hasattr(self.module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
+
+    @property
+    def network_flags(self) -> int:
+        """For `Builder.create_network`: strongly typed where there is such a thing, else with an explicit batch."""
+        flags = self.module.NetworkDefinitionCreationFlag
+        return 1 << int(flags.STRONGLY_TYPED if self.strongly_typed else flags.EXPLICIT_BATCH)
+
+    @property
+    def log(self) -> Any:
+        """The library's one logger in this process: TensorRT keeps the first that it is given for all later objects."""
+        return _log_of(self.module)
+
+
+def find_library(name: str) -> tuple[TrtLibrary | None, str]:
+    """Imports a TensorRT library.
+
+    Returns:
+        The library and an empty text, or None and what is wrong: `is not installed`, or `is installed and cannot be
+        loaded (why)`.
+    """
+    try:
+        module = import_module(name)
+        return TrtLibrary(name, module, str(module.__version__)), ""
+    except (
+        Exception
+    ) as error:  # a library with missing parts fails in many ways: OSError, RuntimeError, AttributeError, ...
+        if isinstance(error, ModuleNotFoundError) and error.name == name:
+            return None, "is not installed"
+        return None, f"is installed and cannot be loaded ({' '.join(str(error).split()) or type(error).__name__})"
+
+
+def library_for(kind: str) -> TrtLibrary | None:
+    """The first library that imports here and runs plans of `kind` (see `MODULES`); None where none is installed.
+
+    Raises:
+        EngineError: when one is installed, cannot be loaded, and no other is there.
+    """
+    broken = ""
+    for name in MODULES[kind]:
+        library, problem = find_library(name)
+        if library is not None:
+            return library
+        if problem != "is not installed":
+            broken = broken or f"{name} {problem}"
+    if broken:
+        raise EngineError(f"{broken}; install it again with: {INSTALL[kind]}")
+    return None
+
+
+@cache
+def _log_of(module: Any) -> Any:
+    class KeptLog(module.ILogger):  # type: ignore[misc]
+        """Keeps the latest warnings and errors; nothing goes to the terminal."""
+
+        def __init__(self) -> None:
+            module.ILogger.__init__(self)
+            self.warnings: deque[str] = deque(maxlen=_KEPT_MESSAGES)
+            self.errors: deque[str] = deque(maxlen=_KEPT_MESSAGES)
+
+        def log(self, severity: Any, msg: str) -> None:
+            if severity in (module.ILogger.INTERNAL_ERROR, module.ILogger.ERROR):
+                self.errors.append(" ".join(msg.split()))
+            elif severity == module.ILogger.WARNING:
+                self.warnings.append(" ".join(msg.split()))
+
+        def clear(self) -> None:
+            self.warnings.clear()
+            self.errors.clear()
+
+        def last_error(self) -> str:
+            return self.errors[-1] if self.errors else "TensorRT gave no reason"
+
+    return KeptLog()
