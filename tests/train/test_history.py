@@ -1,0 +1,62 @@
+"""history.csv: a row an epoch, whole after each."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+
+from dlcv.runtime.metrics import Scores, scores_of
+from dlcv.train.history import FIXED, History
+
+CLASSES = ("urban", "water", "unknown")
+SCORES = scores_of(np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]], np.int64), uncounted=[2])
+
+
+def add(history: History, epoch: int, scores: Scores = SCORES) -> None:
+    history.add(
+        scores, epoch=epoch, step=10 * epoch, learning_rate=1e-3, seconds=2.5, train_loss=0.7, validation_loss=0.8
+    )
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_row_holds_all_columns(tmp_path: Path) -> None:
+    add(History(tmp_path / "history.csv", CLASSES), 1)
+    (row,) = rows(tmp_path / "history.csv")
+    assert list(row) == [*FIXED, "iou_urban", "iou_water", "iou_unknown"]
+    assert row["epoch"] == "1" and row["step"] == "10" and float(row["validation_loss"]) == 0.8
+    assert math.isclose(float(row["iou_urban"]), 3 / 4) and math.isclose(float(row["iou_water"]), 4 / 5)
+    assert math.isnan(float(row["iou_unknown"]))
+    assert math.isclose(float(row["mean_iou"]), 0.775) and math.isclose(float(row["pixel_accuracy"]), 7 / 8)
+    assert math.isclose(float(row["majority_mean_iou"]), (4 / 8 + 0) / 2)
+
+
+def test_the_file_is_whole_after_each_epoch(tmp_path: Path) -> None:
+    history = History(tmp_path / "history.csv", CLASSES)
+    for epoch in (1, 2, 3):
+        add(history, epoch)
+        assert [row["epoch"] for row in rows(tmp_path / "history.csv")] == [str(e) for e in range(1, epoch + 1)]
+    assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
+
+
+def test_rows_after_the_point_of_resuming_are_dropped(tmp_path: Path) -> None:
+    first = History(tmp_path / "history.csv", CLASSES)
+    for epoch in (1, 2, 3):
+        add(first, epoch)
+    before = rows(tmp_path / "history.csv")
+    again = History(tmp_path / "history.csv", CLASSES, epoch=1)
+    assert again.rows == before[:1]
+    add(again, 2)
+    assert rows(tmp_path / "history.csv") == before[:2]
+
+
+def test_a_new_run_starts_empty(tmp_path: Path) -> None:
+    add(History(tmp_path / "history.csv", CLASSES), 1)
+    assert History(tmp_path / "history.csv", CLASSES).rows == []
+    assert History(tmp_path / "missing.csv", CLASSES, epoch=3).rows == []

@@ -1,0 +1,1 @@
+"""Training data: pairs of image and mask, datasets, the generated scenes."""

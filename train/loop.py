@@ -1,0 +1,297 @@
+"""The training loop: set up, train, validate, save; it can be interrupted at any step and goes on where it was."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from dlcv.runtime.card import ModelCard
+from dlcv.runtime.datasets.description import DatasetDescription
+from dlcv.runtime.datasets.pairs import Pair
+from dlcv.runtime.errors import CheckpointError, DatasetError, DlcvError
+from dlcv.runtime.metrics import Scores, scores_of
+from dlcv.runtime.progress import Progress
+from dlcv.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from dlcv.train.data.tiles import EpochBatches, TrainingTiles, count_pixels
+from dlcv.train.history import History
+from dlcv.train.losses import make_loss
+from dlcv.train.models import create_model
+from dlcv.train.preprocess import normalise
+from dlcv.train.session import TorchSession, torch_device
+from dlcv.train.settings import TrainSettings, default_learning_rate
+from dlcv.train.validation import validate
+from dlcv.train.weights import initialise_from
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+WARM_UP_STEPS = 100
+GRADIENT_NORM = 1.0
+
+
+class Interrupted(DlcvError):
+    """Ctrl-C: the position is saved and the run can be resumed."""
+
+    exit_code = 130
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder and everything that stays the same while it trains."""
+
+    folder: Path
+    settings: TrainSettings
+    description: DatasetDescription
+    training: list[Pair]
+    validation: list[Pair]
+    card: ModelCard
+    probe_sha256: str
+
+
+class Trainer:
+    """One run: model, optimizer, position. `train` does the work.
+
+    Args:
+        run: what is trained and on what.
+        say: takes lines for people.
+    """
+
+    def __init__(self, run: Run, say: Callable[[str], None]) -> None:
+        self.run, self._say = run, say
+        settings = run.settings
+        self.device = torch_device(settings.device)
+        torch.manual_seed(settings.seed)
+        model = create_model(settings.model, classes=len(run.card.classes), width=settings.width)
+        if settings.init:
+            say(initialise_from(model, Path(settings.init)))
+        self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        pixels = count_pixels(run.training, run.description) if settings.loss == "weighted-cross-entropy" else None
+        self.loss = make_loss(settings.loss, pixels, self.device)
+        self.batches = EpochBatches(len(run.training), settings.batch, settings.seed)
+        self.epoch, self.step_in_epoch, self.loss_sum = 1, 0, 0.0
+        self.best_mean_iou = -1.0
+        self.last_scores: dict[str, Any] = {}
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps done since the beginning of the run."""
+        return (self.epoch - 1) * self.batches.per_epoch + self.step_in_epoch
+
+    def learning_rate(self) -> float:
+        """Linear warm-up, then the "poly" schedule with power 0.9 of Chen et al. 2017 (DeepLab)."""
+        total = max(1, self.run.settings.epochs * self.batches.per_epoch)
+        warm_up = min(WARM_UP_STEPS, total // 10 + 1)
+        share: float = min(1.0, (self.steps + 1) / warm_up) * max(0.0, 1 - self.steps / total) ** 0.9
+        highest: float = self.run.settings.learning_rate or default_learning_rate(self.run.settings.width)
+        return highest * share
+
+    def train(self) -> Scores | None:
+        """Trains up to the last epoch; returns the last epoch's scores, None when there was nothing left to do.
+
+        Raises:
+            Interrupted: after Ctrl-C, with `last.pt` saved.
+            DlcvError: when the loss is not a number.
+        """
+        history = History(self.run.folder / "history.csv", self.run.card.classes, epoch=self.epoch - 1)
+        scores = None
+        with _ctrl_c() as stop:
+            while self.epoch <= self.run.settings.epochs:
+                started = time.monotonic()
+                train_loss = self._train_epoch(stop)
+                validation_loss, scores = self._validate(stop)
+                history.add(
+                    scores, epoch=self.epoch, step=self.steps, learning_rate=self.learning_rate(), train_loss=train_loss,
+                    validation_loss=validation_loss, seconds=time.monotonic() - started,
+                )  # fmt: skip
+                self._say(
+                    _epoch_line(
+                        self.epoch,
+                        self.run,
+                        scores,
+                        train_loss=train_loss,
+                        validation_loss=validation_loss,
+                        seconds=time.monotonic() - started,
+                    )
+                )
+                self._finish_epoch(scores)
+                if stop():
+                    raise self._interrupted()
+        return scores
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Goes back to where `last.pt` was saved."""
+        state = checkpoint.training
+        self.model.load_state_dict(checkpoint.weights)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch, self.step_in_epoch, self.loss_sum = state["epoch"], state["step_in_epoch"], state["loss_sum"]
+        self.best_mean_iou = state["best_mean_iou"]
+        self.last_scores = dict(checkpoint.scores)
+        torch.set_rng_state(state["rng"])
+
+    def _train_epoch(self, stop: Callable[[], bool]) -> float:
+        self.model.train()
+        self.batches.epoch, self.batches.start = self.epoch, self.step_in_epoch
+        label = f"epoch {self.epoch}/{self.run.settings.epochs}"
+        with Progress(len(self.batches), label) as progress:
+            for images, labels in _told_plainly(self._loader()):
+                self.loss_sum += self._step(images, labels)
+                self.step_in_epoch += 1
+                progress.advance(1, f"loss {self.loss_sum / self.step_in_epoch:.3f}")
+                if stop():
+                    raise self._interrupted()
+        return self.loss_sum / max(1, self.step_in_epoch)
+
+    def _step(self, images: torch.Tensor, labels: torch.Tensor) -> float:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate()
+        self.optimizer.zero_grad(set_to_none=True)
+        images, labels = images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+        loss = self.loss(self.model(normalise(images, self.run.card.mean_rgb, self.run.card.std_rgb)), labels)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)
+        value: float = loss.item()
+        if not math.isfinite(value):
+            raise DlcvError(
+                f"the loss is not a number at epoch {self.epoch}, step {self.step_in_epoch + 1}; try a smaller --learning-rate"
+            )
+        self.optimizer.step()
+        return value
+
+    def _loader(self) -> DataLoader[Batch]:
+        tiles = TrainingTiles(self.run.training, self.run.description, self.run.settings.crop, self.run.settings.seed)
+        return DataLoader(
+            tiles, batch_sampler=self.batches, num_workers=self.run.settings.workers, worker_init_fn=_quiet_worker,
+            pin_memory=self.device.type == "cuda",
+            generator=torch.Generator(),  # its own, so that a loader made anew on resume leaves torch's state as it was
+        )  # fmt: skip
+
+    def _validate(self, stop: Callable[[], bool]) -> tuple[float, Scores]:
+        def advance(tiles: int) -> None:
+            progress.advance(tiles)
+            if stop():  # resumed, the epoch has no step left and is validated from the start
+                raise self._interrupted()
+
+        session = TorchSession(self.model, self.run.card, self.device)
+        with Progress(len(self.run.validation), "validation") as progress:
+            loss, confusion = validate(
+                session,
+                self.run.validation,
+                self.run.description,
+                self.loss.cpu(),
+                batch=self.run.settings.batch,
+                advance=advance,
+            )
+        self.loss.to(self.device)
+        return loss, scores_of(confusion, self.run.card.uncounted)
+
+    def _finish_epoch(self, scores: Scores) -> None:
+        self.last_scores = {
+            "epoch": self.epoch,
+            "mean_iou": scores.mean_iou,
+            "majority_mean_iou": scores.majority_mean_iou,
+            "iou": list(scores.iou),
+        }
+        mean_iou = 0.0 if math.isnan(scores.mean_iou) else scores.mean_iou  # no counted class occurs: still a result
+        if mean_iou > self.best_mean_iou:
+            self.best_mean_iou = mean_iou
+            save_checkpoint(self.run.folder / "best.pt", self._checkpoint({}))
+        self.epoch, self.step_in_epoch, self.loss_sum = self.epoch + 1, 0, 0.0
+        self.save_last()
+
+    def save_last(self) -> None:
+        """Writes `last.pt` with everything that a resumed run needs."""
+        save_checkpoint(
+            self.run.folder / "last.pt",
+            self._checkpoint(
+                {
+                    "settings": self.run.settings.to_dict(),
+                    "optimizer": self.optimizer.state_dict(),
+                    "epoch": self.epoch,
+                    "step_in_epoch": self.step_in_epoch,
+                    "loss_sum": self.loss_sum,
+                    "best_mean_iou": self.best_mean_iou,
+                    "rng": torch.get_rng_state(),
+                }
+            ),
+        )
+
+    def _checkpoint(self, training: Mapping[str, Any]) -> Checkpoint:
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.model.state_dict().items()}
+        return Checkpoint(
+            self.run.card, weights, self.run.description.to_dict(), self.run.probe_sha256, self.last_scores, training
+        )
+
+    def _interrupted(self) -> Interrupted:
+        self.save_last()
+        where = f"epoch {self.epoch}, step {self.step_in_epoch} of {self.batches.per_epoch}"
+        return Interrupted(
+            f"interrupted; {self.run.folder / 'last.pt'} is saved at {where}; go on with the same command and --resume"
+        )
+
+
+def resumable(folder: Path, model: str) -> Checkpoint:
+    """The `last.pt` of a run.
+
+    Raises:
+        CheckpointError: when there is none, or it is of another model.
+    """
+    path = folder / "last.pt"
+    if not path.exists():
+        raise CheckpointError(f"there is no run to go on with: {path} is missing; start one without --resume")
+    return load_checkpoint(path, model=model)
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Within it, the first Ctrl-C is noted (the function given returns True); a second one interrupts at once."""
+    pressed: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(number)
+
+    try:
+        before = signal.signal(signal.SIGINT, note)
+    except ValueError:  # not the main thread: the caller handles signals
+        yield lambda: False
+        return
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _told_plainly(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The same batches; a worker's error, whose text torch fills with a traceback, is told in its own sentence again."""
+    try:
+        yield from batches
+    except DatasetError as error:
+        last = str(error).strip().splitlines()[-1]
+        raise DatasetError(last.removeprefix(f"{DatasetError.__module__}.{DatasetError.__qualname__}: ")) from error
+
+
+def _quiet_worker(_: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the training process decides
+    torch.set_num_threads(1)
+
+
+def _epoch_line(
+    epoch: int, run: Run, scores: Scores, *, train_loss: float, validation_loss: float, seconds: float
+) -> str:
+    each = " ".join(f"{name} {iou:.3f}" for name, iou in zip(run.card.classes, scores.iou) if not math.isnan(iou))
+    return (
+        f"epoch {epoch}/{run.settings.epochs}: loss {train_loss:.4f}, validation loss {validation_loss:.4f}, "
+        f"mean IoU {scores.mean_iou:.4f} (majority predictor {scores.majority_mean_iou:.4f}), {seconds:.0f} s | {each}"
+    )
