@@ -42,7 +42,8 @@ def iou_per_class(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
     """float64 (classes,), 0..1; nan for a class that neither truth nor prediction contains."""
     hit = np.diag(confusion).astype(np.float64)
     union = confusion.sum(0) + confusion.sum(1) - np.diag(confusion)
-    return np.divide(hit, union, out=np.full(len(hit), np.nan), where=union > 0)
+    iou: NDArray[np.float64] = np.divide(hit, union, out=np.full(len(hit), np.nan), where=union > 0)
+    return iou
 
 
 def mean_iou(confusion: NDArray[np.int64], uncounted: Sequence[int] = ()) -> float:

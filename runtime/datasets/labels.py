@@ -106,7 +106,8 @@ def _exact(mask_rgb: NDArray[np.uint8], palette: Palette) -> tuple[NDArray[np.ui
 def _packed(colours: NDArray[np.uint8]) -> NDArray[np.uint32]:
     """uint8 (..., 3) RGB -> uint32 (...): 0xRRGGBB."""
     wide = colours.astype(np.uint32)
-    return wide[..., 0] * np.uint32(65536) + wide[..., 1] * np.uint32(256) + wide[..., 2]
+    packed: NDArray[np.uint32] = wide[..., 0] * np.uint32(65536) + wide[..., 1] * np.uint32(256) + wide[..., 2]
+    return packed
 
 
 def _first(where: NDArray[np.bool_]) -> tuple[int, int]:

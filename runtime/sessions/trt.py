@@ -64,6 +64,7 @@ def open_plan(path: Path) -> TrtSession:
 class TrtSession(Session):
     """A plan on the GPU; `run` may be called from any thread, and two batches are in flight at a time."""
 
+    device = "cuda"
     parallel = SLOTS
 
     def __init__(self, path: Path, card: ModelCard, header: PlanHeader, library: TrtLibrary) -> None:

@@ -1,0 +1,169 @@
+"""The model card: what a model needs in order to be run, as it travels inside a checkpoint, a graph and a plan.
+
+This module knows the card and its JSON. Where it stands in each kind of file is `card_reader.py`'s knowledge; the writers
+live in train and export. Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from dlcv.runtime.errors import CardError
+
+SCHEMA = 1
+TASKS = ("segmentation", "classification")
+HEADS = ("none", "mask", "probs", "logits")
+FITS = ("windows", "pad", "resize")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+MAX_CLASSES = 256
+"""A mask is uint8, so a card holds at most 256 classes."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model needs in order to be run.
+
+    Attributes:
+        model: name in the registry, such as `fcn8s`.
+        width: factor on the channels of the published network, 1.0 for the network as published.
+        task: `segmentation` or `classification`.
+        classes: class names; the position is the index that stands in a mask.
+        palette: a colour (R, G, B), 0..255, a class.
+        uncounted: indices of the classes that the mean over classes leaves out.
+        input_size_hw: height and width, in pixels, of the images that the graph takes.
+        mean_rgb: subtracted from each channel, in 8-bit levels (0..255), as in the graph.
+        std_rgb: what the difference is divided by, in 8-bit levels, as in the graph.
+        fit: how a tile of another size is brought to `input_size_hw` (see `fitting.py`).
+        precision: of the graph's convolutions: `fp32`, `fp16`, `bf16` or `int8`.
+        head: what the graph returns: `mask`, `probs` or `logits`; `none` in a checkpoint.
+        checkpoint_sha256: of the checkpoint's weights file that the graph was made from; empty in a checkpoint.
+        onnx_sha256: of the graph that a plan was built from; empty elsewhere.
+        max_batch: the largest batch that a plan was built for; 0 where it is not bounded.
+        versions: of the packages that made the file.
+    """
+
+    model: str
+    task: str
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    input_size_hw: tuple[int, int]
+    mean_rgb: tuple[float, float, float]
+    std_rgb: tuple[float, float, float]
+    uncounted: tuple[int, ...] = ()
+    width: float = 1.0
+    fit: str = "windows"
+    precision: str = "fp32"
+    head: str = "none"
+    checkpoint_sha256: str = ""
+    onnx_sha256: str = ""
+    max_batch: int = 0
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The card as plain JSON values, the schema's number first."""
+        return {"schema": SCHEMA} | {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+
+    def to_json(self) -> str:
+        """The card as ASCII JSON without line breaks, the same text for the same card."""
+        return json.dumps(self.to_dict(), ensure_ascii=True, separators=(",", ":"))
+
+    def changed(self, **values: Any) -> ModelCard:
+        """A copy with some attributes replaced."""
+        return replace(self, **values)
+
+
+def card_from_json(text: str | bytes, source: str) -> ModelCard:
+    """Reads a card from JSON.
+
+    Args:
+        text: what `ModelCard.to_json` gave, in this or an older version.
+        source: where it was found, for the error's sentence.
+
+    Raises:
+        CardError: when it is not JSON, was written by a newer version, or lacks something.
+    """
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CardError(f"{source}: the model card is not valid JSON ({error}); export the model again") from error
+    return card_from_dict(values, source)
+
+
+def card_from_dict(values: Any, source: str) -> ModelCard:
+    """Reads a card from JSON values; see `card_from_json`."""
+    if not isinstance(values, dict) or not isinstance(values.get("schema"), int):
+        raise CardError(
+            f"{source}: expected a dlcv model card, a JSON object with a number 'schema'; export the model again"
+        )
+    if values["schema"] > SCHEMA:
+        raise CardError(
+            f"{source}: its model card has schema {values['schema']}, and this dlcv reads up to {SCHEMA}; "
+            "upgrade with: pip install --upgrade dlcv-edge"
+        )
+    try:
+        return ModelCard(**{f.name: _typed(f.name, values[f.name]) for f in fields(ModelCard) if f.name in values})
+    except CardError as error:
+        raise CardError(f"{source}: {error}; export the model again") from error
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
+        raise CardError(f"{source}: its model card cannot be used ({error}); export the model again") from error
+
+
+def _check(card: ModelCard) -> None:
+    problems = []
+    if card.task not in TASKS:
+        problems.append(f"task {card.task!r}, expected one of {', '.join(TASKS)}")
+    if card.head not in HEADS:
+        problems.append(f"head {card.head!r}, expected one of {', '.join(HEADS)}")
+    if card.precision not in PRECISIONS:
+        problems.append(f"precision {card.precision!r}, expected one of {', '.join(PRECISIONS)}")
+    if card.fit not in FITS:
+        problems.append(f"fit {card.fit!r}, expected one of {', '.join(FITS)}")
+    if not 1 <= len(card.classes) <= MAX_CLASSES:
+        problems.append(f"{len(card.classes)} classes, expected 1 to {MAX_CLASSES}")
+    if len(card.palette) != len(card.classes):
+        problems.append(f"{len(card.palette)} colours for {len(card.classes)} classes")
+    if any(len(colour) != 3 or not all(0 <= v <= 255 for v in colour) for colour in card.palette):
+        problems.append("a colour that is not three numbers from 0 to 255")
+    if any(not 0 <= index < len(card.classes) for index in card.uncounted):
+        problems.append(f"an uncounted class outside 0..{len(card.classes) - 1}")
+    if len(card.input_size_hw) != 2 or not all(1 <= side <= 65536 for side in card.input_size_hw):
+        problems.append(f"input size {card.input_size_hw}, expected height and width from 1 to 65536")
+    if len(card.mean_rgb) != 3 or len(card.std_rgb) != 3 or not all(v > 0 for v in card.std_rgb):
+        problems.append("mean and std that are not three numbers each, std above 0")
+    if not all(map(math.isfinite, (*card.mean_rgb, *card.std_rgb))):
+        problems.append("a mean or std that is not finite")
+    if not 0 < card.width < math.inf:
+        problems.append(f"width {card.width}, expected above 0; 1.0 is the published network")
+    if card.max_batch < 0:
+        problems.append(f"max_batch {card.max_batch}, expected 0 (not bounded) or more")
+    if problems:
+        raise CardError("the model card has " + "; ".join(problems))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _typed(name: str, value: Any) -> Any:
+    if name in ("input_size_hw", "uncounted"):
+        return tuple(int(v) for v in value)
+    if name in ("mean_rgb", "std_rgb"):
+        return tuple(float(v) for v in value)
+    if name == "classes":
+        return tuple(str(v) for v in value)
+    if name == "palette":
+        return tuple(tuple(int(v) for v in colour) for colour in value)
+    if name == "versions":
+        return {str(k): str(v) for k, v in value.items()}
+    if name == "width":
+        return float(value)
+    return int(value) if name == "max_batch" else str(value)

@@ -1,0 +1,69 @@
+"""What every command shares: errors as one line with an exit code, `--version`, Ctrl-C as 130.
+
+Only click is imported here, so that `--help` and `--version` are quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from dlcv.runtime.errors import EXIT_ERROR, EXIT_INTERRUPTED, DlcvError, OutputError, one_line
+from dlcv.runtime.version import __version__
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Command(click.Command):
+    """A command that ends a user's mistake with one line on stderr and the error's exit code, never a traceback.
+
+    An exception that is not a `DlcvError` is a bug of ours and keeps its traceback.
+    """
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **kwargs)
+        except click.UsageError as error:  # click's own way is the usage, a hint and a box of lines
+            message = " ".join(error.format_message().split())
+            click.echo(f"{self.name}: {one_line(message)} See {self.name} --help", err=True)
+            raise click.exceptions.Exit(EXIT_ERROR) from error
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DlcvError as error:
+            self._end(ctx, str(error), error.exit_code)
+        except KeyboardInterrupt:
+            self._end(ctx, "interrupted; what was finished is whole", EXIT_INTERRUPTED)
+        except BrokenPipeError:
+            os.dup2(
+                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+            )  # the reader has gone: no second error at exit
+            ctx.exit(EXIT_ERROR)
+        except OSError as error:
+            self._end(ctx, str(os_error(error)), EXIT_ERROR)
+
+    def _end(self, ctx: click.Context, message: str, code: int) -> None:
+        click.echo(f"{self.name}: {one_line(message)}", err=True)
+        ctx.exit(code)
+
+
+def os_error(error: OSError, doing: str = "") -> OutputError:
+    """An `OutputError` that says in one line what the operating system refused."""
+    what = f"{doing}: " if doing else ""
+    where = f"{error.filename}: " if error.filename else ""
+    return OutputError(f"{what}{where}{error.strerror or error}")
+
+
+def version_option(function: F) -> F:
+    """Adds `--version`."""
+    return click.version_option(__version__, package_name="dlcv-edge", message="%(prog)s %(version)s")(function)
+
+
+def note(message: str) -> None:
+    """A line for people, on stderr; stdout is for data."""
+    click.echo(one_line(message), err=True)

@@ -1,0 +1,86 @@
+"""Files that are whole or absent: written to a temporary name beside the final one and renamed; and their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dlcv.runtime.errors import OutputError
+
+PARTIAL_SUFFIX = ".partial"
+
+
+def partial_name(path: Path) -> Path:
+    """The temporary name beside `path`, one for each process and path; shortened where a file system's 255 bytes would be passed."""
+    name, suffix = os.fsencode(path.name), f".{os.getpid()}{PARTIAL_SUFFIX}"
+    if len(name) + len(suffix) > 240:  # two long names may begin alike, so what is cut off is told by a hash
+        suffix = f".{hashlib.sha256(name).hexdigest()[:16]}{suffix}"
+    return path.with_name("." + os.fsdecode(name[: 240 - len(suffix)]) + suffix)
+
+
+def remove_partials(folder: Path) -> None:
+    """Removes what a killed process left half written in `folder`; call it only while no other process writes there."""
+    for path in folder.glob(f".*{PARTIAL_SUFFIX}"):
+        _remove(path)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Gives a temporary path to write to; on success it is renamed to `path`, on any error it is removed.
+
+    Raises:
+        OutputError: when the file cannot be written or renamed (no space, no permission).
+    """
+    temporary = partial_name(path)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        _remove(temporary)
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
+    """Writes `data` to `path`, whole or not at all.
+
+    Raises:
+        OutputError: when the file cannot be written.
+    """
+    with whole_file(path) as temporary, open(temporary, "wb") as file:
+        file.write(data)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes `folder` and its parents.
+
+    Raises:
+        OutputError: when that is refused.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot make the folder {folder}: {error.strerror or error}; choose another with --output"
+        ) from error
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        pass  # the error that brought us here is the one to tell

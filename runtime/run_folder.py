@@ -1,0 +1,128 @@
+"""The output folder of a run: taken by one run at a time, continued or refused in words.
+
+`run.json` says which engine and settings made what is there, `manifest.csv` which tiles are done, `summary.json` how the run
+ended, and `.dlcv-lock` is held while a run is at work; the operating system frees it when the process ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from dlcv.runtime.errors import OutputError, UsageError
+from dlcv.runtime.files import make_folder, write_bytes
+from dlcv.runtime.manifest import DONE, read_manifest
+
+MANIFEST, RUN, SUMMARY, LOCK = "manifest.csv", "run.json", "summary.json", ".dlcv-lock"
+
+
+class RunFolder:
+    """An output folder, locked while in `with`.
+
+    Args:
+        folder: made where it is missing.
+        identity: what makes the outputs what they are (engine's hash, fit, ...); a resumed run must have the same.
+        resume: keep what is done.
+        overwrite: forget what is done.
+    """
+
+    def __init__(
+        self, folder: Path, identity: Mapping[str, Any], *, resume: bool = False, overwrite: bool = False
+    ) -> None:
+        self.folder, self._identity = folder, dict(identity)
+        self._resume, self._overwrite = resume, overwrite
+        self._lock: IO[bytes] | None = None
+
+    def __enter__(self) -> RunFolder:
+        make_folder(self.folder)
+        self._take_lock()
+        try:
+            self._begin()
+        except BaseException:
+            self._release()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._release()
+
+    @property
+    def manifest(self) -> Path:
+        """Where the manifest is."""
+        return self.folder / MANIFEST
+
+    def done(self) -> dict[str, str]:
+        """Tiles that are done and whose output is there: output by path."""
+        if not self.manifest.exists():
+            return {}
+        rows = {row.path: row for row in read_manifest(self.manifest)}
+        return {
+            row.path: row.output for row in rows.values() if row.status == DONE and (self.folder / row.output).is_file()
+        }
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Writes `summary.json`, whole."""
+        write_bytes(self.folder / SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())
+
+    def _begin(self) -> None:
+        if self.manifest.exists() and self._resume:
+            self._require_same_run()
+            return
+        if self.manifest.exists() and not self._overwrite:
+            raise UsageError(
+                f"{self.folder} holds a run already; go on with it by --resume, start again with --overwrite, or name another folder with --output"
+            )
+        for name in (MANIFEST, SUMMARY, RUN):
+            (self.folder / name).unlink(missing_ok=True)
+        write_bytes(self.folder / RUN, (json.dumps(self._identity, indent=1) + "\n").encode())
+
+    def _require_same_run(self) -> None:
+        try:
+            before = json.loads((self.folder / RUN).read_bytes())
+        except (OSError, ValueError) as error:
+            raise OutputError(f"{self.folder / RUN} cannot be read ({error}); start again with --overwrite") from error
+        different = [
+            name for name, value in self._identity.items() if not isinstance(before, dict) or before.get(name) != value
+        ]
+        if different:
+            raise UsageError(
+                f"{self.folder} holds a run with another {', '.join(different)}; start again with --overwrite, or name another folder with --output"
+            )
+
+    def _take_lock(self) -> None:
+        try:
+            self._lock = open(self.folder / LOCK, "ab")  # noqa: SIM115 - held open as long as the run
+        except OSError as error:
+            raise OutputError(
+                f"cannot write in {self.folder}: {error.strerror or error}; choose another folder with --output"
+            ) from error
+        try:
+            _lock(self._lock)
+        except OSError as error:
+            self._release()
+            raise UsageError(
+                f"{self.folder} is in use by another run of dlcv-infer; wait for it, or name another folder with --output"
+            ) from error
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+def _lock(file: IO[bytes]) -> None:
+    """Takes the file for this process, or raises OSError at once."""
+    if os.name == "nt":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
+    else:
+        import fcntl
+
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)

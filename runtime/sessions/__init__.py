@@ -1,0 +1,50 @@
+"""One file a library behind one contract; `open_session` chooses by the engine's file and loads the library on use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dlcv.runtime.card_reader import kind_of
+from dlcv.runtime.errors import EngineError
+from dlcv.runtime.sessions.base import Session
+from dlcv.runtime.sidecar import check_sidecar
+
+DEVICES = ("auto", "cpu", "cuda")
+
+__all__ = ["DEVICES", "Session", "open_session"]
+
+
+def open_session(engine: str | Path, *, device: str = "auto", lanes: int = 1) -> Session:
+    """Opens an engine file.
+
+    Args:
+        engine: an `.onnx` or a `.plan` with a model card.
+        device: `cpu`, `cuda`, or `auto`: CUDA where a driver and a provider are there, else the CPU. A plan needs CUDA.
+        lanes: batches in flight on a CPU, each with its share of the cores: 1 answers a single batch soonest, one a core
+            gets most out of a folder. A GPU has its own two.
+
+    Raises:
+        EngineError, CardError: when the file cannot be run, or is not the one that its sidecar lists, in words.
+        MissingPackageError: when the library that runs it is not installed.
+    """
+    path = Path(engine)
+    if device not in DEVICES:
+        raise EngineError(f"unknown device {device!r}; known: {', '.join(DEVICES)}")
+    kind = kind_of(path)
+    if kind == "plan":
+        if device == "cpu":
+            raise EngineError(
+                f"{path} is a TensorRT plan and runs on an NVIDIA GPU only; on a CPU run the graph: --engine {path.with_suffix('.onnx')}"
+            )
+        check_sidecar(path)
+        from dlcv.runtime.sessions.trt import open_plan
+
+        return open_plan(path)
+    if kind != "onnx":
+        raise EngineError(
+            f"{path} is a {kind}, not an engine; expected an .onnx or a .plan made with: dlcv-export --model NAME"
+        )
+    check_sidecar(path)
+    from dlcv.runtime.sessions.onnxrt import open_onnx
+
+    return open_onnx(path, device=device, lanes=lanes)

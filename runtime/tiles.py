@@ -1,0 +1,142 @@
+"""Which tiles there are, from files, folders and globs, and what the output of each is called."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from dlcv.runtime.errors import UsageError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
+"""What is taken for a tile inside a folder; a file that is named itself is always tried."""
+
+DEFAULT_TEMPLATE = "{path}.png"
+TEMPLATE_FIELDS = "{path} (a/b.jpg), {folder} (a), {name} (b.jpg), {stem} (b), {suffix} (.jpg)"
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A tile to be run.
+
+    Attributes:
+        path: where it is, as it was named or found.
+        key: its path inside the folder that was named, with forward slashes; of a file named itself, its file name.
+            It identifies the tile in the manifest, and the output's name is made from it alone.
+    """
+
+    path: Path
+    key: str
+
+
+def find_tiles(sources: Sequence[str], *, leave_out: Path | None = None) -> list[Tile]:
+    """Tiles from files, folders (searched recursively, hidden entries left out) and globs, sorted within each source.
+
+    Args:
+        sources: as they were typed.
+        leave_out: a folder that is not searched when it lies inside one of `sources`: the masks of an earlier run.
+
+    Raises:
+        UsageError: when a source does not exist, nothing was found, or two tiles would have one key.
+    """
+    if not sources:
+        raise UsageError("no tiles given; name files, folders or globs, such as: dlcv-infer tiles/ --engine fcn8s.onnx")
+    tiles: dict[str, Tile] = {}
+    for source in sources:
+        for tile in _from_source(source, leave_out):
+            first = tiles.setdefault(tile.key, tile)
+            if first is not tile and os.path.abspath(first.path) != os.path.abspath(tile.path):
+                raise UsageError(
+                    f"{first.path} and {tile.path} would share the output name {tile.key}; run their folders one at a time with different --output"
+                )
+    if not tiles:
+        raise UsageError(f"no tiles in {', '.join(sources)}; looked for {', '.join(IMAGE_SUFFIXES)}")
+    return list(tiles.values())
+
+
+def _from_source(source: str, leave_out: Path | None) -> Iterator[Tile]:
+    path = Path(source)
+    if path.is_dir():
+        yield from _in_folder(path, leave_out)
+    elif os.path.lexists(path):
+        yield Tile(path, path.name)
+    elif glob.has_magic(source):
+        yield from _from_glob(source)
+    else:
+        raise UsageError(f"{source} does not exist; name files, folders or globs")
+
+
+def _from_glob(pattern: str) -> Iterator[Tile]:
+    """Matches keep their path below the last folder in the pattern that holds no wildcard."""
+    fixed = Path(*_before_magic(Path(pattern).parts))
+    for match in sorted(glob.glob(pattern, recursive=True)):
+        path = Path(match)
+        if path.is_dir():
+            continue
+        yield Tile(path, path.relative_to(fixed).as_posix() if fixed != Path() else path.as_posix())
+
+
+def _before_magic(parts: Iterable[str]) -> list[str]:
+    fixed: list[str] = []
+    for part in parts:
+        if glob.has_magic(part):
+            break
+        fixed.append(part)
+    return fixed
+
+
+def _in_folder(folder: Path, leave_out: Path | None) -> Iterator[Tile]:
+    hidden = os.path.realpath(leave_out) if leave_out is not None else ""
+    for where, folders, files in os.walk(folder):
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and os.path.realpath(os.path.join(where, name)) != hidden
+        )
+        for name in sorted(files):
+            if not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES):
+                path = Path(where, name)
+                yield Tile(path, path.relative_to(folder).as_posix())
+
+
+def output_name(key: str, template: str = DEFAULT_TEMPLATE) -> str:
+    """The output's path below the output folder, from the tile's key alone.
+
+    Raises:
+        UsageError: when the template has an unknown field, or leads out of the folder.
+    """
+    pure = PurePosixPath(key)
+    values = {"path": key, "folder": str(pure.parent), "name": pure.name, "stem": pure.stem, "suffix": pure.suffix}
+    try:
+        name = template.format(**values)
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"--name-template {template!r} cannot be used ({error}); fields are {TEMPLATE_FIELDS}"
+        ) from error
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts or name.endswith("/"):
+        raise UsageError(
+            f"--name-template {template!r} gives {name!r} for {key!r}, which is not a file below the output folder"
+        )
+    return str(PurePosixPath(*parts))
+
+
+def output_names(tiles: Sequence[Tile], template: str = DEFAULT_TEMPLATE) -> dict[str, str]:
+    """Output name by key.
+
+    Raises:
+        UsageError: when two tiles would get one name, or the template cannot be used.
+    """
+    names: dict[str, str] = {}
+    taken: dict[str, str] = {}
+    for tile in tiles:
+        name = output_name(tile.key, template)
+        if name in taken:
+            raise UsageError(
+                f"--name-template {template!r} gives {taken[name]} and {tile.key} one output, {name}; use {{path}} in it"
+            )
+        taken[name] = tile.key
+        names[tile.key] = name
+    return names

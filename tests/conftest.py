@@ -1,0 +1,237 @@
+"""What several test files share: a tiny model with its checkpoint, probe and graphs, and a folder of tiles.
+
+Heavy imports stand inside the fixtures: tests that need no torch do not load it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from dlcv.runtime.card import ModelCard
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads cost more than they give
+
+TINY_HW = (64, 64)
+TINY_WIDTH = 0.05
+PROBE_SCENES = 6
+
+RunCommand = Callable[..., "subprocess.CompletedProcess[str]"]
+WriteTile = Callable[[Path, "NDArray[np.uint8]"], None]
+
+COMMANDS = {
+    "dlcv-train": "dlcv.train.cli.train",
+    "dlcv-sample": "dlcv.train.cli.sample",
+    "dlcv-export": "dlcv.export.cli.export",
+    "dlcv-infer": "dlcv.runtime.cli.infer",
+    "dlcv-evaluate": "dlcv.runtime.cli.evaluate",
+    "dlcv-parity": "dlcv.benchmarks.cli.parity",
+}
+"""Module of each command; its function is `main`."""
+
+
+@pytest.fixture(scope="session")
+def tiny_scenes() -> list[NDArray[np.uint8]]:
+    """Generated scenes, uint8 (64, 64, 3), RGB."""
+    from dlcv.train.data.scenes import make_scene
+
+    return [make_scene(0, index, TINY_HW[0], split="validation")[0] for index in range(PROBE_SCENES)]
+
+
+@pytest.fixture(scope="session")
+def tiny_card() -> ModelCard:
+    """The card of the tiny model's checkpoint: DeepGlobe's 7 classes, 64 x 64, head `none`."""
+    from dlcv.runtime.card import ModelCard
+    from dlcv.runtime.datasets.description import load_description
+    from dlcv.train.preprocess import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
+
+    description = load_description("deepglobe")
+    return ModelCard(
+        model="fcn8s",
+        width=TINY_WIDTH,
+        task="segmentation",
+        classes=description.classes,
+        palette=description.palette,
+        uncounted=description.uncounted,
+        input_size_hw=TINY_HW,
+        mean_rgb=IMAGENET_MEAN_RGB,
+        std_rgb=IMAGENET_STD_RGB,
+        versions={"dlcv": "test"},
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_card: ModelCard, tiny_scenes: list[NDArray[np.uint8]]) -> nn.Module:
+    """A narrow fcn8s in evaluation mode with seeded random weights, whose logits are scaled so that it predicts many classes."""
+    import torch
+
+    from dlcv.train.models import create_model
+
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(7)
+        model = create_model("fcn8s", classes=len(tiny_card.classes), width=TINY_WIDTH).eval()
+        for skip in (model.score_pool3, model.score_pool4):
+            torch.nn.init.kaiming_normal_(skip.weight, nonlinearity="relu")
+        logits = _logits(model, tiny_card, tiny_scenes)
+        deviation = logits.std((0, 2, 3))
+        for layer in (model.score, model.score_pool3, model.score_pool4):
+            layer.weight.div_(deviation.view(-1, 1, 1, 1))
+        model.score.bias.sub_(_logits(model, tiny_card, tiny_scenes).mean((0, 2, 3)))
+    predicted = _logits(model, tiny_card, tiny_scenes).argmax(1).unique()
+    assert len(predicted) >= 4, f"the tiny model predicts {len(predicted)} classes: too few to test with"
+    return model
+
+
+@pytest.fixture(scope="session")
+def tiny_masks(
+    tiny_model: nn.Module, tiny_card: ModelCard, tiny_scenes: list[NDArray[np.uint8]]
+) -> list[NDArray[np.uint8]]:
+    """What torch predicts on `tiny_scenes`, uint8 (64, 64)."""
+    return list(_logits(tiny_model, tiny_card, tiny_scenes).argmax(1).byte().numpy())
+
+
+@pytest.fixture(scope="session")
+def tiny_data(
+    tmp_path_factory: pytest.TempPathFactory, tiny_scenes: list[NDArray[np.uint8]], tiny_masks: list[NDArray[np.uint8]]
+) -> Path:
+    """Labelled tiles as DeepGlobe's, on which the tiny model is good: a label is its prediction with one pixel in five drawn anew."""
+    import cv2
+    import numpy as np
+
+    from dlcv.runtime.datasets.description import load_description
+
+    folder = tmp_path_factory.mktemp("tiny-data")
+    description = load_description("deepglobe")
+    palette, rng = np.array(description.palette, np.uint8), np.random.default_rng(5)
+    for index, (image_rgb, mask) in enumerate(zip(tiny_scenes, tiny_masks)):
+        noise = rng.integers(0, len(palette), mask.shape, np.uint8)
+        label = np.where(rng.random(mask.shape) < 0.2, noise, mask)
+        # PNG under the name of a JPEG: files are known by their content, and pixels stay those of `tiny_scenes`
+        _, data = cv2.imencode(".png", np.ascontiguousarray(image_rgb[..., ::-1]))
+        (folder / f"t{index}{description.image_suffix}").write_bytes(data.tobytes())
+        cv2.imwrite(str(folder / f"t{index}{description.mask_suffix}"), np.ascontiguousarray(palette[label][..., ::-1]))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: nn.Module, tiny_card: ModelCard, tiny_data: Path
+) -> Path:
+    """`best.pt` in a folder as a run leaves it, with `probe/` beside it."""
+    from dlcv.runtime.datasets.description import load_description
+    from dlcv.runtime.datasets.pairs import find_pairs
+    from dlcv.train.checkpoint import Checkpoint, save_checkpoint
+    from dlcv.train.probe import write_probe
+
+    folder = tmp_path_factory.mktemp("tiny-run")
+    description = load_description("deepglobe")
+    digest = write_probe(folder / "probe", find_pairs(tiny_data, description), description)
+    checkpoint = Checkpoint(tiny_card, tiny_model.state_dict(), description.to_dict(), digest, scores={"mean_iou": 0.5})
+    save_checkpoint(folder / "best.pt", checkpoint)
+    return folder / "best.pt"
+
+
+@pytest.fixture(scope="session")
+def tiny_graph(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: nn.Module, tiny_card: ModelCard, tiny_checkpoint: Path
+) -> Callable[[str], Path]:
+    """head -> path of the tiny model's graph with that head, exported once; nothing lies beside it."""
+    folder = tmp_path_factory.mktemp("tiny-onnx")
+    digest = hashlib.sha256(tiny_checkpoint.read_bytes()).hexdigest()
+
+    def graph(head: str) -> Path:
+        path = folder / f"{head}.onnx"
+        if not path.exists():
+            from dlcv.export.onnx_from_checkpoint import onnx_from_model
+
+            card = tiny_card.changed(head=head, checkpoint_sha256=digest)
+            path.write_bytes(onnx_from_model(tiny_model, card).SerializeToString())
+        return path
+
+    return graph
+
+
+@pytest.fixture(scope="session")
+def tiny_onnx(tiny_graph: Callable[[str], Path]) -> Path:
+    """The tiny model's graph with the head `mask`."""
+    return tiny_graph("mask")
+
+
+@pytest.fixture
+def tile_folder(tmp_path: Path, tiny_scenes: list[NDArray[np.uint8]], write_tile: WriteTile) -> Path:
+    """Six 64 x 64 PNG tiles: a.png, b.png, sub/c.png, sub/d.png, sub/deep/e.png, sub/deep/f.png."""
+    folder = tmp_path / "tiles"
+    for key, image_rgb in zip(("a", "b", "sub/c", "sub/d", "sub/deep/e", "sub/deep/f"), tiny_scenes, strict=True):
+        write_tile(folder / f"{key}.png", image_rgb)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def write_tile() -> WriteTile:
+    """Writes uint8 (H, W, 3), RGB, as a PNG whatever the path's suffix says; makes its folders."""
+    import cv2
+    import numpy as np
+
+    def write(path: Path, image_rgb: NDArray[np.uint8]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _, data = cv2.imencode(".png", np.ascontiguousarray(image_rgb[..., ::-1]))
+        path.write_bytes(data.tobytes())
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def command_line() -> Callable[..., list[str]]:
+    """Command and arguments -> argv of a process that runs it as its console script does; `before` is Python run first."""
+
+    def argv(name: str, *arguments: Any, before: str = "") -> list[str]:
+        code = f"{before}\nimport sys\nfrom {COMMANDS[name]} import main\nsys.exit(main(prog_name={name!r}))"
+        return [sys.executable, "-c", code, *map(str, arguments)]
+
+    return argv
+
+
+@pytest.fixture(scope="session")
+def command_env() -> dict[str, str]:
+    """The environment for `command_line`: the package is found from any working folder."""
+    paths = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+@pytest.fixture(scope="session")
+def run_command(command_line: Callable[..., list[str]], command_env: dict[str, str]) -> RunCommand:
+    """Runs a command such as `dlcv-infer` in a process of its own and returns how it ended."""
+
+    def run(name: str, *arguments: Any, before: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command_line(name, *arguments, before=before), check=False, capture_output=True, text=True,
+            errors="surrogateescape", timeout=120, cwd=cwd, env=command_env,
+        )  # fmt: skip
+
+    return run
+
+
+def _logits(model: nn.Module, card: ModelCard, images: Sequence[NDArray[np.uint8]]) -> Any:
+    import numpy as np
+    import torch
+
+    from dlcv.train.preprocess import normalise
+
+    with torch.inference_mode():
+        return model(normalise(torch.from_numpy(np.stack(images)), card.mean_rgb, card.std_rgb))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--wheel", default=None, help="folder with a built wheel, for tests/test_packaging.py")

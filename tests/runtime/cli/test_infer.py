@@ -1,0 +1,195 @@
+"""`dlcv-infer` as it is typed: exit codes, and mistakes told in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+from click.testing import CliRunner
+
+from dlcv.runtime.cli.infer import main
+from dlcv.runtime.manifest import read_manifest
+
+
+def invoke(*arguments: object) -> tuple[int, str, str]:
+    """Exit code, stdout, stderr; anything but an orderly exit is raised."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture
+def refused(tmp_path: Path) -> Callable[..., str]:
+    """Runs what must be refused: exit code 2, nothing on stdout, one line on stderr; returns the line."""
+
+    def run(*arguments: object) -> str:
+        code, out, err = invoke(*arguments, "--output", tmp_path / "masks")
+        assert (code, out) == (2, "")
+        assert err.startswith("dlcv-infer: ")
+        assert err.count("\n") == 1
+        assert "Traceback" not in err
+        return err.removeprefix("dlcv-infer: ").rstrip("\n")
+
+    return run
+
+
+def test_a_folder_of_tiles(tile_folder: Path, tiny_onnx: Path, tmp_path: Path) -> None:
+    code, out, err = invoke(tile_folder, "--engine", tiny_onnx, "--output", tmp_path / "m", "--quiet")
+    assert (code, out) == (0, "")
+    assert err == f"6 of 6 tiles done, 0 failed: {tmp_path / 'm'}\n"
+    assert json.loads((tmp_path / "m/summary.json").read_text())["done"] == 6
+    code, _, err = invoke(tile_folder, "--engine", tiny_onnx, "--output", tmp_path / "m", "--resume")
+    assert (code, err) == (0, f"6 of 6 tiles done (6 of them before), 0 failed: {tmp_path / 'm'}\n")
+
+
+def test_files_globs_and_masks_by_default_in_masks(
+    tile_folder: Path, tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tile_folder / "-dash.png").write_bytes((tile_folder / "a.png").read_bytes())
+    code, _, _ = invoke(
+        "--engine", tiny_onnx, tile_folder / "a.png", "tiles/sub/*.png", "--", tile_folder / "-dash.png"
+    )
+    assert code == 0
+    assert {path.name for path in Path("masks").glob("*.png")} == {
+        "a.png.png",
+        "c.png.png",
+        "d.png.png",
+        "-dash.png.png",
+    }
+
+
+def test_failed_tiles_are_exit_1(tile_folder: Path, tiny_onnx: Path, tmp_path: Path) -> None:
+    (tile_folder / "zero.jpg").write_bytes(b"")
+    code, _, err = invoke(tile_folder, "--engine", tiny_onnx, "--output", tmp_path / "m")
+    assert code == 1
+    assert err.splitlines() == [
+        f"6 of 7 tiles done, 1 failed: {tmp_path / 'm'}",
+        f"first failure: zero.jpg: the file is empty; copy it again; all are in {tmp_path / 'm/manifest.csv'}",
+    ]
+    assert len(list(read_manifest(tmp_path / "m/manifest.csv"))) == 7
+
+
+def test_16_bits(tile_folder: Path, tiny_onnx: Path, tmp_path: Path) -> None:
+    import cv2
+    import numpy as np
+
+    for path in tile_folder.rglob("*.png"):
+        path.unlink()
+    cv2.imwrite(str(tile_folder / "deep.png"), np.full((64, 64, 3), 4000, np.uint16))
+    assert invoke(tile_folder, "--engine", tiny_onnx, "--output", tmp_path / "m")[0] == 1
+    assert invoke(tile_folder, "--engine", tiny_onnx, "--output", tmp_path / "n", "--scale-16bit", "0,10000")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "Missing option '--engine'. See dlcv-infer --help"),
+        (["--no-such-option"], "No such option"),
+        (["--engine", "x", "--device", "tpu"], "'tpu' is not one of 'auto', 'cpu', 'cuda'"),
+        (["--engine", "x", "--batch", "0"], "0 is not in the range x>=1"),
+        (["--engine", "x", "--overlap", "1"], "1.0 is not in the range 0<=x<=0.9"),
+        (["--engine", "x", "--scale-16bit", "5"], "'5' is not MIN,MAX, such as 0,10000"),
+        (["--engine", "x", "--scale-16bit", "9,3"], "MIN must be below MAX, got 9,3"),
+        (["--engine", "x", "--scale-16bit", "nan,3"], "MIN must be below MAX, got nan,3"),
+        (["--engine", "x", "--scale-16bit=-inf,inf"], "--scale-16bit expects MIN,MAX with MIN below MAX"),
+        (
+            ["--engine", "x", "--resume", "--overwrite"],
+            "--resume keeps what is done and --overwrite forgets it; pass one",
+        ),
+    ],
+)
+def test_usage_errors(refused: Callable[..., str], tile_folder: Path, options: list[str], message: str) -> None:
+    assert message in refused(tile_folder, *options)
+
+
+def test_no_tiles(refused: Callable[..., str], tiny_onnx: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert refused("--engine", tiny_onnx).startswith("no tiles given; name files, folders or globs")
+    assert (
+        refused(tmp_path / "no", "--engine", tiny_onnx)
+        == f"{tmp_path / 'no'} does not exist; name files, folders or globs"
+    )
+    assert refused(tmp_path / "empty", "--engine", tiny_onnx).startswith(
+        f"no tiles in {tmp_path / 'empty'}; looked for .jpg"
+    )
+    assert not (tmp_path / "masks").exists(), "nothing is made before the arguments are known to be good"
+
+
+def test_engines_that_cannot_be_run(
+    refused: Callable[..., str], tile_folder: Path, tiny_onnx: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    proto = onnx.load(tiny_onnx)
+    proto.ClearField("metadata_props")
+    onnx.save(proto, tmp_path / "bare.onnx")
+    (tmp_path / "garbage.onnx").write_bytes(os.urandom(16) * 100 + b"\xff" * 99)
+    (tmp_path / "text.plan").write_text("hello, this is no plan\n" * 9)
+    (tmp_path / "cut.onnx").write_bytes(tiny_onnx.read_bytes()[:-2000])
+    for engine, message in {
+        tmp_path / "none.onnx": "does not exist; make it with: dlcv-export --model NAME",
+        tmp_path: "cannot be read: Is a directory",
+        tmp_path
+        / "bare.onnx": "carries no dlcv model card, so its classes and normalisation are unknown; export it with: dlcv-export",
+        tmp_path / "garbage.onnx": "",
+        tmp_path / "text.plan": "is not an ONNX file, or is cut short; export the model again",
+        tmp_path / "cut.onnx": "export",
+        tiny_checkpoint: "is a checkpoint, not an engine; expected an .onnx or a .plan made with: dlcv-export --model NAME",
+    }.items():
+        line = refused(tile_folder, "--engine", engine)
+        assert str(engine) in line
+        assert message in line
+
+
+def test_a_plan_without_a_gpu_names_the_other_way(
+    refused: Callable[..., str], tile_folder: Path, tiny_card: object, tmp_path: Path
+) -> None:
+    plan = tmp_path / "m.plan"
+    plan.write_bytes(b"ftrt" + bytes(60))
+    assert refused(tile_folder, "--engine", plan, "--device", "cpu") == (
+        f"{plan} is a TensorRT plan and runs on an NVIDIA GPU only; on a CPU run the graph: --engine {tmp_path / 'm.onnx'}"
+    )
+
+
+def test_cuda_where_there_is_none(refused: Callable[..., str], tile_folder: Path, tiny_onnx: Path) -> None:
+    from dlcv.runtime.sessions.onnxrt import cuda_missing
+
+    if cuda_missing() is None:
+        pytest.skip("this machine has CUDA")
+    line = refused(tile_folder, "--engine", tiny_onnx, "--device", "cuda")
+    assert line.startswith("--device cuda: this ")
+    assert line.endswith("; run with --device cpu")
+
+
+def test_output_folders_that_cannot_be_used(tile_folder: Path, tiny_onnx: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for output in (tmp_path / "file", tmp_path / "file/below"):
+        code, _, err = invoke(tile_folder, "--engine", tiny_onnx, "--output", output)
+        assert code == 2
+        assert err.startswith(f"dlcv-infer: cannot make the folder {output}: ")
+        assert err.count("\n") == 1
+
+
+def test_a_folder_that_holds_a_run(
+    tile_folder: Path, tiny_onnx: Path, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    assert invoke(tile_folder, "--engine", tiny_onnx, "--output", tmp_path / "masks")[0] == 0
+    assert "holds a run already; go on with it by --resume, start again with --overwrite, or name another" in refused(
+        tile_folder, "--engine", tiny_onnx
+    )
+    assert "holds a run with another name_template" in refused(
+        tile_folder, "--engine", tiny_onnx, "--resume", "--name-template", "{path}_.png"
+    )
+
+
+def test_names_that_cannot_be_made(tile_folder: Path, tiny_onnx: Path, refused: Callable[..., str]) -> None:
+    assert "one output, same.png; use {path} in it" in refused(
+        tile_folder, "--engine", tiny_onnx, "--name-template", "same.png"
+    )
+    assert "fields are {path} (a/b.jpg)" in refused(tile_folder, "--engine", tiny_onnx, "--name-template", "{nope}")
+    assert "not a file below the output folder" in refused(
+        tile_folder, "--engine", tiny_onnx, "--name-template", "../{path}"
+    )

@@ -1,0 +1,122 @@
+"""The output folder: one run at a time, continued or refused in words."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dlcv.runtime.errors import OutputError, UsageError
+from dlcv.runtime.manifest import DONE, FAILED, Manifest, Row
+from dlcv.runtime.run_folder import LOCK, MANIFEST, RUN, SUMMARY, RunFolder
+
+IDENTITY = {"engine_sha256": "abc", "fit": "windows", "overlap": 0.25, "scale_16bit": None}
+
+
+def _run(folder: Path, *rows: Row) -> None:
+    with RunFolder(folder, IDENTITY) as run, Manifest(run.manifest) as manifest:
+        for row in rows:
+            manifest.add(row)
+
+
+def test_a_fresh_folder(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "a/b", IDENTITY) as run:
+        assert run.done() == {}
+        assert json.loads((tmp_path / "a/b" / RUN).read_text()) == IDENTITY
+        run.write_summary({"tiles": 3})
+    assert json.loads((tmp_path / "a/b" / SUMMARY).read_text()) == {"tiles": 3}
+
+
+def test_a_folder_with_a_run_is_refused_unless_resumed_or_overwritten(tmp_path: Path) -> None:
+    _run(tmp_path, Row("a", DONE, "a.png"))
+    (tmp_path / "a.png").write_bytes(b"x")
+    with pytest.raises(
+        UsageError, match="holds a run already; go on with it by --resume, start again with --overwrite, or"
+    ):
+        RunFolder(tmp_path, IDENTITY).__enter__()
+    with RunFolder(tmp_path, IDENTITY, resume=True) as run:
+        assert run.done() == {"a": "a.png"}
+    with RunFolder(tmp_path, IDENTITY, overwrite=True) as run:
+        assert run.done() == {}
+        assert not (tmp_path / MANIFEST).exists()
+
+
+def test_only_done_tiles_whose_output_is_there_are_skipped(tmp_path: Path) -> None:
+    _run(
+        tmp_path, Row("a", DONE, "a.png"), Row("gone", DONE, "gone.png"), Row("bad", FAILED, reason="x"),
+        Row("was bad", FAILED, reason="x"), Row("was bad", DONE, "b.png"),
+    )  # fmt: skip
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"x")
+    with RunFolder(tmp_path, IDENTITY, resume=True) as run:
+        assert run.done() == {"a": "a.png", "was bad": "b.png"}
+
+
+@pytest.mark.parametrize(("name", "value"), [("engine_sha256", "def"), ("fit", "pad"), ("scale_16bit", [0, 9])])
+def test_resume_with_another_setting_is_refused_by_name(tmp_path: Path, name: str, value: object) -> None:
+    _run(tmp_path, Row("a", DONE, "a.png"))
+    with pytest.raises(UsageError, match=f"holds a run with another {name}; start again with --overwrite"):
+        RunFolder(tmp_path, {**IDENTITY, name: value}, resume=True).__enter__()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"\xff", b"[1]"])
+def test_resume_without_a_readable_run_json(tmp_path: Path, content: bytes | None) -> None:
+    _run(tmp_path, Row("a", DONE, "a.png"))
+    (tmp_path / RUN).unlink() if content is None else (tmp_path / RUN).write_bytes(content)
+    with pytest.raises((OutputError, UsageError), match="start again with --overwrite"):
+        RunFolder(tmp_path, IDENTITY, resume=True).__enter__()
+
+
+def test_resume_where_nothing_is_begins(tmp_path: Path) -> None:
+    with RunFolder(tmp_path, IDENTITY, resume=True) as run:
+        assert run.done() == {}
+
+
+def test_a_second_run_is_refused_while_the_first_is_at_work(tmp_path: Path) -> None:
+    second = RunFolder(tmp_path, IDENTITY, overwrite=True)
+    with (
+        RunFolder(tmp_path, IDENTITY),
+        pytest.raises(UsageError, match="is in use by another run of dlcv-infer; wait for it"),
+    ):
+        second.__enter__()
+    with second:
+        pass
+
+
+def test_a_killed_run_leaves_the_folder_free(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from dlcv.runtime.run_folder import RunFolder\n"
+        "with RunFolder(Path(sys.argv[1]), {}): print('locked', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "locked\n"
+            with pytest.raises(UsageError, match="is in use"):
+                RunFolder(tmp_path, {}).__enter__()
+        finally:
+            process.kill()
+    with RunFolder(tmp_path, {}):
+        pass
+
+
+def test_a_refused_run_frees_the_folder_and_changes_nothing(tmp_path: Path) -> None:
+    _run(tmp_path, Row("a", DONE, "a.png"))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UsageError):
+        RunFolder(tmp_path, IDENTITY).__enter__()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    with RunFolder(tmp_path, IDENTITY, resume=True):
+        pass
+
+
+def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError, match=r"cannot make the folder .*file: .*; choose another with --output"):
+        RunFolder(tmp_path / "file", IDENTITY).__enter__()
+    (tmp_path / "d" / LOCK).mkdir(parents=True)  # opening it fails as it would without permission
+    with pytest.raises(OutputError, match=r"cannot write in .*/d: Is a directory; choose another folder with --output"):
+        RunFolder(tmp_path / "d", IDENTITY).__enter__()

@@ -1,0 +1,157 @@
+"""Which tiles are found, and what their outputs are called."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dlcv.runtime.errors import UsageError
+from dlcv.runtime.tiles import IMAGE_SUFFIXES, Tile, find_tiles, output_name, output_names
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in (
+        "b.jpg",
+        "a.PNG",
+        "sub/c.tif",
+        "sub/deep/d.webp",
+        "notes.txt",
+        ".hidden.jpg",
+        ".git/e.jpg",
+        "sub/x.csv",
+    ):
+        path = tmp_path / "tiles" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return tmp_path / "tiles"
+
+
+def _keys(*sources: object, leave_out: Path | None = None) -> list[str]:
+    return [tile.key for tile in find_tiles([str(source) for source in sources], leave_out=leave_out)]
+
+
+def test_a_folder_gives_its_images_with_their_structure_and_nothing_hidden(folder: Path) -> None:
+    assert _keys(folder) == ["a.PNG", "b.jpg", "sub/c.tif", "sub/deep/d.webp"]
+    assert find_tiles([str(folder)])[2].path == folder / "sub/c.tif"
+
+
+def test_a_file_is_its_name_whatever_its_suffix(folder: Path) -> None:
+    assert _keys(folder / "sub/deep/d.webp", folder / "notes.txt", folder / ".hidden.jpg") == [
+        "d.webp",
+        "notes.txt",
+        ".hidden.jpg",
+    ]
+
+
+def test_a_glob_keeps_the_path_below_its_fixed_part(folder: Path) -> None:
+    assert _keys(folder / "*.jpg") == ["b.jpg"]
+    assert _keys(folder / "**/*.tif") == ["sub/c.tif"]
+    assert _keys(folder / "s*/deep/*") == ["sub/deep/d.webp"]
+
+
+def test_a_relative_glob(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    assert _keys("*/*.tif") == ["sub/c.tif"]
+
+
+def test_a_name_with_wildcards_in_it_is_that_file(folder: Path) -> None:
+    (folder / "[a]*.jpg").write_bytes(b"x")
+    assert _keys(folder / "[a]*.jpg") == ["[a]*.jpg"]
+
+
+def test_the_same_tile_named_twice_is_run_once(folder: Path) -> None:
+    assert _keys(folder, folder / "b.jpg") == ["a.PNG", "b.jpg", "sub/c.tif", "sub/deep/d.webp"]
+
+
+def test_two_tiles_of_one_key_are_refused(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "b.jpg").write_bytes(b"x")
+    with pytest.raises(
+        UsageError, match=r"b\.jpg and .*other/b\.jpg would share the output name b\.jpg; run their folders one"
+    ):
+        find_tiles([str(folder), str(other)])
+
+
+def test_the_output_folder_is_not_searched(folder: Path) -> None:
+    (folder / "masks").mkdir()
+    (folder / "masks/b.jpg.png").write_bytes(b"x")
+    assert "masks/b.jpg.png" in _keys(folder)
+    assert "masks/b.jpg.png" not in _keys(folder, leave_out=folder / "sub/../masks")
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        ([], "no tiles given; name files, folders or globs, such as: dlcv-infer tiles/"),
+        (["nowhere"], "nowhere does not exist; name files, folders or globs"),
+        (["nowhere/*.jpg"], r"no tiles in nowhere/\*\.jpg; looked for \.jpg, "),
+        (["empty"], r"no tiles in empty; looked for \.jpg, \.jpeg, \.png"),
+    ],
+)
+def test_no_tiles(sources: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    with pytest.raises(UsageError, match=f"^{message}"):
+        find_tiles(sources)
+
+
+def test_every_suffix_is_searched(tmp_path: Path) -> None:
+    for suffix in IMAGE_SUFFIXES:
+        (tmp_path / f"t{suffix}").write_bytes(b"x")
+    assert len(_keys(tmp_path)) == len(IMAGE_SUFFIXES)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows refuses these names")
+def test_hostile_names_are_found(tmp_path: Path) -> None:
+    names = [
+        b"new\nline.png",
+        b"comma,quote\"'.png",
+        b"back\\slash.png",
+        b"\xff\xfe.png",
+        b"-dash.png",
+        b"x" * 246 + b".png",
+    ]
+    for name in names:
+        Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name))).write_bytes(b"x")
+    assert sorted(map(os.fsencode, _keys(tmp_path))) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("template", "name"),
+    [
+        ("{path}.png", "a/b.jpg.png"),
+        ("{folder}/{stem}.png", "a/b.png"),
+        ("{stem}_mask{suffix}.png", "b_mask.jpg.png"),
+        ("flat/{name}.png", "flat/b.jpg.png"),
+        ("{folder}/./{name}", "a/b.jpg"),
+    ],
+)
+def test_name_templates(template: str, name: str) -> None:
+    assert output_name("a/b.jpg", template) == name
+
+
+def test_a_tile_at_the_top_has_the_folder_dot() -> None:
+    assert output_name("b.jpg", "{folder}/{stem}.png") == "b.png"
+
+
+@pytest.mark.parametrize("template", ["{nothing}", "{}", "{path", "{path.x}", "{path!z}"])
+def test_a_template_that_cannot_be_used(template: str) -> None:
+    with pytest.raises(UsageError, match=r"cannot be used \(.*\); fields are \{path\} \(a/b\.jpg\)"):
+        output_name("a/b.jpg", template)
+
+
+@pytest.mark.parametrize("template", ["", "../{name}", "/tmp/{name}", "{folder}/../../{name}", "{folder}/"])
+def test_a_template_that_leaves_the_output_folder(template: str) -> None:
+    with pytest.raises(UsageError, match=r"which is not a file below the output folder$"):
+        output_name("a/b.jpg", template)
+
+
+def test_two_tiles_of_one_output_are_refused() -> None:
+    tiles = [Tile(Path("x"), "a/t.jpg"), Tile(Path("y"), "b/t.jpg")]
+    assert output_names(tiles) == {"a/t.jpg": "a/t.jpg.png", "b/t.jpg": "b/t.jpg.png"}
+    with pytest.raises(UsageError, match=r"gives a/t\.jpg and b/t\.jpg one output, t\.png; use \{path\} in it"):
+        output_names(tiles, "{stem}.png")
