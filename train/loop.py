@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.datasets.description import DatasetDescription
 from dlcv.runtime.datasets.pairs import Pair
-from dlcv.runtime.errors import CheckpointError, DatasetError, DlcvError
+from dlcv.runtime.errors import CheckpointError, DatasetError, DlcvError, Interrupted
 from dlcv.runtime.metrics import Scores, scores_of
 from dlcv.runtime.progress import Progress
 from dlcv.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -35,12 +35,6 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 
 WARM_UP_STEPS = 100
 GRADIENT_NORM = 1.0
-
-
-class Interrupted(DlcvError):
-    """Ctrl-C: the position is saved and the run can be resumed."""
-
-    exit_code = 130
 
 
 @dataclass(frozen=True)

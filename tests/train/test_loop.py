@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import torch
 
+from dlcv.runtime.errors import Interrupted
 from dlcv.train import loop, run
 from dlcv.train.checkpoint import load_checkpoint
-from dlcv.train.loop import Interrupted, Trainer
+from dlcv.train.loop import Trainer
 from dlcv.train.settings import TrainSettings
 
 EPOCHS, STEPS = 3, 4  # 9 tiles in batches of 2: the ninth is left out

@@ -1,0 +1,1 @@
+"""Export: checkpoint -> ONNX graph -> TensorRT plan, each verified before it gets its final name."""

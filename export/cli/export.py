@@ -1,0 +1,91 @@
+"""`dlcv-export`: a checkpoint in; a verified graph, and a plan where a builder is there, out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dlcv.runtime.cli.common import Command, note, version_option
+
+
+@click.command("dlcv-export", cls=Command)
+@click.option("--model", default="fcn8s", show_default=True, help="Which model; an unknown name lists the known ones.")
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="A best.pt or last.pt.  [default: runs/MODEL/best.pt]",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("."),
+    show_default=True,
+    help="Folder of the files, which are named after the model.",
+)
+@click.option(
+    "--format",
+    type=click.Choice(["auto", "onnx", "plan"]),
+    default="auto",
+    show_default=True,
+    help="auto: a plan too where a TensorRT builder is importable.",
+)
+@click.option(
+    "--head",
+    type=click.Choice(["mask", "probs", "logits"]),
+    default="mask",
+    show_default=True,
+    help="What the graph returns.",
+)
+@click.option(
+    "--max-batch", type=click.IntRange(1, 1024), default=16, show_default=True, help="Largest batch of a plan."
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Labelled tiles to verify on.  [default: the run's probe/]",
+)
+@click.option(
+    "--size",
+    type=click.IntRange(32),
+    nargs=2,
+    default=None,
+    metavar="HEIGHT WIDTH",
+    help="Input size.  [default: the checkpoint's]",
+)
+@click.option(
+    "--builder",
+    type=click.Choice(["auto", "tensorrt", "tensorrt-rtx"]),
+    default="auto",
+    show_default=True,
+    help="auto: full TensorRT where it imports and a GPU is there, else TensorRT-RTX.",
+)
+@version_option
+def main(model: str, checkpoint: Path | None, data: Path | None, size: tuple[int, int] | None, **options: Any) -> None:
+    """Export a checkpoint as MODEL.onnx, MODEL.plan, MODEL.reference.npz and MODEL.json.
+
+    Before anything gets its final name, ONNX Runtime on the graph is compared with torch on real tiles; when they differ,
+    the export fails with exit code 1 and leaves nothing behind.
+
+    \b
+    dlcv-export --model fcn8s
+    dlcv-export --model fcn8s --checkpoint runs/fcn8s/best.pt --data tiles/ --head probs --output engines/
+    """
+    from dlcv.train.models.registry import model_entry
+
+    model_entry(model)
+    from dlcv.export.export_model import ExportSettings, export_model
+
+    path = checkpoint or Path("runs") / model / "best.pt"
+    report = export_model(ExportSettings(model=model, checkpoint=path, data=data, size_hw=size, **options), say=note)
+    verified = report.verification
+    note(
+        f"verified on {verified.tiles} tiles: argmax agreement {verified.agreement:.6f}, "
+        f"largest logit difference {verified.logit_difference:.3g} at logits up to {verified.logit_scale:.3g}"
+    )
+    note(report.plan.sentence if report.plan else f"no plan: {report.no_plan}")
+    for file in report.files:
+        click.echo(file)

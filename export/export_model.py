@@ -1,0 +1,267 @@
+"""One export: checkpoint -> verified graph, plan, reference and sidecar, all under their final names or none.
+
+Everything is made in a hidden folder beside the output and moved at the end, so that what fails leaves no file behind.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from numpy.typing import NDArray
+
+from dlcv.export.graph import HEADS
+from dlcv.export.onnx_from_checkpoint import onnx_from_model
+from dlcv.export.plan_from_onnx import PlanReport, find_builder, plan_from_onnx
+from dlcv.export.reference import reference_bytes
+from dlcv.export.verify import Verification, verify_graph
+from dlcv.runtime.card import ModelCard
+from dlcv.runtime.datasets.description import DatasetDescription, description_from_dict
+from dlcv.runtime.datasets.pairs import Pair, validation_pairs
+from dlcv.runtime.decode import decode_file
+from dlcv.runtime.errors import (
+    DatasetError,
+    DlcvError,
+    ExportError,
+    MissingPackageError,
+    OutputError,
+    TileError,
+    UsageError,
+)
+from dlcv.runtime.files import make_folder, sha256_of, write_bytes
+from dlcv.runtime.fitting import fit_tile
+from dlcv.runtime.version import __version__
+from dlcv.train.checkpoint import load_checkpoint, model_from_checkpoint
+from dlcv.train.models.registry import model_entry
+from dlcv.train.probe import read_probe
+from dlcv.train.session import TorchSession
+
+FORMATS = ("auto", "onnx", "plan")
+VERIFY_TILES = 32
+"""How many tiles verification takes at most, evenly spaced."""
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What an export was asked to do.
+
+    Attributes:
+        model: name in the registry; the checkpoint must be of it.
+        checkpoint: a `best.pt` or `last.pt`.
+        output: folder of the files, which are named after the model.
+        format: `onnx`; `plan` as well; or `auto`: a plan where a builder is importable.
+        head: `mask`, `probs` or `logits`.
+        max_batch: the largest batch of a plan.
+        data: labelled tiles to verify on; None takes the run's probe.
+        size_hw: input size in pixels; None takes the checkpoint's.
+        builder: see `plan_from_onnx.find_builder`.
+    """
+
+    model: str
+    checkpoint: Path
+    output: Path
+    format: str = "auto"
+    head: str = "mask"
+    max_batch: int = 16
+    data: Path | None = None
+    size_hw: tuple[int, int] | None = None
+    builder: str = "auto"
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What an export gave: final paths, what was verified, and the plan's report or why there is none."""
+
+    files: tuple[Path, ...]
+    verification: Verification
+    plan: PlanReport | None
+    no_plan: str
+
+
+def export_model(settings: ExportSettings, say: Callable[[str], None] = lambda _: None) -> ExportReport:
+    """Exports and verifies; see `ExportSettings`. `say` takes a line as each phase begins.
+
+    Raises:
+        UsageError: for an unknown model, head or format, or an input size that the model cannot take.
+        CheckpointError, DatasetError: when there is no checkpoint, or no tiles to verify on.
+        MissingPackageError: when a plan is asked for and no builder is installed.
+        ExportError: when the graph or the plan cannot be made.
+        VerdictError: when the graph does not give what torch gives.
+        OutputError: when files cannot be written.
+    """
+    _check(settings)
+    no_plan = _why_no_plan(settings)
+    checkpoint = load_checkpoint(settings.checkpoint, model=settings.model)
+    description = description_from_dict(checkpoint.dataset, "of the checkpoint", source=str(settings.checkpoint))
+    pairs = _tiles(settings, description, checkpoint.probe_sha256)
+    card = _card(checkpoint.card, settings)
+    windows = _windows(pairs, card)
+    model = model_from_checkpoint(checkpoint)
+    session = TorchSession(model, card, torch.device("cpu"))
+    say(
+        f"exporting {settings.checkpoint} to ONNX: {card.model}, width {card.width:g}, {card.input_size_hw[0]} x {card.input_size_hw[1]}, head {card.head}"
+    )
+    proto = onnx_from_model(model, card)
+    say(f"verifying on {len(pairs)} tiles")
+    verification = verify_graph(proto, card, session, windows)
+    verification.require()
+    with _staging(settings) as staging:
+        _write_graph(settings, staging, proto, reference_bytes(session, card, pairs))
+        plan = None if no_plan else _plan(settings, staging, card, lambda text: say(_final(text, staging)))
+        _write_sidecar(settings, staging, card, verification, plan)
+        files = _move_all(staging, settings.output)
+    old_plan = settings.output / f"{settings.model}.plan"
+    if plan is None and old_plan.exists():
+        say(f"{old_plan} is of an earlier export and will be refused; build it anew with --format plan, or remove it")
+    if plan is not None:
+        plan = replace(plan, path=settings.output / plan.path.name)
+    return ExportReport(files, verification, plan, no_plan)
+
+
+def _check(settings: ExportSettings) -> None:
+    if settings.head not in HEADS or settings.format not in FORMATS:
+        raise UsageError(
+            f"unknown head {settings.head!r} or format {settings.format!r}; heads: {', '.join(HEADS)}; formats: {', '.join(FORMATS)}"
+        )
+    divisor = model_entry(settings.model).size_divisor
+    if settings.size_hw is not None and any(side % divisor for side in settings.size_hw):
+        height, width = (-(-side // divisor) * divisor for side in settings.size_hw)
+        raise UsageError(
+            f"--size {settings.size_hw[0]} {settings.size_hw[1]} is not in multiples of {divisor}, which {settings.model} needs; use --size {height} {width}"
+        )
+
+
+def _why_no_plan(settings: ExportSettings) -> str:
+    """Why no plan will be made, in words; empty when one will."""
+    if settings.format == "onnx":
+        return "not asked for"
+    try:
+        find_builder(settings.builder)
+    except (MissingPackageError, ExportError) as error:
+        if settings.format == "plan" or settings.builder != "auto":
+            raise
+        return str(error)
+    return ""
+
+
+def _tiles(settings: ExportSettings, description: DatasetDescription, probe_sha256: str) -> list[Pair]:
+    """Labelled tiles to verify on: from `data`, else the run's probe."""
+    if settings.data is not None:
+        pairs = validation_pairs(settings.data, description)
+    else:
+        pairs, _ = read_probe(settings.checkpoint.parent / "probe", probe_sha256)
+    count = min(VERIFY_TILES, len(pairs))
+    return [pairs[k * len(pairs) // count] for k in range(count)]
+
+
+def _windows(pairs: Sequence[Pair], card: ModelCard) -> list[NDArray[np.uint8]]:
+    """The first window of each tile."""
+    windows = []
+    for pair in pairs:
+        try:
+            windows.append(fit_tile(decode_file(pair.image), card.input_size_hw, card.fit).windows[0])
+        except TileError as error:
+            raise DatasetError(f"{pair.image}: {error}; verification needs tiles that can be read") from error
+    return windows
+
+
+def _card(card: ModelCard, settings: ExportSettings) -> ModelCard:
+    versions = {
+        "dlcv": __version__,
+        "torch": str(torch.__version__),
+        "onnx": onnx.__version__,
+        "python": platform.python_version(),
+    }
+    return card.changed(
+        head=settings.head,
+        input_size_hw=settings.size_hw or card.input_size_hw,
+        checkpoint_sha256=sha256_of(settings.checkpoint),
+        versions=versions,
+    )
+
+
+@contextmanager
+def _staging(settings: ExportSettings) -> Iterator[Path]:
+    """A hidden folder in the output folder, gone at the end; errors from inside speak of final names."""
+    make_folder(settings.output)
+    try:
+        staging = Path(tempfile.mkdtemp(prefix=f".{settings.model}.", suffix=".partial", dir=settings.output))
+    except OSError as error:
+        raise OutputError(
+            f"cannot write into {settings.output}: {error.strerror or error}; choose another folder with --output"
+        ) from error
+    try:
+        yield staging
+    except OSError as error:
+        raise OutputError(f"cannot write into {settings.output}: {error.strerror or error}") from error
+    except DlcvError as error:
+        error.args = tuple(
+            _final(argument, staging) if isinstance(argument, str) else argument for argument in error.args
+        )
+        raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _final(text: str, staging: Path) -> str:
+    """`text` with final names in place of those in the staging folder."""
+    return text.replace(str(staging / "x")[:-1], str(staging.parent / "x")[:-1])
+
+
+def _write_graph(settings: ExportSettings, staging: Path, proto: onnx.ModelProto, reference: bytes) -> None:
+    write_bytes(staging / f"{settings.model}.onnx", proto.SerializeToString(deterministic=True))
+    write_bytes(staging / f"{settings.model}.reference.npz", reference)
+
+
+def _plan(settings: ExportSettings, staging: Path, card: ModelCard, say: Callable[[str], None]) -> PlanReport:
+    return plan_from_onnx(
+        staging / f"{settings.model}.onnx",
+        staging / f"{settings.model}.plan",
+        card=card,
+        max_batch=settings.max_batch,
+        optimum_batch=min(8, settings.max_batch),
+        builder=settings.builder,
+        progress=say,
+    )
+
+
+def _write_sidecar(
+    settings: ExportSettings, staging: Path, card: ModelCard, verification: Verification, plan: PlanReport | None
+) -> None:
+    facts: dict[str, Any] = {
+        "card": card.to_dict(),
+        "verification": asdict(verification) | {"onnxruntime": ort.__version__},
+    }
+    if plan is not None:
+        facts["plan"] = {"card": plan.card.to_dict(), "built": plan.sentence, "warnings": list(plan.warnings)}
+    facts["files"] = {
+        path.name: {"sha256": sha256_of(path), "bytes": path.stat().st_size} for path in sorted(staging.iterdir())
+    }
+    write_bytes(staging / f"{settings.model}.json", (json.dumps(facts, indent=1) + "\n").encode())
+
+
+def _move_all(staging: Path, output: Path) -> tuple[Path, ...]:
+    """Moves the files to their final names, the sidecar last; when one cannot be moved, those before it are taken away again."""
+    moved: list[Path] = []
+    for path in sorted(staging.iterdir(), key=lambda path: (path.suffix == ".json", path.name)):
+        target = output / path.name
+        try:
+            os.replace(path, target)
+        except OSError as error:
+            for done in moved:
+                done.unlink(missing_ok=True)
+            raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
+        moved.append(target)
+    return tuple(moved)

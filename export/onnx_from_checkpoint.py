@@ -1,0 +1,182 @@
+"""Checkpoint -> ONNX: torch's exporter, the card in the metadata, and the contract checked node by node."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import onnx
+import torch
+from onnx import TensorProto, helper
+from torch import nn
+
+from dlcv.export.graph import ExportGraph
+from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card_reader import ONNX_KEY
+from dlcv.runtime.errors import ExportError
+from dlcv.runtime.version import __version__
+
+OPSET = 18
+"""Read by TensorRT 8.6 and later, and by ONNX Runtime 1.14 and later."""
+
+
+def onnx_from_model(model: nn.Module, card: ModelCard) -> onnx.ModelProto:
+    """Exports a model as a whole graph with its card.
+
+    Args:
+        model: in evaluation mode, on the CPU.
+        card: `head`, `input_size_hw`, mean and std decide what the graph holds; it is embedded as it is.
+
+    Returns:
+        The graph: input `image` uint8 (N, H, W, 3) with N dynamic, one output named as the head.
+
+    Raises:
+        ExportError: when torch's exporter fails, or what it gives breaks the contract.
+    """
+    height, width = card.input_size_hw
+    graph = ExportGraph(model, card.mean_rgb, card.std_rgb, card.head).eval()
+    example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
+    with _quiet_exporter():
+        try:
+            program = torch.onnx.export(
+                graph, (example,), dynamo=True, opset_version=OPSET, input_names=["image"], output_names=[card.head],
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},), verbose=False,
+            )  # fmt: skip
+        except Exception as error:  # the exporter's errors have no base of their own
+            raise ExportError(
+                f"torch {torch.__version__} cannot export {card.model}: {str(error).strip().splitlines()[0]}"
+            ) from error
+    assert program is not None
+    proto = program.model_proto
+    _clean(proto)
+    helper.set_model_props(proto, {ONNX_KEY: card.to_json()})
+    check_contract(proto, card)
+    return proto
+
+
+def check_contract(proto: onnx.ModelProto, card: ModelCard) -> None:
+    """Holds a graph to the contract of `export/graph.py`.
+
+    Raises:
+        ExportError: names everything that is broken.
+    """
+    problems = [
+        *_opset_problems(proto),
+        *_input_problems(proto, card),
+        *_head_problems(proto, card),
+        *_card_problems(proto, card),
+    ]
+    if problems:
+        raise ExportError("the exported graph breaks its contract: " + "; ".join(problems))
+
+
+def logits_name(proto: onnx.ModelProto, card: ModelCard) -> str:
+    """The name of the tensor that holds the logits, float (N, C, H, W), whatever the head is.
+
+    Raises:
+        ExportError: when the head is not the one that the card names.
+    """
+    if card.head == "logits":
+        return card.head
+    wanted = {"mask": "ArgMax", "probs": "Softmax"}[card.head]
+    for node in reversed(proto.graph.node):
+        if node.op_type == wanted:
+            return str(node.input[0])
+    raise ExportError(f"the graph has no {wanted}, which the head {card.head} ends in")
+
+
+def _opset_problems(proto: onnx.ModelProto) -> Iterator[str]:
+    found = {entry.domain: entry.version for entry in proto.opset_import}
+    if found.get("") != OPSET:  # torch's exporter may return another than asked
+        yield f"opset {found.get('')}, asked for {OPSET}"
+
+
+def _input_problems(proto: onnx.ModelProto, card: ModelCard) -> Iterator[str]:
+    inputs = [(value.name, value.type.tensor_type.elem_type) for value in proto.graph.input]
+    if inputs != [("image", TensorProto.UINT8)]:
+        named = ", ".join(f"{name} {TensorProto.DataType.Name(kind).lower()}" for name, kind in inputs)
+        yield f"inputs [{named}], expected one, image uint8"
+        return
+    yield from _shape_problems("input", proto.graph.input[0], [*card.input_size_hw, 3])
+    users = [node for node in proto.graph.node if "image" in node.input]
+    if [node.op_type for node in users] != ["Cast"] or _cast_to(users[0]) != TensorProto.FLOAT:
+        yield "image must be cast to float32 first"
+
+
+def _head_problems(proto: onnx.ModelProto, card: ModelCard) -> Iterator[str]:
+    if [output.name for output in proto.graph.output] != [card.head]:
+        yield f"outputs [{', '.join(output.name for output in proto.graph.output)}], expected [{card.head}]"
+        return
+    output = proto.graph.output[0]
+    kind = TensorProto.UINT8 if card.head == "mask" else TensorProto.FLOAT
+    if output.type.tensor_type.elem_type != kind:
+        found = TensorProto.DataType.Name(output.type.tensor_type.elem_type)
+        yield f"{card.head} is {found.lower()}, expected {TensorProto.DataType.Name(kind).lower()}"
+    yield from _shape_problems(
+        "output", output, [*([] if card.head == "mask" else [len(card.classes)]), *card.input_size_hw]
+    )
+    if card.head == "mask":
+        yield from _tail_problems(proto)
+
+
+def _tail_problems(proto: onnx.ModelProto) -> Iterator[str]:
+    makers = {name: node for node in proto.graph.node for name in node.output}
+    tail: list[str] = []
+    name = "mask"
+    while name in makers and len(tail) < 3:
+        node = makers[name]
+        tail.append(f"Cast to {TensorProto.DataType.Name(_cast_to(node))}" if node.op_type == "Cast" else node.op_type)
+        name = node.input[0] if node.input else ""
+    if tail != ["Cast to UINT8", "Cast to FLOAT", "ArgMax"]:
+        yield f"the mask's tail is {' <- '.join(tail)}, expected Cast to UINT8 <- Cast to FLOAT <- ArgMax (TensorRT casts to uint8 from float only)"
+
+
+def _shape_problems(what: str, value: onnx.ValueInfoProto, sides: list[int]) -> Iterator[str]:
+    shape = [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+    if len(shape) != 1 + len(sides) or not isinstance(shape[0], str) or shape[1:] != sides:
+        found, expected = (f"[{', '.join(map(str, dims))}]" for dims in (shape, ["N", *sides]))
+        yield f"{what} shape {found}, expected {expected} with N dynamic"
+
+
+def _card_problems(proto: onnx.ModelProto, card: ModelCard) -> Iterator[str]:
+    if [(entry.key, entry.value) for entry in proto.metadata_props] != [(ONNX_KEY, card.to_json())]:
+        yield "its metadata is not the model card alone"
+
+
+def _cast_to(node: onnx.NodeProto) -> int:
+    to: int = next((attribute.i for attribute in node.attribute if attribute.name == "to"), 0)
+    return to
+
+
+def _clean(proto: onnx.ModelProto) -> None:
+    """Takes out the exporter's notes on every node and value: they hold source paths of the machine that exported."""
+    proto.doc_string, proto.graph.doc_string = "", ""
+    proto.producer_name, proto.producer_version = "dlcv", __version__
+    proto.graph.name = "dlcv"
+    for thing in (
+        *proto.graph.node,
+        *proto.graph.input,
+        *proto.graph.output,
+        *proto.graph.value_info,
+        *proto.graph.initializer,
+    ):
+        thing.doc_string = ""
+        del thing.metadata_props[:]
+    del proto.graph.metadata_props[:]
+    del proto.metadata_props[:]
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """torch's exporter logs that torchvision is absent, and warns about its own deprecated calls: nothing a user can act on."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
