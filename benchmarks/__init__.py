@@ -1,0 +1,1 @@
+"""Benchmarks: parity with the PyTorch reference, latency, throughput and reports."""

@@ -1,0 +1,57 @@
+"""`make demo`: the real commands in sequence, on scenes that dlcv generates, ending with a picture and the parity table.
+
+Each command is printed as a person would type it, then run as a process of its own.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from dlcv.runtime.cli.common import Command, note
+from dlcv.runtime.errors import DlcvError
+
+STEPS = (
+    "dlcv-sample {folder}/tiles --tiles 96 --validation 24 --size 256",
+    "dlcv-train --model fcn8s --data {folder}/tiles --width 0.25 --epochs 20 --crop 256 --batch 8 --output {folder}/run",
+    "dlcv-export --model fcn8s --checkpoint {folder}/run/best.pt --output {folder}",
+    "dlcv-infer {folder}/tiles/validation/*_sat.jpg --engine {folder}/fcn8s.onnx --output {folder}/masks",
+    "dlcv-evaluate --engine {folder}/fcn8s.onnx --data {folder}/tiles",
+    "dlcv-parity --reference {folder}/run/best.pt --candidate {folder}/fcn8s.onnx --data {folder}/tiles",
+)
+
+
+@click.command("demo", cls=Command)
+@click.argument("folder", type=click.Path(path_type=Path))
+def main(folder: Path) -> None:
+    """Sample, train, export, infer, evaluate and compare, all below FOLDER, which is emptied first."""
+    from dlcv.benchmarks.pictures import comparison_picture
+
+    started = time.monotonic()
+    shutil.rmtree(folder, ignore_errors=True)
+    for step in STEPS:
+        _run(step.format(folder=folder))
+    picture = folder / "picture.png"
+    comparison_picture(folder / "tiles", folder / "masks", folder / "fcn8s.onnx", picture)
+    note(f"demo done in {time.monotonic() - started:.0f} s; image, truth and prediction side by side: {picture}")
+
+
+def _run(line: str) -> None:
+    """Runs a command line of this project's commands, without a shell; `dlcv-infer` expands globs by itself."""
+    click.echo(f"\n$ {line}")
+    name, *arguments = shlex.split(line)
+    started = time.monotonic()
+    code = subprocess.run([str(Path(sys.executable).parent / name), *arguments], check=False).returncode
+    if code:
+        raise DlcvError(f"{name} ended with exit code {code}")
+    note(f"({time.monotonic() - started:.0f} s)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""How long the commands and the library take to start, as ratios to bare imports: `python -m dlcv.benchmarks.startup`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import click
+
+from dlcv.benchmarks.timing import MIN_PAIRS, PairedRatio, paired_ratio
+from dlcv.runtime.cli.common import Command
+from dlcv.runtime.machine import cpu_name
+from dlcv.runtime.tables import markdown_table
+
+COMMANDS = {
+    "dlcv-train": "dlcv.train.cli.train",
+    "dlcv-sample": "dlcv.train.cli.sample",
+    "dlcv-export": "dlcv.export.cli.export",
+    "dlcv-infer": "dlcv.runtime.cli.infer",
+    "dlcv-evaluate": "dlcv.runtime.cli.evaluate",
+    "dlcv-parity": "dlcv.benchmarks.cli.parity",
+}
+BARE = "import click"
+LIBRARIES = "import numpy, cv2, onnxruntime"
+
+
+def help_ratio(command: str, pairs: int = MIN_PAIRS) -> PairedRatio:
+    """Whole processes: `command --help` against `import click`."""
+    module = COMMANDS[command]
+    return _ratio(f"import sys; sys.argv = ['{command}', '--help']; from {module} import main; main()", BARE, pairs)
+
+
+def import_ratio(statement: str, pairs: int = MIN_PAIRS) -> PairedRatio:
+    """Whole processes: an import against `import numpy, cv2, onnxruntime`."""
+    return _ratio(statement, LIBRARIES, pairs)
+
+
+def _ratio(ours: str, bare: str, pairs: int) -> PairedRatio:
+    return paired_ratio(lambda: _process(ours), lambda: _process(bare), pairs)
+
+
+def _process(statement: str) -> None:
+    subprocess.run([sys.executable, "-c", statement], check=True, stdout=subprocess.DEVNULL)
+
+
+@click.command("startup", cls=Command)
+@click.option("--pairs", type=click.IntRange(3), default=MIN_PAIRS, show_default=True)
+def main(pairs: int) -> None:
+    """Print the start-up ratios as a Markdown table."""
+    rows = [[f"`{command} --help`", f"`{BARE}`", str(help_ratio(command, pairs)), "1.5"] for command in COMMANDS]
+    for statement in (
+        "import dlcv.runtime",
+        "from dlcv.runtime import load",
+        "from dlcv.runtime import load, open_session",
+    ):
+        rows.append([f"`{statement}`", f"`{LIBRARIES}`", str(import_ratio(statement, pairs)), "1.2"])
+    click.echo(markdown_table(["A", "B", "A / B, median (quartiles)", "at most"], rows))
+    click.echo(f"\nWhole processes in turn on {cpu_name()}, Python {sys.version.split()[0]}.")
+
+
+if __name__ == "__main__":
+    main()

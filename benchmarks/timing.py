@@ -1,0 +1,55 @@
+"""Timing on machines that are shared and noisy: A and B in turn, and the ratio pair by pair."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+MIN_PAIRS = 15
+
+
+@dataclass(frozen=True)
+class PairedRatio:
+    """A against B.
+
+    Attributes:
+        median: of the paired ratios A / B.
+        low, high: their quartiles.
+        pairs: how many.
+        a_s, b_s: median seconds of either; of use only beside the ratio and the machine's name.
+    """
+
+    median: float
+    low: float
+    high: float
+    pairs: int
+    a_s: float
+    b_s: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f}, {self.pairs} pairs)"
+
+
+def paired_ratio(a: Callable[[], object], b: Callable[[], object], pairs: int = MIN_PAIRS) -> PairedRatio:
+    """Runs `a` and `b` in turn, after one uncounted run of each, the first of a pair changing, and compares their times."""
+    a()
+    b()
+    times = []
+    for k in range(pairs):
+        first, second = (a, b) if k % 2 == 0 else (b, a)
+        t1, t2 = seconds_of(first), seconds_of(second)
+        times.append((t1, t2) if k % 2 == 0 else (t2, t1))
+    ratios = [x / y for x, y in times]
+    low, median, high = statistics.quantiles(ratios, n=4)
+    return PairedRatio(
+        median, low, high, pairs, statistics.median(x for x, _ in times), statistics.median(y for _, y in times)
+    )
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Wall-clock seconds of one call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
