@@ -1,0 +1,127 @@
+"""Every command that the README and the pages of docs/ show is run, in the order in which they stand.
+
+The pages speak of real sizes; here each command is given further options that make it small (a later option wins), and nothing
+else is changed. A page's commands share one folder, as they would for a reader who types them one after the other.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = ("docs/training.md", "docs/export.md", "docs/inference.md", "docs/parity.md", "README.md")
+
+SMALL = {
+    "dlcv-sample": "--overwrite --tiles 32 --validation 8 --size 64",
+    "dlcv-train": "--width 0.1 --crop 64 --batch 4 --workers 0 --device cpu",
+    "dlcv-export": "",
+    "dlcv-infer": "",
+    "dlcv-evaluate": "",
+    "dlcv-parity": "",
+}
+EPOCHS = 25
+"""Of the small runs: enough to be above the majority predictor, which export and parity insist on."""
+
+
+def _commands(page: str) -> list[str]:
+    """The indented lines of a page that begin with one of our commands."""
+    found = re.findall(r"^    (dlcv-[a-z]+ .*?)(?:\s+#.*)?$", (ROOT / page).read_text(), re.MULTILINE)
+    return [command.strip() for command in found]
+
+
+def _modules() -> dict[str, str]:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    lines = setup["options.entry_points"]["console_scripts"].split("\n")
+    return {name: target.split(":")[0] for name, target in (line.split(" = ") for line in lines if line)}
+
+
+MODULES = _modules()
+
+
+def _small(line: str, epochs: int) -> list[str]:
+    words = shlex.split(line)
+    extra = shlex.split(SMALL[words[0]])
+    if words[0] == "dlcv-train":
+        extra += ["--epochs", str(epochs)]
+        if "--resume" not in words:
+            extra.append("--overwrite")  # pages begin with the same folder again
+    if words[0] == "dlcv-infer" and "--resume" not in words:
+        extra.append("--overwrite")
+    return [*words, *extra]
+
+
+class Shell:
+    """A folder in which a page's commands are run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._environment = os.environ | {
+            "PYTHONPATH": str(ROOT / ".typing"),
+            "XDG_CACHE_HOME": str(folder / "cache"),
+            "OMP_NUM_THREADS": "1",
+        }
+
+    def run(self, words: list[str]) -> subprocess.CompletedProcess[str]:
+        code = f"import sys; sys.argv[0] = {words[0]!r}; from {MODULES[words[0]]} import main; main()"
+        return subprocess.run(
+            [sys.executable, "-c", code, *words[1:]],
+            cwd=self.folder, env=self._environment, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """A folder with labelled tiles, a trained run and an export, which the pages take for given."""
+    shell = Shell(tmp_path_factory.mktemp("reader"))
+    for line in ("dlcv-sample tiles/", "dlcv-train --model fcn8s --data tiles/", "dlcv-export --model fcn8s"):
+        done = shell.run(_small(line, EPOCHS))
+        assert done.returncode == 0, done.stderr
+    return shell
+
+
+def _has_gpu() -> bool:
+    from dlcv.runtime.sessions.cuda import driver_problem
+
+    return driver_problem() is None
+
+
+def test_pages_show_commands() -> None:
+    assert {page: bool(_commands(page)) for page in PAGES} == dict.fromkeys(PAGES, True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("page", "line"), [(page, line) for page in PAGES for line in _commands(page)])
+def test_command_works(shell: Shell, page: str, line: str) -> None:
+    words = _small(line, EPOCHS + 1 if "--resume" in line else EPOCHS)
+    if "tensorrt-rtx" in line:
+        pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheel for this Python")
+    done = shell.run(words)
+    if ".plan" in line and not _has_gpu():
+        # Without tensorrt_rtx the export wrote no plan, which the command says; with it, the missing GPU is told.
+        assert done.returncode == 2
+        assert "no NVIDIA driver" in done.stderr or "does not exist" in done.stderr
+        return
+    assert done.returncode == 0, f"{page}: {line}\n{done.stderr}"
+
+
+def test_make_targets_of_the_readme_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    shown = set(re.findall(r"`?make ([a-z]+)", (ROOT / "README.md").read_text()))
+    assert shown
+    assert shown <= targets
+
+
+def test_links_lead_somewhere() -> None:
+    for page in (*PAGES, "CONTRIBUTING.md", "docs/decisions.md"):
+        for target in re.findall(r"\]\(([^)#]+)", (ROOT / page).read_text()):
+            if not target.startswith("http"):
+                assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"
