@@ -99,5 +99,5 @@ def main(
         write_bytes(json_file, (json.dumps(facts, indent=1) + "\n").encode())
     comparison.require(max_drop=max_drop, min_agreement=bound)
     note(
-        f"parity holds on {comparison.tiles} tiles: mean IoU falls by {comparison.drop:.4f}, agreement {comparison.agreement:.6f}"
+        f"parity holds on {comparison.tiles} tiles: mean IoU {comparison.reference.mean_iou:.4f} -> {comparison.candidate.mean_iou:.4f}, agreement {comparison.agreement:.6f}"
     )
