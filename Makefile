@@ -34,8 +34,12 @@ wheel: $(VENV)/.dev
 	$(BIN)/python -m pytest -q tests/test_packaging.py --wheel dist
 
 # The runtime alone, without torch, on another Python: make lean PYTHON=python3.10
-lean:
-	sh tests/lean.sh $(PYTHON)
+TINY := .typing/tiny
+lean: $(TINY)
+	sh tests/lean/run.sh $(PYTHON) $(TINY)
+
+$(TINY): $(VENV)/.dev links
+	$(BIN)/python -m pytest -q tests/lean/test_keep.py --keep-tiny $(TINY)
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m dlcv.benchmarks.startup

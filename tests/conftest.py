@@ -1,11 +1,13 @@
 """What several test files share: a tiny model with its checkpoint, probe and graphs, and a folder of tiles.
 
-Heavy imports stand inside the fixtures: tests that need no torch do not load it.
+Heavy imports stand inside the fixtures: tests that need no torch do not load it. Where torch is not installed, the fixtures
+give what `tests/lean/test_keep.py` kept in the folder that DLCV_TINY names, so that the runtime is tested without torch.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -28,6 +30,8 @@ TINY_HW = (64, 64)
 TINY_WIDTH = 0.05
 PROBE_SCENES = 6
 
+LEAN = importlib.util.find_spec("torch") is None
+
 RunCommand = Callable[..., "subprocess.CompletedProcess[str]"]
 WriteTile = Callable[[Path, "NDArray[np.uint8]"], None]
 
@@ -42,6 +46,14 @@ COMMANDS = {
 """Module of each command; its function is `main`."""
 
 
+def kept(name: str) -> Path:
+    """What a Python with torch kept under that name for one without."""
+    folder = os.environ.get("DLCV_TINY")
+    if not folder:
+        pytest.skip("torch is not installed, and DLCV_TINY names no folder that tests/lean/test_keep.py filled")
+    return Path(folder) / name
+
+
 @pytest.fixture(scope="session")
 def tiny_scenes() -> list[NDArray[np.uint8]]:
     """Generated scenes, uint8 (64, 64, 3), RGB."""
@@ -53,6 +65,10 @@ def tiny_scenes() -> list[NDArray[np.uint8]]:
 @pytest.fixture(scope="session")
 def tiny_card() -> ModelCard:
     """The card of the tiny model's checkpoint: DeepGlobe's 7 classes, 64 x 64, head `none`."""
+    if LEAN:
+        from dlcv.runtime.card_reader import read_card
+
+        return read_card(kept("run") / "best.pt")
     from dlcv.runtime.card import ModelCard
     from dlcv.runtime.datasets.description import load_description
     from dlcv.train.preprocess import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
@@ -75,6 +91,8 @@ def tiny_card() -> ModelCard:
 @pytest.fixture(scope="session")
 def tiny_model(tiny_card: ModelCard, tiny_scenes: list[NDArray[np.uint8]]) -> nn.Module:
     """A narrow fcn8s in evaluation mode with seeded random weights, whose logits are scaled so that it predicts many classes."""
+    if LEAN:
+        pytest.skip("torch is not installed")
     import torch
 
     from dlcv.train.models import create_model
@@ -96,9 +114,14 @@ def tiny_model(tiny_card: ModelCard, tiny_scenes: list[NDArray[np.uint8]]) -> nn
 
 @pytest.fixture(scope="session")
 def tiny_masks(
-    tiny_model: nn.Module, tiny_card: ModelCard, tiny_scenes: list[NDArray[np.uint8]]
+    request: pytest.FixtureRequest, tiny_card: ModelCard, tiny_scenes: list[NDArray[np.uint8]]
 ) -> list[NDArray[np.uint8]]:
     """What torch predicts on `tiny_scenes`, uint8 (64, 64)."""
+    if LEAN:
+        import numpy as np
+
+        return list(np.load(kept("masks.npy")))
+    tiny_model = request.getfixturevalue("tiny_model")
     return list(_logits(tiny_model, tiny_card, tiny_scenes).argmax(1).byte().numpy())
 
 
@@ -127,9 +150,12 @@ def tiny_data(
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(
-    tmp_path_factory: pytest.TempPathFactory, tiny_model: nn.Module, tiny_card: ModelCard, tiny_data: Path
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tiny_card: ModelCard
 ) -> Path:
     """`best.pt` in a folder as a run leaves it, with `probe/` beside it."""
+    if LEAN:
+        return kept("run") / "best.pt"
+    tiny_model, tiny_data = request.getfixturevalue("tiny_model"), request.getfixturevalue("tiny_data")
     from dlcv.runtime.datasets.description import load_description
     from dlcv.runtime.datasets.pairs import find_pairs
     from dlcv.train.checkpoint import Checkpoint, save_checkpoint
@@ -145,9 +171,15 @@ def tiny_checkpoint(
 
 @pytest.fixture(scope="session")
 def tiny_graph(
-    tmp_path_factory: pytest.TempPathFactory, tiny_model: nn.Module, tiny_card: ModelCard, tiny_checkpoint: Path
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_card: ModelCard,
+    tiny_checkpoint: Path,
 ) -> Callable[[str], Path]:
     """head -> path of the tiny model's graph with that head, exported once; nothing lies beside it."""
+    if LEAN:
+        return lambda head: kept("graphs") / f"{head}.onnx"
+    tiny_model = request.getfixturevalue("tiny_model")
     folder = tmp_path_factory.mktemp("tiny-onnx")
     digest = hashlib.sha256(tiny_checkpoint.read_bytes()).hexdigest()
 
@@ -235,3 +267,4 @@ def _logits(model: nn.Module, card: ModelCard, images: Sequence[NDArray[np.uint8
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--wheel", default=None, help="folder with a built wheel, for tests/test_packaging.py")
+    parser.addoption("--keep-tiny", default=None, help="folder to fill, for tests/lean/test_keep.py")

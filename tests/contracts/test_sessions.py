@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from torch import nn
 
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.comparison import MIN_AGREEMENT
@@ -29,16 +28,23 @@ Images = NDArray[np.uint8]
 class World:
     """What the openers need: the model, its card, its graphs, and a folder."""
 
-    def __init__(self, model: nn.Module, card: ModelCard, graph: Callable[[str], Path], folder: Path) -> None:
-        self.model, self.card, self.graph, self.folder = model, card, graph, folder
+    def __init__(
+        self, request: pytest.FixtureRequest, card: ModelCard, graph: Callable[[str], Path], folder: Path
+    ) -> None:
+        self._request, self.card, self.graph, self.folder = request, card, graph, folder
+
+    def model(self) -> Any:
+        """The tiny model in torch; skips where torch is not installed."""
+        return self._request.getfixturevalue("tiny_model")
 
 
 def _torch(world: World, head: str) -> Session:
+    model = world.model()
     import torch
 
     from dlcv.train.session import TorchSession
 
-    return TorchSession(world.model, world.card, torch.device("cpu"))
+    return TorchSession(model, world.card, torch.device("cpu"))
 
 
 def _onnx_cpu(world: World, head: str) -> Session:
@@ -88,12 +94,12 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def world(
-    tiny_model: nn.Module,
+    request: pytest.FixtureRequest,
     tiny_card: ModelCard,
     tiny_graph: Callable[[str], Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> World:
-    return World(tiny_model, tiny_card, tiny_graph, tmp_path_factory.mktemp("plans"))
+    return World(request, tiny_card, tiny_graph, tmp_path_factory.mktemp("plans"))
 
 
 @pytest.fixture(scope="module")

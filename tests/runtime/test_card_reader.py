@@ -8,7 +8,6 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,6 +47,7 @@ def test_of_an_exported_graph(tiny_graph, tiny_card: ModelCard, head: str) -> No
 
 
 def test_of_a_graph_whose_card_comes_first_or_among_others(tiny_onnx: Path, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
     proto = onnx.load(tiny_onnx)
     text = proto.metadata_props[0].value
     onnx.helper.set_model_props(proto, {"a": "b" * 300, "dlcv": text, "z": ""})
@@ -88,6 +88,7 @@ def test_of_a_reference(tmp_path: Path, reference_bytes: bytes, tiny_card: Model
 
 
 def test_files_without_a_card(tmp_path: Path, tiny_onnx: Path) -> None:
+    onnx = pytest.importorskip("onnx")
     proto = onnx.load(tiny_onnx)
     proto.ClearField("metadata_props")
     (tmp_path / "bare.onnx").write_bytes(proto.SerializeToString())
@@ -127,6 +128,7 @@ def test_a_reference_with_something_else_in_it(tmp_path: Path, tiny_card: ModelC
 @pytest.fixture(scope="module")
 def small_onnx(tiny_onnx: Path) -> bytes:
     """A graph with a card of little more than the card, so that damage hits what is read."""
+    onnx = pytest.importorskip("onnx")
     proto = onnx.load(tiny_onnx)
     del proto.graph.initializer[:]
     del proto.graph.node[2:]

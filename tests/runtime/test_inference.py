@@ -306,7 +306,7 @@ def test_a_batch_above_the_engines_is_refused(
 def test_another_task_is_refused(
     run: Callable[..., Summary], tile_folder: Path, tiny_onnx: Path, tmp_path: Path
 ) -> None:
-    import onnx
+    onnx = pytest.importorskip("onnx")
 
     from dlcv.runtime.card_reader import read_card
 
@@ -322,7 +322,7 @@ def test_another_task_is_refused(
 def test_a_graph_that_is_not_what_its_card_says_is_refused(
     run: Callable[..., Summary], tile_folder: Path, tiny_onnx: Path, tmp_path: Path
 ) -> None:
-    import onnx
+    onnx = pytest.importorskip("onnx")
 
     from dlcv.runtime.card_reader import read_card
 
@@ -340,7 +340,7 @@ def test_a_graph_that_is_not_what_its_card_says_is_refused(
 def test_a_graph_that_onnx_runtime_refuses_is_one_line(
     run: Callable[..., Summary], tile_folder: Path, tiny_onnx: Path, tmp_path: Path
 ) -> None:
-    import onnx
+    onnx = pytest.importorskip("onnx")
 
     proto = onnx.load(tiny_onnx)
     proto.graph.node[3].op_type = "NoSuchOperator"

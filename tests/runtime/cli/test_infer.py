@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import onnx
 import pytest
 from click.testing import CliRunner
 
@@ -123,6 +122,7 @@ def test_no_tiles(refused: Callable[..., str], tiny_onnx: Path, tmp_path: Path) 
 def test_engines_that_cannot_be_run(
     refused: Callable[..., str], tile_folder: Path, tiny_onnx: Path, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
+    onnx = pytest.importorskip("onnx")
     proto = onnx.load(tiny_onnx)
     proto.ClearField("metadata_props")
     onnx.save(proto, tmp_path / "bare.onnx")
