@@ -153,7 +153,8 @@ def bad_tiles(folder: Path, good: bytes) -> dict[str, str]:
     """Tiles that cannot be run, and what their sentence must say."""
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3))
     cv2.imwrite(str(folder / "deep.png"), noise.astype(np.uint16) * 100)
-    cv2.imwrite(str(folder / "float.tif"), noise.astype(np.float32))
+    plain = [cv2.IMWRITE_TIFF_COMPRESSION, 1]  # OpenCV 4 would store colours in floats as 16-bit LogLuv
+    cv2.imwrite(str(folder / "float.tif"), noise.astype(np.float32), plain)
     (folder / "cut.png").write_bytes(good[: len(good) // 2])
     (folder / "zero.jpg").write_bytes(b"")
     (folder / "text.jpg").write_text("not an image, but named like one\n")
