@@ -20,6 +20,8 @@ COMMANDS = {
     "dlcv-evaluate": "dlcv.runtime.cli.evaluate",
     "dlcv-parity": "dlcv.benchmarks.cli.parity",
 }
+"""Module of each command; its function is `main`."""
+
 BARE = "import click"
 LIBRARIES = "import numpy, cv2, onnxruntime"
 

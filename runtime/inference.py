@@ -225,9 +225,7 @@ def require_segmentation(card: ModelCard, engine: Path) -> None:
 
 def class_pixels(mask: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Pixels of each index in a mask, uint8 (H, W): int64 (256,)."""
-    if (
-        mask.size < 1 << 24
-    ):  # the histogram counts in float32, exact up to there; it is several times faster and holds no lock
+    if mask.size < 1 << 24:  # cv2 counts in float32, exact up to there; it is faster and holds no lock
         return cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel().astype(np.int64)
     return np.bincount(mask.ravel(), minlength=256).astype(np.int64)
 

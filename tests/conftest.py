@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dlcv.benchmarks.startup import COMMANDS
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -34,16 +36,6 @@ LEAN = importlib.util.find_spec("torch") is None
 
 RunCommand = Callable[..., "subprocess.CompletedProcess[str]"]
 WriteTile = Callable[[Path, "NDArray[np.uint8]"], None]
-
-COMMANDS = {
-    "dlcv-train": "dlcv.train.cli.train",
-    "dlcv-sample": "dlcv.train.cli.sample",
-    "dlcv-export": "dlcv.export.cli.export",
-    "dlcv-infer": "dlcv.runtime.cli.infer",
-    "dlcv-evaluate": "dlcv.runtime.cli.evaluate",
-    "dlcv-parity": "dlcv.benchmarks.cli.parity",
-}
-"""Module of each command; its function is `main`."""
 
 
 def kept(name: str) -> Path:

@@ -7,7 +7,6 @@ labelled tiles, a trained run and an export already.
 
 from __future__ import annotations
 
-import configparser
 import os
 import re
 import shlex
@@ -17,6 +16,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from dlcv.benchmarks.startup import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("docs/training.md", "docs/export.md", "docs/inference.md", "docs/parity.md", "README.md")
@@ -37,16 +38,6 @@ def _commands(page: str) -> list[str]:
     """The indented lines of a page that begin with one of our commands."""
     found = re.findall(r"^    (dlcv-[a-z]+ .*?)(?:\s+#.*)?$", (ROOT / page).read_text(), re.MULTILINE)
     return [command.strip() for command in found]
-
-
-def _modules() -> dict[str, str]:
-    setup = configparser.ConfigParser()
-    setup.read(ROOT / "setup.cfg")
-    lines = setup["options.entry_points"]["console_scripts"].split("\n")
-    return {name: target.split(":")[0] for name, target in (line.split(" = ") for line in lines if line)}
-
-
-MODULES = _modules()
 
 
 def _small(line: str, epochs: int) -> list[str]:
@@ -73,7 +64,7 @@ class Shell:
         }
 
     def run(self, words: list[str]) -> subprocess.CompletedProcess[str]:
-        code = f"import sys; sys.argv[0] = {words[0]!r}; from {MODULES[words[0]]} import main; main()"
+        code = f"import sys; sys.argv[0] = {words[0]!r}; from {COMMANDS[words[0]]} import main; main()"
         return subprocess.run(
             [sys.executable, "-c", code, *words[1:]],
             cwd=self.folder, env=self._environment, capture_output=True, text=True, timeout=300, check=False,

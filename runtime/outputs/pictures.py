@@ -73,10 +73,11 @@ def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
     """Writes a picture uint8 (H, W, 3), RGB, as PNG or JPEG by the name's suffix, whole or not at all.
 
     Raises:
-        OutputError: when it cannot be written.
+        OutputError: when the name ends in something else, or the file cannot be written.
     """
-    options = [cv2.IMWRITE_JPEG_QUALITY, 88] if path.suffix.lower() in (".jpg", ".jpeg") else []
-    done, data = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
-    if not done:
-        raise OutputError(f"cannot encode {path}; expected a name that ends in .png or .jpg")
+    suffix = path.suffix.lower()
+    if suffix not in (".png", ".jpg", ".jpeg"):
+        raise OutputError(f"cannot write the picture {path}: expected a name that ends in .png or .jpg")
+    options = [] if suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, 88]
+    _, data = cv2.imencode(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
     write_bytes(path, data.tobytes())
