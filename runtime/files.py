@@ -31,9 +31,17 @@ def remove_partials(folder: Path) -> None:
 def whole_file(path: Path) -> Iterator[Path]:
     """Gives a temporary path to write to; on success it is renamed to `path`, on any error it is removed.
 
+    A device or a pipe (`--json /dev/stdout`) cannot be renamed over without losing it: it is written to as it is.
+
     Raises:
         OutputError: when the file cannot be written or renamed (no space, no permission).
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        try:
+            yield path
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        return
     temporary = partial_name(path)
     try:
         yield temporary

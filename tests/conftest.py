@@ -221,6 +221,8 @@ def command_line() -> Callable[..., list[str]]:
     """Command and arguments -> argv of a process that runs it as its console script does; `before` is Python run first."""
 
     def argv(name: str, *arguments: Any, before: str = "") -> list[str]:
+        # A shell starts what it puts into the background with SIGINT ignored; a person at a terminal does not.
+        before = f"import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n{before}"
         code = f"{before}\nimport sys\nfrom {COMMANDS[name]} import main\nsys.exit(main(prog_name={name!r}))"
         return [sys.executable, "-c", code, *map(str, arguments)]
 

@@ -54,6 +54,16 @@ def test_a_full_disk_is_told_and_the_old_file_stays(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a.bin"]
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_device_is_written_to_and_stays_a_device() -> None:
+    """A rename over it, as root, would leave a file in its place."""
+    with pytest.raises(OutputError, match=f"^cannot write /dev/full: {os.strerror(errno.ENOSPC)}$"):
+        write_bytes(Path("/dev/full"), b"x")
+    write_bytes(Path("/dev/null"), b"x")
+    assert Path("/dev/full").is_char_device()
+    assert Path("/dev/null").is_char_device()
+
+
 def test_a_folder_in_the_way_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.bin").mkdir()
     with pytest.raises(OutputError, match=r"^cannot write .*a\.bin: "):
