@@ -15,7 +15,10 @@ from pathlib import Path
 import click
 
 from dlcv.runtime.cli.common import Command, note
-from dlcv.runtime.errors import DlcvError
+from dlcv.runtime.errors import DlcvError, UsageError
+
+MARKER = ".dlcv-demo"
+"""Says that a folder may be emptied: a demo made it."""
 
 STEPS = (
     "dlcv-sample {folder}/tiles --tiles 96 --validation 24 --size 256",
@@ -34,7 +37,11 @@ def main(folder: Path) -> None:
     from dlcv.benchmarks.pictures import comparison_picture
 
     started = time.monotonic()
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
+        raise UsageError(f"{folder} holds files that no demo wrote; name an empty or a new folder")
     shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / MARKER).touch()
     for step in STEPS:
         _run(step.format(folder=folder))
     picture = folder / "picture.png"

@@ -33,6 +33,8 @@ def kind_of(path: Path) -> str:
     Raises:
         EngineError: when the file is missing, a folder, or empty.
     """
+    if path.is_dir():
+        raise EngineError(f"{path} is a folder; expected a file: an .onnx, a .plan or a checkpoint")
     try:
         with open(path, "rb") as file:
             magic = file.read(4)
@@ -64,11 +66,13 @@ def read_card(path: str | Path) -> ModelCard:
         "reference": _from_checkpoint,
         "onnx": _from_onnx,
     }
-    card = reader[kind_of(path)](path)
+    kind = kind_of(path)
+    card = reader[kind](path)
     if card is None:
-        raise CardError(
-            f"{path} carries no dlcv model card, so its classes and normalisation are unknown; export it with: dlcv-export --model NAME"
-        )
+        remedy = "export it with: dlcv-export --model NAME"
+        if kind == "checkpoint":
+            remedy = "take a best.pt of dlcv-train, or start a training from these weights with: dlcv-train --init FILE"
+        raise CardError(f"{path} carries no dlcv model card, so its classes and normalisation are unknown; {remedy}")
     return card
 
 

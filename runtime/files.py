@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,7 +37,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: when the file cannot be written or renamed (no space, no permission).
     """
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if _is_device(path):
         try:
             yield path
         except OSError as error:
@@ -52,6 +53,15 @@ def whole_file(path: Path) -> Iterator[Path]:
     except BaseException:
         _remove(temporary)
         raise
+
+
+def _is_device(path: Path) -> bool:
+    """Whether something is there that is neither a file nor a folder."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from dlcv.runtime.pipeline import STAGES, Outcome, Pipeline, PipelineSettings, S
 from dlcv.runtime.progress import Progress
 from dlcv.runtime.run_folder import RunFolder
 from dlcv.runtime.sessions import Session, open_session
-from dlcv.runtime.tiles import DEFAULT_TEMPLATE, Tile, find_tiles, output_names
+from dlcv.runtime.tiles import DEFAULT_TEMPLATE, Tile, find_tiles, output_names, source_folders
 from dlcv.runtime.version import __version__
 
 GPU_BATCH = 8
@@ -88,8 +89,8 @@ class Summary:
     first_failure: str = ""
 
 
-def infer(settings: InferSettings) -> Summary:
-    """Runs all tiles; see `InferSettings`.
+def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) -> Summary:
+    """Runs all tiles; see `InferSettings`. `say` takes lines for people.
 
     Raises:
         UsageError: when there are no tiles, or the output folder is in use or holds another run.
@@ -97,8 +98,9 @@ def infer(settings: InferSettings) -> Summary:
         OutputError: when results cannot be written; masks that are there are whole.
         KeyboardInterrupt: after Ctrl-C; finished tiles are in the manifest.
     """
-    tiles = find_tiles(settings.sources, leave_out=settings.output)
+    tiles = find_tiles(settings.sources, leave_out=settings.output, say=say)
     names = output_names(tiles, settings.name_template)
+    _refuse_to_overwrite_inputs(settings, tiles, names)
     with open_session(settings.engine, device=settings.device, lanes=cpu_count()) as session:
         require_segmentation(session.card, settings.engine)
         with RunFolder(
@@ -120,7 +122,7 @@ class _Run:
 
     def run(self) -> Summary:
         before = self._folder.done()
-        left = [tile for tile in self._tiles if before.get(tile.key) != self._names[tile.key]]
+        left = [tile for tile in self._tiles if not self._is_done(tile, before)]
         if self._folder.manifest.exists():
             self._clear_up(left)
         self._summary.resumed = self._summary.done = len(self._tiles) - len(left)
@@ -141,6 +143,16 @@ class _Run:
             if complete or self._summary.done + self._summary.failed:
                 self._folder.write_summary(self._facts(pipeline.times, started, complete))
         return self._summary
+
+    def _is_done(self, tile: Tile, before: dict[str, str]) -> bool:
+        """Whether the tile's mask is there, and no older than the tile."""
+        name = self._names[tile.key]
+        if before.get(tile.key) != name:
+            return False
+        try:
+            return tile.path.stat().st_mtime_ns <= (self._folder.folder / name).stat().st_mtime_ns
+        except OSError:
+            return False
 
     def _clear_up(self, left: Sequence[Tile]) -> None:
         """Takes out what an interrupted run left of the tiles that are run again."""
@@ -200,6 +212,16 @@ class _Run:
         }
 
 
+def _refuse_to_overwrite_inputs(settings: InferSettings, tiles: Sequence[Tile], names: dict[str, str]) -> None:
+    inputs = {os.path.realpath(tile.path) for tile in tiles} | {os.path.realpath(settings.engine)}
+    folder = os.path.realpath(settings.output)
+    for key, name in names.items():
+        if os.path.join(folder, name) in inputs:
+            raise UsageError(
+                f"the mask of {key} would be written over an input, {settings.output / name}; choose another folder with --output"
+            )
+
+
 def pipeline_settings(settings: InferSettings, session: Session) -> PipelineSettings:
     """Batch and threads, where the user left them open, from the session and the cores."""
     default = 1 if session.device == "cpu" else GPU_BATCH
@@ -233,6 +255,7 @@ def class_pixels(mask: NDArray[np.uint8]) -> NDArray[np.int64]:
 def _identity(settings: InferSettings, session: Session) -> dict[str, Any]:
     """What makes a mask what it is: a resumed run must agree in all of it."""
     return {
+        "folders": source_folders(settings.sources),
         "engine_sha256": sha256_of(settings.engine),
         "fit": settings.fit or session.card.fit,
         "overlap": settings.overlap,

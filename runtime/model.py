@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.errors import UsageError
-from dlcv.runtime.fitting import fit_tile
+from dlcv.runtime.fitting import FITS, fit_tile
 from dlcv.runtime.pipeline import mask_of
 from dlcv.runtime.sessions import Session, open_session
 
@@ -30,6 +30,10 @@ class Model:
 
     def __init__(self, session: Session, *, fit: str | None = None, batch: int = DEFAULT_BATCH) -> None:
         self.session, self._fit = session, fit or session.card.fit
+        if self._fit not in FITS:
+            raise UsageError(f"unknown fit {self._fit!r}; it is one of {', '.join(FITS)}")
+        if batch < 1:
+            raise UsageError(f"batch is {batch}, expected at least 1")
         self._batch = min(batch, session.max_batch or batch)
 
     @property
@@ -60,8 +64,13 @@ class Model:
         """
         if isinstance(images, np.ndarray) and images.ndim == 3:
             return self._masks([images])[0]
-        masks = self._masks(list(images))
-        return np.stack(masks) if isinstance(images, np.ndarray) else masks
+        if isinstance(images, np.ndarray):
+            if images.ndim != 4:
+                raise UsageError(f"expected images as uint8 (H, W, 3), RGB, got {images.dtype} {images.shape}")
+            return np.stack(self._masks(list(images))) if len(images) else np.empty(images.shape[:3], np.uint8)
+        if not isinstance(images, Sequence):
+            raise UsageError(f"expected an image, a stack or a list of images, got {type(images).__name__}")
+        return self._masks(list(images))
 
     def close(self) -> None:
         """Closes the session."""
@@ -77,7 +86,13 @@ class Model:
 
     def _masks(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
         for image in images:
-            if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            if (
+                not isinstance(image, np.ndarray)
+                or image.dtype != np.uint8
+                or image.ndim != 3
+                or image.shape[2] != 3
+                or not image.size
+            ):
                 got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
                 raise UsageError(f"expected images as uint8 (H, W, 3), RGB, got {got}")
         tiles = [fit_tile(image, self.card.input_size_hw, self._fit) for image in images]

@@ -129,8 +129,10 @@ class Pipeline(Generic[T, R]):
             were complete by then have been reported.
         """
         started = time.perf_counter()
-        self._start(tiles)
+        self._prepare(tiles)
         try:
+            for thread in self._threads:
+                thread.start()
             running = len(self._threads)
             while running:
                 message = self._messages.get()
@@ -144,7 +146,7 @@ class Pipeline(Generic[T, R]):
             self._stop(report)
             self.times.wall_s = time.perf_counter() - started
 
-    def _start(self, tiles: Iterable[T]) -> None:
+    def _prepare(self, tiles: Iterable[T]) -> None:
         settings = self._settings
         self._source, self._source_lock, self._gather_lock = iter(tiles), Lock(), Lock()
         self._stopping = False
@@ -154,15 +156,14 @@ class Pipeline(Generic[T, R]):
         self._masks: Channel[_Job[T]] = Channel(max(settings.batch, 2 * settings.writers), self._lanes)
         work = [self._decode] * settings.decoders + [self._infer] * self._lanes + [self._write] * settings.writers
         self._threads = [Thread(target=self._guarded, args=(part,), daemon=True) for part in work]
-        for thread in self._threads:
-            thread.start()
 
     def _stop(self, report: Callable[[Outcome[T, R]], None]) -> None:
         self._stopping = True
         self._windows.abort()
         self._masks.abort()
         for thread in self._threads:
-            thread.join()
+            if thread.ident is not None:  # one that was not started yet has nothing to end
+                thread.join()
         while not self._messages.empty():
             message = self._messages.get()
             if isinstance(message, Outcome):

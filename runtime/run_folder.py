@@ -16,8 +16,10 @@ from typing import IO, Any
 from dlcv.runtime.errors import OutputError, UsageError
 from dlcv.runtime.files import make_folder, write_bytes
 from dlcv.runtime.manifest import DONE, read_manifest
+from dlcv.runtime.tiles import RESERVED
 
-MANIFEST, RUN, SUMMARY, LOCK = "manifest.csv", "run.json", "summary.json", ".dlcv-lock"
+MANIFEST, RUN, SUMMARY, LOCK = RESERVED
+WRITTEN_BY = "dlcv-infer"
 
 
 class RunFolder:
@@ -74,13 +76,41 @@ class RunFolder:
         if self.manifest.exists() and self._resume:
             self._require_same_run()
             return
-        if self.manifest.exists() and not self._overwrite:
+        if not self._overwrite and self._in_use():
             raise UsageError(
                 f"{self.folder} holds a run already; go on with it by --resume, start again with --overwrite, or name another folder with --output"
             )
+        self._remove_outputs()
         for name in (MANIFEST, SUMMARY, RUN):
             (self.folder / name).unlink(missing_ok=True)
-        write_bytes(self.folder / RUN, (json.dumps(self._identity, indent=1) + "\n").encode())
+        write_bytes(
+            self.folder / RUN, (json.dumps({"written_by": WRITTEN_BY} | self._identity, indent=1) + "\n").encode()
+        )
+
+    def _in_use(self) -> bool:
+        """Whether the folder holds a run, or files of somebody else by the names that a run writes."""
+        if self.manifest.exists() or (self.folder / SUMMARY).exists():
+            return True
+        return (self.folder / RUN).exists() and self._read_run().get("written_by") != WRITTEN_BY
+
+    def _read_run(self) -> dict[str, Any]:
+        try:
+            values = json.loads((self.folder / RUN).read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return values if isinstance(values, dict) else {}
+
+    def _remove_outputs(self) -> None:
+        """Removes the masks that the manifest lists, so that none of another engine stays behind without a row."""
+        if not self.manifest.exists():
+            return
+        try:
+            outputs = [row.output for row in read_manifest(self.manifest) if row.status == DONE]
+        except OutputError:
+            return  # no manifest of ours: nothing is known to be ours
+        for output in outputs:
+            if output and not os.path.isabs(output) and ".." not in Path(output).parts:
+                (self.folder / output).unlink(missing_ok=True)
 
     def _require_same_run(self) -> None:
         try:

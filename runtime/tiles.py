@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from dlcv.runtime.errors import UsageError
+from dlcv.runtime.files import PARTIAL_SUFFIX
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 """What is taken for a tile inside a folder; a file that is named itself is always tried."""
+
+LABELLED_SUFFIX, LABEL_SUFFIX = "_sat.jpg", "_mask.png"
+"""An image and the label beside it, in the datasets that dlcv knows."""
+
+RESERVED = ("manifest.csv", "run.json", "summary.json", ".dlcv-lock")
+"""What a run writes beside the masks."""
 
 DEFAULT_TEMPLATE = "{path}.png"
 TEMPLATE_FIELDS = "{path} (a/b.jpg), {folder} (a), {name} (b.jpg), {stem} (b), {suffix} (.jpg)"
@@ -31,12 +38,17 @@ class Tile:
     key: str
 
 
-def find_tiles(sources: Sequence[str], *, leave_out: Path | None = None) -> list[Tile]:
+def find_tiles(
+    sources: Sequence[str], *, leave_out: Path | None = None, say: Callable[[str], None] = lambda _: None
+) -> list[Tile]:
     """Tiles from files, folders (searched recursively, hidden entries left out) and globs, sorted within each source.
+
+    In a folder, labels that stand beside their images (`NAME_mask.png` beside `NAME_sat.jpg`) are no tiles.
 
     Args:
         sources: as they were typed.
         leave_out: a folder that is not searched when it lies inside one of `sources`: the masks of an earlier run.
+        say: takes a line about what was left out.
 
     Raises:
         UsageError: when a source does not exist, nothing was found, or two tiles would have one key.
@@ -44,8 +56,9 @@ def find_tiles(sources: Sequence[str], *, leave_out: Path | None = None) -> list
     if not sources:
         raise UsageError("no tiles given; name files, folders or globs, such as: dlcv-infer tiles/ --engine fcn8s.onnx")
     tiles: dict[str, Tile] = {}
+    labels: list[Path] = []
     for source in sources:
-        for tile in _from_source(source, leave_out):
+        for tile in _from_source(source, leave_out, labels):
             first = tiles.setdefault(tile.key, tile)
             if first is not tile and os.path.abspath(first.path) != os.path.abspath(tile.path):
                 raise UsageError(
@@ -53,13 +66,31 @@ def find_tiles(sources: Sequence[str], *, leave_out: Path | None = None) -> list
                 )
     if not tiles:
         raise UsageError(f"no tiles in {', '.join(sources)}; looked for {', '.join(IMAGE_SUFFIXES)}")
+    if labels:
+        say(
+            f"{len(labels)} labels beside their images were left out, such as {labels[0]}; to run one, name the file itself"
+        )
     return list(tiles.values())
 
 
-def _from_source(source: str, leave_out: Path | None) -> Iterator[Tile]:
+def source_folders(sources: Sequence[str]) -> list[str]:
+    """The folders that `sources` speak of, absolute and sorted: a folder itself, a file's, a glob's up to its first wildcard."""
+    found = set()
+    for source in sources:
+        path = Path(source)
+        if path.is_dir():
+            found.add(os.path.abspath(path))
+        elif os.path.lexists(path):
+            found.add(os.path.abspath(path.parent))
+        else:
+            found.add(os.path.abspath(Path(*_before_magic(path.parts))))
+    return sorted(found)
+
+
+def _from_source(source: str, leave_out: Path | None, labels: list[Path]) -> Iterator[Tile]:
     path = Path(source)
     if path.is_dir():
-        yield from _in_folder(path, leave_out)
+        yield from _in_folder(path, leave_out, labels)
     elif os.path.lexists(path):
         yield Tile(path, path.name)
     elif glob.has_magic(source):
@@ -87,7 +118,7 @@ def _before_magic(parts: Iterable[str]) -> list[str]:
     return fixed
 
 
-def _in_folder(folder: Path, leave_out: Path | None) -> Iterator[Tile]:
+def _in_folder(folder: Path, leave_out: Path | None, labels: list[Path]) -> Iterator[Tile]:
     hidden = os.path.realpath(leave_out) if leave_out is not None else ""
     for where, folders, files in os.walk(folder):
         folders[:] = sorted(
@@ -95,8 +126,11 @@ def _in_folder(folder: Path, leave_out: Path | None) -> Iterator[Tile]:
             for name in folders
             if not name.startswith(".") and os.path.realpath(os.path.join(where, name)) != hidden
         )
+        beside = set(files)
         for name in sorted(files):
-            if not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES):
+            if name.endswith(LABEL_SUFFIX) and name[: -len(LABEL_SUFFIX)] + LABELLED_SUFFIX in beside:
+                labels.append(Path(where, name))
+            elif not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES):
                 path = Path(where, name)
                 yield Tile(path, path.relative_to(folder).as_posix())
 
@@ -120,6 +154,8 @@ def output_name(key: str, template: str = DEFAULT_TEMPLATE) -> str:
         raise UsageError(
             f"--name-template {template!r} gives {name!r} for {key!r}, which is not a file below the output folder"
         )
+    if str(PurePosixPath(*parts)) in RESERVED or parts[-1].endswith(PARTIAL_SUFFIX):
+        raise UsageError(f"--name-template {template!r} gives {name!r} for {key!r}, a name that the run itself needs")
     return str(PurePosixPath(*parts))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -112,7 +113,9 @@ def load_archive(path: Path, advice: str) -> Any:
         CheckpointError: when it is damaged or holds more than that.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's hints about a file that is refused anyway
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # torch's own text advises to load it with weights_only=False
         raise CheckpointError(f"{path} is damaged or holds more than weights, nothing was run; {advice}") from error
     except MemoryError:

@@ -36,6 +36,8 @@ def write_probe(folder: Path, pairs: Sequence[Pair], description: DatasetDescrip
     for k in range(count):
         pair = pairs[k * len(pairs) // count]
         stem = pair.name.replace("/", "_")
+        if (folder / (stem + description.image_suffix)).exists():
+            stem += f"_{k}"  # a/b and a_b
         shutil.copyfile(pair.image, folder / (stem + description.image_suffix))
         shutil.copyfile(pair.mask, folder / (stem + description.mask_suffix))
     write_bytes(folder / DESCRIPTION_NAME, json.dumps(description.to_dict(), indent=1).encode())

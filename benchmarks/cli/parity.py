@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dlcv.runtime.cli.common import Command, note, version_option
+from dlcv.runtime.cli.common import Command, note, refuse_to_overwrite, version_option
 
 
 @click.command("dlcv-parity", cls=Command)
@@ -57,12 +57,19 @@ def main(
     """
     from dlcv.benchmarks.parity import compare, open_side, same_model
     from dlcv.benchmarks.tables import comparison_table
+    from dlcv.runtime.card_reader import kind_of
     from dlcv.runtime.comparison import MIN_AGREEMENT
-    from dlcv.runtime.datasets.pairs import validation_pairs
+    from dlcv.runtime.datasets.pairs import all_tiles_note, validation_pairs
+    from dlcv.runtime.errors import UsageError
     from dlcv.runtime.evaluation import find_description
     from dlcv.runtime.files import write_bytes
     from dlcv.runtime.progress import Progress
 
+    refuse_to_overwrite(json_file, reference, candidate)
+    if kind_of(candidate) == "reference":
+        raise UsageError(
+            f"{candidate} holds stored answers and can be the reference only; name an engine or a checkpoint"
+        )
     second = open_side(candidate, device)
     try:
         first = open_side(reference, device, like=second.card)
@@ -80,6 +87,10 @@ def main(
     finally:
         first.close()
         second.close()
+    if text := all_tiles_note(data, len(pairs)):
+        note(text)
+    if comparison.tiles < len(pairs):
+        note(f"{comparison.tiles} of {len(pairs)} tiles are known to the reference; the others were left out")
     bound = MIN_AGREEMENT[second.card.precision] if min_agreement is None else min_agreement
     click.echo(comparison_table(comparison))
     problems = comparison.problems(max_drop=max_drop, min_agreement=bound)
@@ -88,6 +99,7 @@ def main(
 
         facts = comparison.to_dict() | {
             "passed": not problems,
+            "tiles_given": len(pairs),
             "problems": problems,
             "max_drop": max_drop,
             "min_agreement": bound,

@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from dlcv.runtime.errors import EXIT_ERROR, EXIT_INTERRUPTED, DlcvError, OutputError, one_line
+from dlcv.runtime.errors import EXIT_ERROR, EXIT_INTERRUPTED, DlcvError, OutputError, UsageError, one_line
 from dlcv.runtime.version import __version__
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -67,3 +68,18 @@ def version_option(function: F) -> F:
 def note(message: str) -> None:
     """A line for people, on stderr; stdout is for data."""
     click.echo(one_line(message), err=True)
+
+
+def refuse_to_overwrite(target: Path | None, *inputs: Path) -> None:
+    """Refuses a file to write to that is one of the inputs, or whose folder does not exist, before any work is done.
+
+    Raises:
+        UsageError: tells which.
+    """
+    if target is None:
+        return
+    if not target.parent.is_dir():
+        raise UsageError(f"{target} cannot be written: there is no folder {target.parent}")
+    for path in inputs:
+        if target.exists() and path.exists() and os.path.samefile(target, path):
+            raise UsageError(f"{target} is an input and would be overwritten; name another file")

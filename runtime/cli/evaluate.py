@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from dlcv.runtime.cli.common import Command, note, version_option
+from dlcv.runtime.cli.common import Command, note, refuse_to_overwrite, version_option
 
 
 @click.command("dlcv-evaluate", cls=Command)
@@ -34,7 +34,7 @@ def main(engine: Path, data: Path, dataset: str | None, device: str, json_file: 
     \b
     dlcv-evaluate --engine fcn8s.onnx --data tiles/
     """
-    from dlcv.runtime.datasets.pairs import validation_pairs
+    from dlcv.runtime.datasets.pairs import all_tiles_note, validation_pairs
     from dlcv.runtime.evaluation import evaluate, find_description
     from dlcv.runtime.files import write_bytes
     from dlcv.runtime.machine import cpu_count
@@ -43,6 +43,7 @@ def main(engine: Path, data: Path, dataset: str | None, device: str, json_file: 
     from dlcv.runtime.sessions import open_session
     from dlcv.runtime.tables import markdown_table, score
 
+    refuse_to_overwrite(json_file, engine)
     with open_session(engine, device=device, lanes=cpu_count()) as session:
         description = find_description(dataset, data, session.card)
         pairs = validation_pairs(data, description)
@@ -61,6 +62,8 @@ def main(engine: Path, data: Path, dataset: str | None, device: str, json_file: 
     note(
         f"{len(pairs)} tiles; majority predictor ({description.classes[scores.majority_class]}): mean IoU {scores.majority_mean_iou:.4f}"
     )
+    if text := all_tiles_note(data, len(pairs)):
+        note(text)
     if json_file:
         import json
 

@@ -85,7 +85,8 @@ def main(
     from dlcv.runtime.inference import InferSettings, infer
 
     try:
-        summary = infer(InferSettings(sources=tiles, decode=DecodeOptions(scale_16bit=scale_16bit), **options))
+        settings = InferSettings(sources=tiles, decode=DecodeOptions(scale_16bit=scale_16bit), **options)
+        summary = infer(settings, say=note)
     except KeyboardInterrupt:
         message = f"interrupted; finished tiles are whole and in {options['output']}; go on with --resume"
         raise Interrupted(message) from None

@@ -87,7 +87,8 @@ def load_split(
 def validation_pairs(data: Path, description: DatasetDescription) -> list[Pair]:
     """The pairs to evaluate on: those of `validation/` inside `data` if it is there, else all in `data`.
 
-    A seeded split is not repeated here: a folder without `validation/` is taken for tiles that the model has not seen.
+    A seeded split is not repeated here: a folder without `validation/` is taken for tiles that the model has not seen
+    (`all_tiles_note` says so to people).
 
     Raises:
         DatasetError: as `find_pairs`.
@@ -96,8 +97,19 @@ def validation_pairs(data: Path, description: DatasetDescription) -> list[Pair]:
     return find_pairs(folder if folder.is_dir() else data, description)
 
 
+def all_tiles_note(data: Path, tiles: int) -> str:
+    """A line for people where `validation_pairs` takes all tiles of a folder that is not itself for validation; else empty."""
+    named = os.path.basename(os.path.abspath(data))
+    probe = (data / "dataset.json").is_file()
+    if (data / VALIDATION).is_dir() or named == VALIDATION or probe:
+        return ""
+    return (
+        f"{data} has no {VALIDATION}/: all its {tiles} tiles count, and those that the model was trained on flatter it"
+    )
+
+
 def _files(folder: Path) -> Iterable[tuple[Path, str]]:
-    for root, folders, files in os.walk(folder, followlinks=True):
+    for root, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in files:
             path = Path(root, name)

@@ -243,9 +243,10 @@ def test_tiles_that_the_reference_does_not_know_are_left_out(
     assert facts["agreement"] is None
 
 
-def test_a_stored_reference_may_be_the_candidate(stored: Path, tiny_onnx: Path, probe: Path) -> None:
-    code, _, err = invoke(tiny_onnx, stored, probe)
-    assert code == 0, err
+def test_stored_answers_cannot_be_the_candidate(stored: Path, tiny_onnx: Path, probe: Path) -> None:
+    code, out, err = invoke(tiny_onnx, stored, probe)
+    assert (code, out) == (2, "")
+    assert err.endswith("holds stored answers and can be the reference only; name an engine or a checkpoint\n")
 
 
 def test_other_classes_are_refused(tiny_onnx: Path, probe: Path) -> None:

@@ -98,9 +98,9 @@ def test_files_without_a_card(tmp_path: Path, tiny_onnx: Path) -> None:
         archive.writestr("archive/data.pkl", "x")
     np.savez(tmp_path / "bare.npz", a=np.zeros(3))
     for path in sorted(tmp_path.iterdir()):
-        with pytest.raises(
-            CardError, match=f"^{path} carries no dlcv model card, so its classes and normalisation are unknown; export"
-        ):
+        remedy = "take a best.pt of dlcv-train" if path.suffix == ".pt" else "export it with: dlcv-export"
+        known = f"^{path} carries no dlcv model card, so its classes and normalisation are unknown; {remedy}"
+        with pytest.raises(CardError, match=known):
             read_card(path)
 
 
@@ -110,7 +110,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     for name, message in {
         "no.onnx": "does not exist; make it with: dlcv-export --model NAME",
         "empty.onnx": "is empty; export the model again",
-        "folder.onnx": "cannot be read: Is a directory",
+        "folder.onnx": "is a folder; expected a file: an .onnx, a .plan or a checkpoint",
     }.items():
         with pytest.raises(EngineError, match=f"{name} {message}$"):
             read_card(tmp_path / name)

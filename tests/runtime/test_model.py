@@ -73,18 +73,18 @@ def test_fit_is_the_cards_unless_asked_for(tiny_onnx: Path) -> None:
         model(image)
     with load(tiny_onnx, fit="resize") as resized, load(tiny_onnx) as windows:
         assert not _same(resized(image), windows(image))
-    with (
-        load(tiny_onnx, fit="stretch") as model,
-        pytest.raises(UsageError, match="unknown fit 'stretch'; it is one of windows, pad"),
-    ):
-        model(image)
+    with pytest.raises(UsageError, match="unknown fit 'stretch'; it is one of windows, pad"):
+        load(tiny_onnx, fit="stretch")
+    with pytest.raises(UsageError, match="batch is 0, expected at least 1"):
+        load(tiny_onnx, batch=0)
 
 
 @pytest.mark.parametrize(
     ("image", "got"),
     [
         (np.zeros((64, 64, 3), np.float32), r"float32 \(64, 64, 3\)"),
-        (np.zeros((64, 64), np.uint8), r"uint8 \(64,\)"),
+        (np.zeros((64, 64), np.uint8), r"uint8 \(64, 64\)"),
+        (np.zeros((0, 64, 3), np.uint8), r"uint8 \(0, 64, 3\)"),
         (np.zeros((64, 64, 4), np.uint8), r"uint8 \(64, 64, 4\)"),
         ([np.zeros((3, 64, 64), np.uint8)], r"uint8 \(3, 64, 64\)"),
         (["a.jpg"], "str"),

@@ -25,7 +25,7 @@ def _run(folder: Path, *rows: Row) -> None:
 def test_a_fresh_folder(tmp_path: Path) -> None:
     with RunFolder(tmp_path / "a/b", IDENTITY) as run:
         assert run.done() == {}
-        assert json.loads((tmp_path / "a/b" / RUN).read_text()) == IDENTITY
+        assert json.loads((tmp_path / "a/b" / RUN).read_text()) == {"written_by": "dlcv-infer"} | IDENTITY
         run.write_summary({"tiles": 3})
     assert json.loads((tmp_path / "a/b" / SUMMARY).read_text()) == {"tiles": 3}
 

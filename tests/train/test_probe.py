@@ -78,3 +78,11 @@ def test_a_folder_of_other_files_is_left_alone(
     ):
         write_probe(tmp_path, validation, deepglobe)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.jpg"]
+
+
+def test_two_tiles_whose_names_would_meet_are_both_kept(
+    validation: list[Pair], deepglobe: DatasetDescription, tmp_path: Path
+) -> None:
+    pairs = [replace(pair, name=name) for pair, name in zip(validation, ("a/b", "a_b"))]
+    digest = write_probe(tmp_path / "probe", pairs, deepglobe)
+    assert len(read_probe(tmp_path / "probe", digest)[0]) == 2

@@ -131,7 +131,7 @@ def test_engines_that_cannot_be_run(
     (tmp_path / "cut.onnx").write_bytes(tiny_onnx.read_bytes()[:-2000])
     for engine, message in {
         tmp_path / "none.onnx": "does not exist; make it with: dlcv-export --model NAME",
-        tmp_path: "cannot be read: Is a directory",
+        tmp_path: "is a folder; expected a file",
         tmp_path
         / "bare.onnx": "carries no dlcv model card, so its classes and normalisation are unknown; export it with: dlcv-export",
         tmp_path / "garbage.onnx": "",
