@@ -130,3 +130,8 @@ def test_links_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)", (ROOT / page).read_text()):
             if not target.startswith("http"):
                 assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"
+
+
+def test_no_page_has_a_gap_left_to_fill() -> None:
+    for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks/results").glob("*.md")):
+        assert not re.search(r"@[A-Z]+@", path.read_text()), path
