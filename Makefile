@@ -38,7 +38,7 @@ TINY := .typing/tiny
 lean: $(TINY)
 	sh tests/lean/run.sh $(PYTHON) $(TINY)
 
-$(TINY): $(VENV)/.dev links
+$(TINY): $(VENV)/.dev | links
 	$(BIN)/python -m pytest -q tests/lean/test_keep.py --keep-tiny $(TINY)
 
 bench: $(VENV)/.dev
