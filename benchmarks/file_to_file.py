@@ -84,12 +84,13 @@ def _ways(paths: list[Path], graph: Path, folder: Path) -> dict[str, Callable[[]
     import numpy as np
     import onnxruntime as ort
 
+    from dlcv.runtime.answers import answers_of
     from dlcv.runtime.card_reader import read_card
     from dlcv.runtime.decode import decode_file
     from dlcv.runtime.fitting import fit_tile
     from dlcv.runtime.inference import InferSettings, infer
     from dlcv.runtime.outputs.masks import write_mask
-    from dlcv.runtime.pipeline import Pipeline, PipelineSettings, mask_of
+    from dlcv.runtime.pipeline import Pipeline, PipelineSettings
     from dlcv.runtime.sessions import open_session
 
     card = read_card(graph)
@@ -120,7 +121,7 @@ def _ways(paths: list[Path], graph: Path, folder: Path) -> dict[str, Callable[[]
         pipeline: Pipeline[Any, None] = Pipeline(ours, lambda image: image, lambda image, mask: None, threads)
         pipeline.run(windows, lambda outcome: None)
 
-    masks = [mask_of(ours.run(window[None]))[0] for window in windows]
+    masks = [answers_of(ours.run(window[None]), card.task)[0] for window in windows]
 
     def codec_alone() -> None:
         for path, mask in zip(paths, masks, strict=True):

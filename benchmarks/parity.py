@@ -1,55 +1,48 @@
-"""Parity: does an engine give what the reference gives, on the same labelled tiles? Either side may be a checkpoint, a graph,
-a plan; the reference may also be the `.reference.npz` of an export, so that no torch is needed.
+"""Parity: does an engine give what the reference gives, on the same labelled images? Either side may be a checkpoint, several
+that are averaged, a graph, a plan; the reference may also be the `.reference.npz` of an export, so that no torch is needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dlcv.benchmarks.engines import kind_of_side, open_engine
 from dlcv.runtime.card import ModelCard
-from dlcv.runtime.card_reader import kind_of
-from dlcv.runtime.comparison import Comparing, Comparison
-from dlcv.runtime.datasets.description import DatasetDescription
-from dlcv.runtime.datasets.labels import check_sizes, read_label
-from dlcv.runtime.datasets.pairs import Pair
-from dlcv.runtime.decode import decode_file
-from dlcv.runtime.errors import DatasetError, MissingPackageError, TileError
-from dlcv.runtime.evaluation import require_same_classes
-from dlcv.runtime.files import sha256_of
-from dlcv.runtime.fitting import fit_tile
-from dlcv.runtime.model import Model
+from dlcv.runtime.comparison import MAX_DROP, MAX_PROBABILITY_DIFFERENCE, MIN_AGREEMENT, Comparing, Comparison
+from dlcv.runtime.datasets.labelled import Example, LabelledSet
+from dlcv.runtime.datasets.loading import labelled_for
+from dlcv.runtime.errors import DatasetError, TileError, UsageError
+from dlcv.runtime.evaluation import NOUNS, Answered, answer_images
+from dlcv.runtime.progress import Progress
 from dlcv.runtime.reference import Reference, read_reference
-from dlcv.runtime.sessions import Session, open_session
+from dlcv.runtime.sessions import Session
 
-Logits = NDArray[np.float32]
+BATCH = {"segmentation": 4, "classification": 32}
+"""How many images are read, and windows run, at once."""
 
 
 class EngineSide:
-    """A side that computes: a checkpoint, a graph or a plan."""
+    """A side that computes: checkpoints, a graph or a plan."""
 
-    def __init__(self, session: Session, max_batch: int = 4) -> None:
+    def __init__(self, session: Session) -> None:
         self.card, self.description = session.card, session.description
-        self._session, self._model = session, Model(session, batch=max_batch)
+        self._session = session
 
-    def has(self, pair: Pair) -> bool:
-        """An engine has an answer for every tile."""
+    def has(self, labelled: LabelledSet[Any], example: Example) -> bool:
+        """An engine has an answer for every image."""
         return True
 
-    def masks(self, pairs: Sequence[Pair], images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
-        """A mask uint8 (h, w) for each image, all in one go."""
-        return self._model(list(images))
-
-    def logits(self, pair: Pair, image_rgb: NDArray[np.uint8]) -> Logits | None:
-        """Float32 (C, H, W) of the tile's first window, where the engine gives logits."""
-        if self.card.head not in ("logits", "none"):  # none: a checkpoint, whose session gives logits too
-            return None
-        window = fit_tile(image_rgb, self.card.input_size_hw, self.card.fit).windows[0]
-        logits: Logits = self._session.run(np.ascontiguousarray(window)[None])["logits"][0]
-        return logits
+    def answers(
+        self, labelled: LabelledSet[Any], examples: Sequence[Example], images: Sequence[NDArray[np.uint8]]
+    ) -> list[Answered]:
+        """An answer for each image, all in one go."""
+        return answer_images(self._session, images, batch=BATCH[self.card.task])
 
     def close(self) -> None:
         """Closes the session."""
@@ -57,23 +50,22 @@ class EngineSide:
 
 
 class StoredSide:
-    """A side that remembers: the answers in a `.reference.npz`, found by the hash of a tile's file."""
+    """A side that remembers: the answers in a `.reference.npz`, found by the hash of an image's file."""
 
     def __init__(self, reference: Reference, path: Path) -> None:
         self.card, self.description = reference.card, f"stored answers of torch in {path}"
         self._reference = reference
 
-    def has(self, pair: Pair) -> bool:
-        """Whether the tile was among those of the export."""
-        return sha256_of(pair.image) in self._reference.masks
+    def has(self, labelled: LabelledSet[Any], example: Example) -> bool:
+        """Whether the image was among those of the export."""
+        return labelled.sha256(example) in self._reference.answers
 
-    def masks(self, pairs: Sequence[Pair], images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
-        """The stored masks."""
-        return [self._reference.masks[sha256_of(pair.image)] for pair in pairs]
-
-    def logits(self, pair: Pair, image_rgb: NDArray[np.uint8]) -> Logits | None:
-        """The stored logits, of the few tiles that have them."""
-        return self._reference.logits.get(sha256_of(pair.image))
+    def answers(
+        self, labelled: LabelledSet[Any], examples: Sequence[Example], images: Sequence[NDArray[np.uint8]]
+    ) -> list[Answered]:
+        """The stored answers, and the logits of the few images that have them."""
+        digests = [labelled.sha256(example) for example in examples]
+        return [Answered(self._reference.answers[digest], self._reference.logits.get(digest)) for digest in digests]
 
     def close(self) -> None:
         """Nothing is open."""
@@ -82,11 +74,11 @@ class StoredSide:
 Side = EngineSide | StoredSide
 
 
-def open_side(path: Path, device: str = "auto", *, like: ModelCard | None = None) -> Side:
-    """Opens a checkpoint, a graph, a plan or a `.reference.npz`.
+def open_side(paths: Sequence[Path], device: str = "auto", *, like: ModelCard | None = None) -> Side:
+    """Opens a side.
 
     Args:
-        path: the file.
+        paths: a graph, a plan, a `.reference.npz` or a checkpoint; several checkpoints are averaged.
         device: see `open_session`.
         like: the other side's card: a checkpoint, which runs at any size, takes input size and fitting from it, so that
             both sides see the same windows.
@@ -94,69 +86,160 @@ def open_side(path: Path, device: str = "auto", *, like: ModelCard | None = None
     Raises:
         DlcvError: when it cannot be used, in words.
     """
-    kind = kind_of(path)
+    kind = kind_of_side(paths)
     if kind == "reference":
-        return StoredSide(read_reference(path), path)
-    if kind != "checkpoint":
-        return EngineSide(open_session(path, device=device))
-    try:
-        from dlcv.train.session import open_checkpoint
-    except ModuleNotFoundError as error:
-        raise MissingPackageError(
-            str(error.name),
-            f"run the checkpoint {path}",
-            "pip install 'dlcv-edge[train]'; without torch, take the .reference.npz beside the export",
-        ) from error
-    session = open_checkpoint(path, device=device)
-    if like is not None:
-        session.card = session.card.changed(input_size_hw=like.input_size_hw, fit=like.fit)
+        return StoredSide(read_reference(paths[0]), paths[0])
+    session = open_engine(paths, device=device)
+    if kind == "checkpoint" and like is not None and like.task == session.card.task:
+        session.card = session.card.changed(input_size_hw=like.input_size_hw, fit=like.fit, short_side=like.short_side)
     return EngineSide(session)
 
 
 def compare(
     reference: Side,
     candidate: Side,
-    pairs: Sequence[Pair],
-    description: DatasetDescription,
+    labelled: LabelledSet[Any],
     *,
-    batch: int = 4,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Comparison:
-    """Runs both sides over the same tiles; those that a stored reference does not know are left out.
+    """Runs both sides over the same images; those that a stored reference does not know are left out.
 
     Raises:
-        DatasetError: when the classes differ, or a tile cannot be read.
+        DatasetError: when the classes differ, or an image or its label cannot be read.
     """
     for side in (reference, candidate):
-        require_same_classes(side.card, description)
-    comparing = Comparing(description.classes, description.uncounted)
-    known = [pair for pair in pairs if reference.has(pair) and candidate.has(pair)]
+        labelled.require_same_classes(side.card)
+    comparing, batch = Comparing(labelled.task, labelled.classes, labelled.uncounted), BATCH[labelled.task]
+    known = [e for e in labelled.examples if reference.has(labelled, e) and candidate.has(labelled, e)]
     for start in range(0, len(known), batch):
         group = known[start : start + batch]
-        images = [_image(pair) for pair in group]
-        for pair, image_rgb, expected, got in zip(
-            group, images, reference.masks(group, images), candidate.masks(group, images), strict=True
+        images, labels = zip(*map(labelled.read, group), strict=True)
+        for label, expected, got in zip(
+            labels,
+            _answers(reference, labelled, group, images),
+            _answers(candidate, labelled, group, images),
+            strict=True,
         ):
-            label = read_label(pair, description)
-            check_sizes(image_rgb, label, pair)
-            comparing.add(label, expected, got)
-            first, second = reference.logits(pair, image_rgb), candidate.logits(pair, image_rgb)
+            comparing.add(label, expected.answer, got.answer)
+            first, second = expected.logits, got.logits
             if first is not None and second is not None and first.shape == second.shape:
                 comparing.add_logits(first, second)
         advance(len(group))
     return comparing.result()
 
 
-def _image(pair: Pair) -> NDArray[np.uint8]:
+def _answers(
+    side: Side, labelled: LabelledSet[Any], group: Sequence[Example], images: Sequence[NDArray[np.uint8]]
+) -> list[Answered]:
     try:
-        return decode_file(pair.image)
+        return side.answers(labelled, group, images)
     except TileError as error:
-        raise DatasetError(f"{pair.image}: {error}") from error
+        raise DatasetError(f"{group[0].name} or one of the {len(group) - 1} after it: {error}") from error
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """What a parity check gave.
+
+    Attributes:
+        comparison: the figures.
+        problems: what fails, in words; empty when the candidate holds.
+        given: how many labelled images there were; a stored reference may not know all.
+        bounds: by the names of `Comparison.require`.
+        run_by: what ran the reference and the candidate.
+    """
+
+    comparison: Comparison
+    problems: tuple[str, ...]
+    given: int
+    bounds: dict[str, float | None]
+    run_by: tuple[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        verdict = {"passed": not self.problems, "problems": list(self.problems)}
+        bounds = {name: bound for name, bound in self.bounds.items() if bound is not None}
+        given = {f"{NOUNS[self.comparison.task]}s_given": self.given}
+        return self.comparison.to_dict() | verdict | given | bounds
+
+
+def check_parity(
+    reference: Sequence[Path],
+    candidate: Sequence[Path],
+    data: Path,
+    *,
+    dataset: str | None = None,
+    split: Path | None = None,
+    device: str = "auto",
+    max_drop: float | None = None,
+    min_agreement: float | None = None,
+    max_probability_difference: float | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> ParityReport:
+    """Compares two sides on labelled images.
+
+    Args:
+        reference, candidate: see `open_side`; stored answers can be the reference alone.
+        data, dataset, split: see `labelled_for`.
+        device: see `open_session`.
+        max_drop: how far mean IoU or accuracy may fall.
+        min_agreement: share of pixels or images, 0..1.
+        max_probability_difference: of a class of an image. None takes, for each bound, that of the candidate's task and precision.
+        say: takes lines for people.
+
+    Raises:
+        DlcvError: when a side or the data cannot be used, in words. A comparison that fails raises nothing.
+    """
+    if kind_of_side(candidate) == "reference":
+        raise UsageError(
+            f"{candidate[0]} holds stored answers and can be the reference only; name an engine or a checkpoint"
+        )
+    second = open_side(candidate, device)
+    try:
+        first = open_side(reference, device, like=second.card)
+    except BaseException:
+        second.close()
+        raise
+    try:
+        labelled = labelled_for(second.card, data, dataset=dataset, split=split, say=say)
+        if warning := same_model(first.card, second.card):
+            say(warning)
+        say(f"reference: {first.description}; candidate: {second.description}")
+        with Progress(len(labelled), "comparing") as progress:
+            comparison = compare(first, second, labelled, advance=progress.advance)
+    finally:
+        first.close()
+        second.close()
+    bounds = _bounds(
+        second.card,
+        {
+            "max_drop": max_drop,
+            "min_agreement": min_agreement,
+            "max_probability_difference": max_probability_difference,
+        },
+    )
+    problems = tuple(comparison.problems(**bounds))
+    return ParityReport(comparison, problems, len(labelled), bounds, (first.description, second.description))
+
+
+def _bounds(card: ModelCard, given: Mapping[str, float | None]) -> dict[str, Any]:
+    """The bounds that were given; those left at None by the candidate's task and precision."""
+    probabilities = MAX_PROBABILITY_DIFFERENCE if card.task == "classification" else {}
+    default = {
+        "max_drop": MAX_DROP,
+        "min_agreement": MIN_AGREEMENT[card.task][card.precision],
+        "max_probability_difference": probabilities.get(card.precision),
+    }
+    return {name: default[name] if given[name] is None else given[name] for name in default}
 
 
 def same_model(reference: ModelCard, candidate: ModelCard) -> str | None:
     """A line of warning when the two sides are not of one checkpoint, as far as their cards tell; else None."""
     hashes = {card.checkpoint_sha256 for card in (reference, candidate)} - {""}
-    if reference.model != candidate.model or len(hashes) > 1:
-        return f"the sides are of different checkpoints ({reference.model} and {candidate.model}): this compares two models, not an engine with its reference"
+    if (reference.model, reference.members) != (candidate.model, candidate.members) or len(hashes) > 1:
+        return f"the sides are of different checkpoints ({_named(reference)} and {_named(candidate)}): this compares two models, not an engine with its reference"
     return None
+
+
+def _named(card: ModelCard) -> str:
+    return card.model if card.members == 1 else f"{card.members} of {card.model}"

@@ -25,13 +25,16 @@ def comparison_picture(data: Path, masks: Path, engine: Path, target: Path, *, t
     from dlcv.runtime.card_reader import read_card
     from dlcv.runtime.datasets.labels import read_label
     from dlcv.runtime.datasets.pairs import validation_pairs
+    from dlcv.runtime.datasets.segmentation import find_description
     from dlcv.runtime.decode import decode_file
-    from dlcv.runtime.evaluation import find_description
+    from dlcv.runtime.errors import UsageError
     from dlcv.runtime.manifest import read_manifest
     from dlcv.runtime.outputs.masks import read_mask
     from dlcv.runtime.outputs.pictures import colour_mask, legend, side_by_side, write_picture
 
     card = read_card(engine)
+    if card.task != "segmentation":
+        raise UsageError(f"{engine} is for {card.task}; this picture shows the masks of a segmentation engine")
     description = find_description(None, data, card)
     pairs = validation_pairs(data, description)
     labels = {pair.name: read_label(pair, description) for pair in pairs}

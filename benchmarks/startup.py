@@ -17,7 +17,7 @@ COMMANDS = {
     "dlcv-sample": "dlcv.train.cli.sample",
     "dlcv-export": "dlcv.export.cli.export",
     "dlcv-infer": "dlcv.runtime.cli.infer",
-    "dlcv-evaluate": "dlcv.runtime.cli.evaluate",
+    "dlcv-evaluate": "dlcv.benchmarks.cli.evaluate",
     "dlcv-parity": "dlcv.benchmarks.cli.parity",
 }
 """Module of each command; its function is `main`."""

@@ -1,4 +1,4 @@
-"""One export: checkpoint -> verified graph, plan, reference and sidecar, all under their final names or none.
+"""One export: checkpoint, or several as an ensemble -> verified graph, plan, reference and sidecar, all under their final names or none.
 
 Everything is made in a hidden folder beside the output and moved at the end, so that what fails leaves no file behind.
 """
@@ -10,9 +10,9 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,17 @@ import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
-from dlcv.export.graph import HEADS
+from dlcv.export.graph import DEFAULT_HEAD, HEADS
 from dlcv.export.onnx_from_checkpoint import onnx_from_model
 from dlcv.export.plan_from_onnx import PlanReport, find_builder, plan_from_onnx
 from dlcv.export.reference import reference_bytes
 from dlcv.export.verify import Verification, verify_graph
 from dlcv.runtime.card import ModelCard
-from dlcv.runtime.datasets.description import DatasetDescription, description_from_dict
-from dlcv.runtime.datasets.pairs import Pair, validation_pairs
-from dlcv.runtime.decode import decode_file
+from dlcv.runtime.datasets.description import description_from_dict
+from dlcv.runtime.datasets.labelled import LabelledSet
+from dlcv.runtime.datasets.loading import labelled_for
+from dlcv.runtime.datasets.pairs import validation_pairs
+from dlcv.runtime.datasets.segmentation import SegmentationSet
 from dlcv.runtime.errors import (
     DatasetError,
     DlcvError,
@@ -40,17 +42,20 @@ from dlcv.runtime.errors import (
     TileError,
     UsageError,
 )
+from dlcv.runtime.evaluation import NOUNS
 from dlcv.runtime.files import make_folder, sha256_of, write_bytes
-from dlcv.runtime.fitting import fit_tile
+from dlcv.runtime.fitting import fit_to_card
 from dlcv.runtime.version import __version__
-from dlcv.train.checkpoint import load_checkpoint, model_from_checkpoint
+from dlcv.train.checkpoint import Checkpoint
+from dlcv.train.ensemble import ensemble_of, load_members, sha256_of_members
+from dlcv.train.kept import FOLDER as KEPT_FOLDER
 from dlcv.train.models.registry import model_entry
 from dlcv.train.probe import read_probe
 from dlcv.train.session import TorchSession
 
 FORMATS = ("auto", "onnx", "plan")
-VERIFY_TILES = 32
-"""How many tiles verification takes at most, evenly spaced."""
+VERIFY_IMAGES = 32
+"""How many images verification takes at most, evenly spaced."""
 
 
 @dataclass(frozen=True)
@@ -58,22 +63,22 @@ class ExportSettings:
     """What an export was asked to do.
 
     Attributes:
-        model: name in the registry; the checkpoint must be of it.
-        checkpoint: a `best.pt` or `last.pt`.
+        model: name in the registry; the checkpoints must be of it.
+        checkpoints: a `best.pt` or `last.pt`; several become one graph that averages their probabilities.
         output: folder of the files, which are named after the model.
         format: `onnx`; `plan` as well; or `auto`: a plan where a builder is importable.
-        head: `mask`, `probs` or `logits`.
+        head: `mask` (segmentation alone), `probs` or `logits`; None takes the task's own: `mask`, `probs`.
         max_batch: the largest batch of a plan.
-        data: labelled tiles to verify on; None takes the run's probe.
-        size_hw: input size in pixels; None takes the checkpoint's.
+        data: labelled images to verify on; None takes the probe of the first checkpoint's run.
+        size_hw: input size in pixels; None takes the checkpoint's. The short side of classification grows and shrinks with it.
         builder: see `plan_from_onnx.find_builder`.
     """
 
     model: str
-    checkpoint: Path
+    checkpoints: tuple[Path, ...]
     output: Path
     format: str = "auto"
-    head: str = "mask"
+    head: str | None = None
     max_batch: int = 16
     data: Path | None = None
     size_hw: tuple[int, int] | None = None
@@ -94,8 +99,8 @@ def export_model(settings: ExportSettings, say: Callable[[str], None] = lambda _
     """Exports and verifies; see `ExportSettings`. `say` takes a line as each phase begins.
 
     Raises:
-        UsageError: for an unknown model, head or format, or an input size that the model cannot take.
-        CheckpointError, DatasetError: when there is no checkpoint, or no tiles to verify on.
+        UsageError: for an unknown model, head or format, or a head or an input size that the model cannot give or take.
+        CheckpointError, DatasetError: when there is no checkpoint, or no images to verify on.
         MissingPackageError: when a plan is asked for and no builder is installed.
         ExportError: when the graph or the plan cannot be made.
         VerdictError: when the graph does not give what torch gives.
@@ -103,22 +108,22 @@ def export_model(settings: ExportSettings, say: Callable[[str], None] = lambda _
     """
     _check(settings)
     no_plan = _why_no_plan(settings)
-    checkpoint = load_checkpoint(settings.checkpoint, model=settings.model)
-    description = description_from_dict(checkpoint.dataset, "of the checkpoint", source=str(settings.checkpoint))
-    pairs = _tiles(settings, description, checkpoint.probe_sha256)
-    card = _card(checkpoint.card, settings)
-    windows = _windows(pairs, card)
-    model = model_from_checkpoint(checkpoint)
-    session = TorchSession(model, card, torch.device("cpu"))
+    members = load_members(settings.checkpoints, model=settings.model)
+    network, card = ensemble_of(members, settings.checkpoints)
+    card = _card(card, settings)
+    labelled = _labelled(settings, members[0], card)
+    windows = _windows(labelled, card)
+    session = TorchSession(network, card, torch.device("cpu"))
     say(
-        f"exporting {settings.checkpoint} to ONNX: {card.model}, width {card.width:g}, {card.input_size_hw[0]} x {card.input_size_hw[1]}, head {card.head}"
+        f"exporting {', '.join(map(str, settings.checkpoints))} to ONNX: {card.model}, width {card.width:g}, {card.input_size_hw[0]} x {card.input_size_hw[1]}, head {card.head}"
+        + (f", the mean of {card.members} checkpoints" if card.members > 1 else "")
     )
-    proto = onnx_from_model(model, card)
-    say(f"verifying on {len(pairs)} tiles")
+    proto = onnx_from_model(network, card)
+    say(f"verifying on {len(labelled)} {NOUNS[card.task]}s")
     verification = verify_graph(proto, card, session, windows)
     verification.require()
     with _staging(settings) as staging:
-        _write_graph(settings, staging, proto, reference_bytes(session, card, pairs))
+        _write_graph(settings, staging, proto, reference_bytes(session, card, labelled))
         plan = None if no_plan else _plan(settings, staging, card, lambda text: say(_final(text, staging)))
         _write_sidecar(settings, staging, card, verification, plan)
         files = _move_all(staging, settings.output)
@@ -131,11 +136,16 @@ def export_model(settings: ExportSettings, say: Callable[[str], None] = lambda _
 
 
 def _check(settings: ExportSettings) -> None:
-    if settings.head not in HEADS or settings.format not in FORMATS:
+    if settings.head not in (None, *HEADS) or settings.format not in FORMATS:
         raise UsageError(
             f"unknown head {settings.head!r} or format {settings.format!r}; heads: {', '.join(HEADS)}; formats: {', '.join(FORMATS)}"
         )
-    divisor = model_entry(settings.model).size_divisor
+    entry = model_entry(settings.model)
+    if settings.head == "mask" and entry.task != "segmentation":
+        raise UsageError(
+            f"--head mask is for segmentation; {settings.model} classifies images: take probs, which is the default, or logits"
+        )
+    divisor = entry.size_divisor
     if settings.size_hw is not None and any(side % divisor for side in settings.size_hw):
         height, width = (-(-side // divisor) * divisor for side in settings.size_hw)
         raise UsageError(
@@ -156,24 +166,29 @@ def _why_no_plan(settings: ExportSettings) -> str:
     return ""
 
 
-def _tiles(settings: ExportSettings, description: DatasetDescription, probe_sha256: str) -> list[Pair]:
-    """Labelled tiles to verify on: from `data`, else the run's probe."""
-    if settings.data is not None:
-        pairs = validation_pairs(settings.data, description)
+def _labelled(settings: ExportSettings, checkpoint: Checkpoint, card: ModelCard) -> LabelledSet[Any]:
+    """Images to verify on: from `data`, else the run's probe."""
+    path = settings.checkpoints[0]
+    if settings.data is None:
+        run = path.parent.parent if path.parent.name == KEPT_FOLDER else path.parent
+        labelled = read_probe(run / "probe", checkpoint.probe_sha256, card)
+    elif card.task == "segmentation":  # what masks mean stands in the checkpoint, also where the dataset is one's own
+        masks = description_from_dict(checkpoint.dataset, "of the checkpoint", source=str(path))
+        labelled = SegmentationSet(validation_pairs(settings.data, masks), masks)
     else:
-        pairs, _ = read_probe(settings.checkpoint.parent / "probe", probe_sha256)
-    count = min(VERIFY_TILES, len(pairs))
-    return [pairs[k * len(pairs) // count] for k in range(count)]
+        labelled = labelled_for(card, settings.data)
+    return labelled.evenly(VERIFY_IMAGES)
 
 
-def _windows(pairs: Sequence[Pair], card: ModelCard) -> list[NDArray[np.uint8]]:
-    """The first window of each tile."""
+def _windows(labelled: LabelledSet[Any], card: ModelCard) -> list[NDArray[np.uint8]]:
+    """The first window of each image."""
     windows = []
-    for pair in pairs:
+    for example in labelled.examples:
         try:
-            windows.append(fit_tile(decode_file(pair.image), card.input_size_hw, card.fit).windows[0])
-        except TileError as error:
-            raise DatasetError(f"{pair.image}: {error}; verification needs tiles that can be read") from error
+            windows.append(fit_to_card(labelled.image(example), card).windows[0])
+        except (DatasetError, TileError) as error:
+            text = f"{example.name}: {error}" if isinstance(error, TileError) else str(error)
+            raise DatasetError(f"{text}; verification needs {NOUNS[card.task]}s that can be read") from error
     return windows
 
 
@@ -184,10 +199,12 @@ def _card(card: ModelCard, settings: ExportSettings) -> ModelCard:
         "onnx": onnx.__version__,
         "python": platform.python_version(),
     }
+    size_hw = settings.size_hw or card.input_size_hw
     return card.changed(
-        head=settings.head,
-        input_size_hw=settings.size_hw or card.input_size_hw,
-        checkpoint_sha256=sha256_of(settings.checkpoint),
+        head=settings.head or DEFAULT_HEAD[card.task],
+        input_size_hw=size_hw,
+        short_side=round(card.short_side * max(size_hw) / max(card.input_size_hw)),
+        checkpoint_sha256=sha256_of_members(settings.checkpoints),
         versions=versions,
     )
 
@@ -242,7 +259,7 @@ def _write_sidecar(
 ) -> None:
     facts: dict[str, Any] = {
         "card": card.to_dict(),
-        "verification": asdict(verification) | {"onnxruntime": ort.__version__},
+        "verification": verification.to_dict() | {"onnxruntime": ort.__version__},
     }
     if plan is not None:
         facts["plan"] = {"card": plan.card.to_dict(), "built": plan.sentence, "warnings": list(plan.warnings)}

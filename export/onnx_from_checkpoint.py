@@ -73,7 +73,7 @@ def check_contract(proto: onnx.ModelProto, card: ModelCard) -> None:
 
 
 def logits_name(proto: onnx.ModelProto, card: ModelCard) -> str:
-    """The name of the tensor that holds the logits, float (N, C, H, W), whatever the head is.
+    """The name of the tensor that holds the logits, float (N, C, H, W) or (N, C), whatever the head is.
 
     Raises:
         ExportError: when the head is not the one that the card names.
@@ -114,8 +114,9 @@ def _head_problems(proto: onnx.ModelProto, card: ModelCard) -> Iterator[str]:
     if output.type.tensor_type.elem_type != kind:
         found = TensorProto.DataType.Name(output.type.tensor_type.elem_type)
         yield f"{card.head} is {found.lower()}, expected {TensorProto.DataType.Name(kind).lower()}"
+    classes = [] if card.head == "mask" else [len(card.classes)]
     yield from _shape_problems(
-        "output", output, [*([] if card.head == "mask" else [len(card.classes)]), *card.input_size_hw]
+        "output", output, [*classes, *(card.input_size_hw if card.task == "segmentation" else ())]
     )
     if card.head == "mask":
         yield from _tail_problems(proto)

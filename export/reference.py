@@ -4,42 +4,41 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dlcv.runtime.card import ModelCard
-from dlcv.runtime.datasets.pairs import Pair
-from dlcv.runtime.decode import decode_file
-from dlcv.runtime.files import sha256_of
-from dlcv.runtime.fitting import fit_tile
-from dlcv.runtime.model import Model
-from dlcv.runtime.reference import CARD_KEY
+from dlcv.runtime.datasets.labelled import LabelledSet
+from dlcv.runtime.evaluation import answer_images
+from dlcv.runtime.reference import ANSWER_PREFIX, CARD_KEY, LOGITS_PREFIX
 from dlcv.train.session import TorchSession
 
-TILES_WITH_LOGITS = 4
+IMAGES_WITH_LOGITS = 4
+BATCH = 8
 
 
-def reference_bytes(session: TorchSession, card: ModelCard, pairs: Sequence[Pair]) -> bytes:
-    """Torch's masks of all `pairs` and the logits of the first few, as an npz file's content.
+def reference_bytes(session: TorchSession, card: ModelCard, labelled: LabelledSet[Any]) -> bytes:
+    """Torch's answers to all images and the logits of the first few, as an npz file's content.
 
     Args:
-        session: the checkpoint in torch.
-        card: of the exported graph; its fit brings tiles to size.
-        pairs: labelled tiles.
+        session: the checkpoint in torch, with the exported graph's input size and fitting.
+        card: of the exported graph.
+        labelled: the images; labels are not read.
     """
-    model = Model(session, fit=card.fit)
-    buffer = io.BytesIO()
+    buffer, written = io.BytesIO(), set[str]()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(zipfile.ZipInfo(CARD_KEY), card.to_json())
-        for number, pair in enumerate(pairs):
-            image_rgb, digest = decode_file(pair.image), sha256_of(pair.image)
-            _add(archive, f"mask_{digest}", model(image_rgb))
-            if number < TILES_WITH_LOGITS:
-                window = fit_tile(image_rgb, card.input_size_hw, card.fit).windows[0]
-                _add(archive, f"logits_{digest}", session.run(np.ascontiguousarray(window)[None])["logits"][0])
+        for example in labelled.examples:
+            digest = labelled.sha256(example)
+            if digest in written:  # the same image under another name
+                continue
+            (found,) = answer_images(session, [labelled.image(example)], batch=BATCH)
+            _add(archive, ANSWER_PREFIX[card.task] + digest, found.answer)
+            if len(written) < IMAGES_WITH_LOGITS and found.logits is not None:
+                _add(archive, LOGITS_PREFIX + digest, found.logits)
+            written.add(digest)
     return buffer.getvalue()
 
 

@@ -1,13 +1,14 @@
-"""Verification: the exported graph in ONNX Runtime against torch, on real tiles, before the graph gets its final name.
+"""Verification: the exported graph in ONNX Runtime against torch, on real images, before the graph gets its final name.
 
-Torch normalises with training's own code, tiles come in batches of several, and a twin of the graph gives its logits too: a
+Torch normalises with training's own code, images come in batches of several, and a twin of the graph gives its logits too: a
 mask alone would hide NaN, which argmax turns into class 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,8 +16,11 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from dlcv.export.onnx_from_checkpoint import logits_name
+from dlcv.runtime.answers import softmax
 from dlcv.runtime.card import ModelCard
+from dlcv.runtime.comparison import MAX_PROBABILITY_DIFFERENCE
 from dlcv.runtime.errors import ExportError, VerdictError, one_line
+from dlcv.runtime.evaluation import NOUNS
 from dlcv.train.session import TorchSession
 
 MIN_AGREEMENT = 0.9999
@@ -31,29 +35,33 @@ class Verification:
     """What the comparison of a graph with torch gave.
 
     Attributes:
-        tiles: windows compared.
-        agreement: share of pixels with the same class, 0..1.
+        task: `segmentation` or `classification`.
+        images: windows compared.
+        agreement: share of pixels (segmentation) or images with the same class, 0..1.
         logit_difference: the largest, absolute.
         logit_scale: the largest absolute logit of torch.
         not_finite: NaN and infinite logits, of the graph and of torch.
-        predicted_classes: how many classes torch predicts on these tiles.
-        mask_is_argmax: share of pixels in which the graph's own head agrees with the argmax of its logits, 0..1.
+        predicted_classes: how many classes torch predicts on these images.
+        head_is_argmax: share of pixels or images in which the graph's own head agrees with the argmax of its logits, 0..1.
+        probability_difference: the head `probs` alone: the largest absolute difference to the softmax of torch's logits.
     """
 
-    tiles: int
+    task: str
+    images: int
     agreement: float
     logit_difference: float
     logit_scale: float
     not_finite: int
     predicted_classes: int
-    mask_is_argmax: float
+    head_is_argmax: float
+    probability_difference: float | None = None
 
     def problems(self) -> list[str]:
         """What fails, in words; empty when the graph is what torch is."""
-        found = []
-        if self.tiles == 0 or self.predicted_classes < 2:
+        found, noun = [], NOUNS[self.task]
+        if self.images == 0 or self.predicted_classes < 2:
             found.append(
-                f"nothing to compare: torch predicts {self.predicted_classes} class on {self.tiles} tiles, so agreement would prove nothing; train further"
+                f"nothing to compare: torch predicts {self.predicted_classes} class on {self.images} {noun}s, so agreement would prove nothing; train further"
             )
         if self.not_finite:
             found.append(f"{self.not_finite} logits are NaN or infinite")
@@ -63,16 +71,27 @@ class Verification:
             found.append(
                 f"largest logit difference {self.logit_difference:.3g} at logits up to {self.logit_scale:.3g}, expected at most {MAX_LOGIT_DIFFERENCE} of that"
             )
-        if not self.mask_is_argmax >= MIN_AGREEMENT:
+        if not self.head_is_argmax >= MIN_AGREEMENT:
+            of = "pixels" if self.task == "segmentation" else "images"
             found.append(
-                f"the head agrees with its own logits on {self.mask_is_argmax:.6f} of the pixels, expected at least {MIN_AGREEMENT}"
+                f"the head agrees with its own logits on {self.head_is_argmax:.6f} of the {of}, expected at least {MIN_AGREEMENT}"
             )
+        apart, most = self.probability_difference, MAX_PROBABILITY_DIFFERENCE["fp32"]
+        if apart is not None and not apart <= most:
+            found.append(f"largest probability difference {apart:.3g}, expected at most {most}")
         return found
 
     def require(self) -> None:
         """Raises VerdictError, with all problems, when there are any."""
         if found := self.problems():
-            raise VerdictError(f"verification failed on {self.tiles} tiles, no file was written: {'; '.join(found)}")
+            raise VerdictError(
+                f"verification failed on {self.images} {NOUNS[self.task]}s, no file was written: {'; '.join(found)}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values, by the names of the task: `tiles` and `mask_is_argmax`, or `images` and `head_is_argmax`."""
+        names = {"images": "tiles", "head_is_argmax": "mask_is_argmax"} if self.task == "segmentation" else {}
+        return {names.get(k, k): v for k, v in asdict(self).items() if k != "task" and v is not None}
 
 
 def verify_graph(
@@ -92,28 +111,51 @@ def verify_graph(
     """
     logits = logits_name(proto, card)
     twin = _session(_twin(proto, logits))
-    same = own = pixels = not_finite = 0
-    difference = scale = 0.0
-    classes: set[int] = set()
+    found = _Found()
     views = [*windows, *(window[::-1, ::-1] for window in windows)] if len(windows) < BATCH else windows
     for start in range(0, len(views), BATCH):
         batch = np.stack(views[start : start + BATCH])
         head_out, logits_out = twin.run([card.head, logits], {"image": batch})
-        expected = reference.run(batch)
-        finite = np.isfinite(logits_out) & np.isfinite(expected["logits"])
-        not_finite += int(np.count_nonzero(~finite))
-        apart = np.abs(np.subtract(logits_out, expected["logits"], where=finite, out=np.zeros_like(logits_out)))
-        difference = max(difference, float(apart.max()))
-        scale = max(scale, float(np.max(np.abs(expected["logits"]), where=finite, initial=0.0)))
-        mask = head_out if card.head == "mask" else head_out.argmax(1)
-        same += int(np.count_nonzero(mask == expected["mask"]))
-        own += int(np.count_nonzero(mask == logits_out.argmax(1)))
-        pixels += mask.size
-        classes.update(np.unique(expected["mask"]).tolist())
+        found.add(card.head, head_out, logits_out, reference.run(batch)["logits"])
     return Verification(
-        tiles=len(windows), agreement=same / pixels if pixels else 0.0, logit_difference=difference, logit_scale=scale,
-        not_finite=not_finite, predicted_classes=len(classes), mask_is_argmax=own / pixels if pixels else 0.0,
+        task=card.task, images=len(windows), agreement=found.same / found.count if found.count else 0.0,
+        logit_difference=found.difference, logit_scale=found.scale, not_finite=found.not_finite,
+        predicted_classes=len(found.classes), head_is_argmax=found.own / found.count if found.count else 0.0,
+        probability_difference=found.probability_difference if card.head == "probs" else None,
     )  # fmt: skip
+
+
+@dataclass
+class _Found:
+    """What has been counted so far; see `Verification`."""
+
+    same: int = 0
+    own: int = 0
+    count: int = 0
+    not_finite: int = 0
+    difference: float = 0.0
+    scale: float = 0.0
+    probability_difference: float = 0.0
+    classes: set[int] = field(default_factory=set)
+
+    def add(
+        self, head: str, head_out: NDArray[Any], logits: NDArray[np.float32], expected: NDArray[np.float32]
+    ) -> None:
+        """Adds a batch: the graph's head and logits, and torch's logits."""
+        finite = np.isfinite(logits) & np.isfinite(expected)
+        self.not_finite += int(np.count_nonzero(~finite))
+        apart = np.abs(np.subtract(logits, expected, where=finite, out=np.zeros_like(logits)))
+        self.difference = max(self.difference, float(apart.max()))
+        self.scale = max(self.scale, float(np.max(np.abs(expected), where=finite, initial=0.0)))
+        if head == "probs" and finite.all():
+            self.probability_difference = max(
+                self.probability_difference, float(np.abs(head_out - softmax(expected)).max())
+            )
+        answer, torchs = head_out if head == "mask" else head_out.argmax(1), expected.argmax(1)
+        self.same += int(np.count_nonzero(answer == torchs))
+        self.own += int(np.count_nonzero(answer == logits.argmax(1)))
+        self.count += answer.size
+        self.classes.update(np.unique(torchs).tolist())
 
 
 def _twin(proto: onnx.ModelProto, logits: str) -> onnx.ModelProto:

@@ -14,13 +14,15 @@ from typing import Any
 
 from dlcv.runtime.errors import CardError
 
-SCHEMA = 1
+SCHEMA = 2
+"""1: segmentation only. 2: the evaluation transform of classification, model options, ensembles."""
 TASKS = ("segmentation", "classification")
 HEADS = ("none", "mask", "probs", "logits")
-FITS = ("windows", "pad", "resize")
+FITS = {"segmentation": ("windows", "pad", "resize"), "classification": ("centre-crop",)}
+INTERPOLATIONS = ("area", "linear", "cubic")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
-MAX_CLASSES = 256
-"""A mask is uint8, so a card holds at most 256 classes."""
+MAX_CLASSES = {"segmentation": 256, "classification": 10_000}
+"""A mask is uint8, so a segmentation card holds at most 256 classes."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,17 @@ class ModelCard:
         model: name in the registry, such as `fcn8s`.
         width: factor on the channels of the published network, 1.0 for the network as published.
         task: `segmentation` or `classification`.
-        classes: class names; the position is the index that stands in a mask.
-        palette: a colour (R, G, B), 0..255, a class.
+        classes: class names; the position is the index that stands in a mask, or of the probability.
+        palette: a colour (R, G, B), 0..255, a class; empty for classification.
         uncounted: indices of the classes that the mean over classes leaves out.
         input_size_hw: height and width, in pixels, of the images that the graph takes.
         mean_rgb: subtracted from each channel, in 8-bit levels (0..255), as in the graph.
         std_rgb: what the difference is divided by, in 8-bit levels, as in the graph.
-        fit: how a tile of another size is brought to `input_size_hw` (see `fitting.py`).
+        fit: how an image of another size is brought to `input_size_hw` (see `fitting.py`).
+        short_side: `centre-crop` alone: what an image's shorter side is scaled to before the crop, in pixels; 0 elsewhere.
+        interpolation: how `centre-crop` scales: `area` (averages what shrinks, linear for what grows), `linear`, `cubic`.
+        options: of the model beside its width, such as `stride_in_1x1` of a ResNet.
+        members: how many checkpoints' probabilities the graph averages; 1 is a single model.
         precision: of the graph's convolutions: `fp32`, `fp16`, `bf16` or `int8`.
         head: what the graph returns: `mask`, `probs` or `logits`; `none` in a checkpoint.
         checkpoint_sha256: of the checkpoint's weights file that the graph was made from; empty in a checkpoint.
@@ -56,6 +62,10 @@ class ModelCard:
     uncounted: tuple[int, ...] = ()
     width: float = 1.0
     fit: str = "windows"
+    short_side: int = 0
+    interpolation: str = "area"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    members: int = 1
     precision: str = "fp32"
     head: str = "none"
     checkpoint_sha256: str = ""
@@ -123,12 +133,9 @@ def _check(card: ModelCard) -> None:
         problems.append(f"head {card.head!r}, expected one of {', '.join(HEADS)}")
     if card.precision not in PRECISIONS:
         problems.append(f"precision {card.precision!r}, expected one of {', '.join(PRECISIONS)}")
-    if card.fit not in FITS:
-        problems.append(f"fit {card.fit!r}, expected one of {', '.join(FITS)}")
-    if not 1 <= len(card.classes) <= MAX_CLASSES:
-        problems.append(f"{len(card.classes)} classes, expected 1 to {MAX_CLASSES}")
-    if len(card.palette) != len(card.classes):
-        problems.append(f"{len(card.palette)} colours for {len(card.classes)} classes")
+    problems += _task_problems(card) if card.task in TASKS else []
+    if card.interpolation not in INTERPOLATIONS:
+        problems.append(f"interpolation {card.interpolation!r}, expected one of {', '.join(INTERPOLATIONS)}")
     if any(len(colour) != 3 or not all(0 <= v <= 255 for v in colour) for colour in card.palette):
         problems.append("a colour that is not three numbers from 0 to 255")
     if any(not 0 <= index < len(card.classes) for index in card.uncounted):
@@ -143,8 +150,26 @@ def _check(card: ModelCard) -> None:
         problems.append(f"width {card.width}, expected above 0; 1.0 is the published network")
     if card.max_batch < 0:
         problems.append(f"max_batch {card.max_batch}, expected 0 (not bounded) or more")
+    if card.members < 1:
+        problems.append(f"{card.members} members, expected 1 or more")
     if problems:
         raise CardError("the model card has " + "; ".join(problems))
+
+
+def _task_problems(card: ModelCard) -> list[str]:
+    problems = []
+    if card.fit not in FITS[card.task]:
+        problems.append(f"fit {card.fit!r}, expected one of {', '.join(FITS[card.task])}")
+    if not 1 <= len(card.classes) <= MAX_CLASSES[card.task]:
+        problems.append(f"{len(card.classes)} classes, expected 1 to {MAX_CLASSES[card.task]}")
+    if card.task == "segmentation" and len(card.palette) != len(card.classes):
+        problems.append(f"{len(card.palette)} colours for {len(card.classes)} classes")
+    if card.task == "classification":
+        if card.head == "mask":
+            problems.append("head mask, expected probs or logits for classification")
+        if not max(card.input_size_hw, default=0) <= card.short_side <= 65536:
+            problems.append(f"short side {card.short_side}, expected the input's longer side {max(card.input_size_hw, default=0)} or more")
+    return problems
 
 
 def _plain(value: Any) -> Any:
@@ -166,4 +191,6 @@ def _typed(name: str, value: Any) -> Any:
         return {str(k): str(v) for k, v in value.items()}
     if name == "width":
         return float(value)
-    return int(value) if name == "max_batch" else str(value)
+    if name == "options":
+        return dict(value)
+    return int(value) if name in ("max_batch", "short_side", "members") else str(value)

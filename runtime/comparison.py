@@ -1,4 +1,4 @@
-"""Two sets of masks on the same labelled tiles: scores of both, agreement, verdict."""
+"""Two sides' answers to the same labelled images: scores of both, agreement, verdict."""
 
 from __future__ import annotations
 
@@ -11,13 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlcv.runtime.errors import VerdictError
-from dlcv.runtime.metrics import Scores, confusion_matrix, scores_of
+from dlcv.runtime.evaluation import NOUNS
+from dlcv.runtime.metrics import Scores, make_tally
 
 MAX_DROP = 0.005
-"""How far mean IoU may fall, by default."""
+"""How far the headline figure (mean IoU, accuracy) may fall, by default."""
 
-MIN_AGREEMENT = {"fp32": 0.9999, "fp16": 0.995, "bf16": 0.98, "int8": 0.95}
-"""Share of pixels in which a candidate must agree with the reference, by its precision: in float32 only ties differ."""
+MIN_AGREEMENT = {
+    "segmentation": {"fp32": 0.9999, "fp16": 0.995, "bf16": 0.98, "int8": 0.95},
+    "classification": {"fp32": 0.999, "fp16": 0.975, "bf16": 0.95, "int8": 0.93},
+}
+"""Share of pixels, or of images, in which a candidate must say the same class as the reference, by its precision.
+
+In float32 only ties differ. Images are few where pixels are many: below 1000 of them, not one may differ in float32; in fp16,
+bf16 and int8 one, two and three of the 48 of a run's probe may lie so near a boundary that rounding moves them across.
+"""
+
+MAX_PROBABILITY_DIFFERENCE = {"fp32": 1e-3}
+"""The largest difference of a class's probability, by precision. Few images show little by their class alone, so in float32, where
+probabilities move by 1e-6 to 1e-4, they are held too; a lower precision moves those near a boundary by any amount.
+"""
 
 
 @dataclass(frozen=True)
@@ -25,125 +38,153 @@ class Comparison:
     """What a comparison gave.
 
     Attributes:
+        task: `segmentation` or `classification`.
         classes: names.
-        tiles: how many were compared.
+        images: how many were compared.
         reference, candidate: scores of either side against the labels.
-        agreement: share of pixels in which the two say the same class, 0..1.
+        agreement: share of pixels (segmentation) or images (top-1) in which the two say the same class, 0..1.
         logit_difference: the largest absolute difference of logits; None where a side gives none.
-        not_finite: NaN and infinite logits met on the way, which a mask alone would hide.
+        probability_difference: the largest absolute difference of a class's probability; None for segmentation.
+        not_finite: NaN and infinite logits and probabilities met on the way, which a class alone would hide.
     """
 
+    task: str
     classes: tuple[str, ...]
-    tiles: int
+    images: int
     reference: Scores
     candidate: Scores
     agreement: float
     logit_difference: float | None = None
+    probability_difference: float | None = None
     not_finite: int = 0
 
     @property
     def drop(self) -> float:
-        """How far mean IoU falls from reference to candidate; negative when it rises."""
-        return self.reference.mean_iou - self.candidate.mean_iou
+        """How far the headline figure falls from reference to candidate; negative when it rises."""
+        return self.reference.headline - self.candidate.headline
 
     def nothing_to_compare(self) -> str | None:
         """Why this comparison proves nothing, in words; None when it does."""
-        scores = self.reference
-        if self.tiles == 0:
-            return "nothing to compare: no tile was compared"
+        scores, noun = self.reference, NOUNS[self.task]
+        if self.images == 0:
+            return f"nothing to compare: no {noun} was compared"
         if scores.predicted_classes < 2:
-            return f"nothing to compare: the reference predicts {scores.predicted_classes} class on {self.tiles} tiles; train it further"
-        if not scores.mean_iou > scores.majority_mean_iou:
+            return f"nothing to compare: the reference predicts {scores.predicted_classes} class on {self.images} {noun}s; train it further"
+        if not scores.headline > scores.majority:
             return (
-                f"nothing to compare: the reference's mean IoU {scores.mean_iou:.4f} is not above the majority predictor's "
-                f"{scores.majority_mean_iou:.4f}; train it further"
+                f"nothing to compare: the reference's {scores.headline_name} {scores.headline:.4f} is not above the majority predictor's "
+                f"{scores.majority:.4f}; train it further"
             )
         return None
 
-    def problems(self, *, max_drop: float, min_agreement: float) -> list[str]:
+    def problems(
+        self, *, max_drop: float, min_agreement: float, max_probability_difference: float | None = None
+    ) -> list[str]:
         """What fails, in words; empty when the candidate holds."""
         if reason := self.nothing_to_compare():
             return [reason]
-        found = []
+        found, name = [], self.reference.headline_name
         if math.isnan(self.drop) or self.drop > max_drop:
             found.append(
-                f"mean IoU falls by {self.drop:.4f}, from {self.reference.mean_iou:.4f} to {self.candidate.mean_iou:.4f}; allowed is {max_drop}"
+                f"{name} falls by {self.drop:.4f}, from {self.reference.headline:.4f} to {self.candidate.headline:.4f}; allowed is {max_drop}"
             )
         if not self.agreement >= min_agreement:
             found.append(f"argmax agreement {self.agreement:.6f} is below {min_agreement}")
+        apart, most = self.probability_difference, max_probability_difference
+        if apart is not None and most is not None and not apart <= most:
+            found.append(f"largest probability difference {apart:.3g}; allowed is {most}")
         if self.not_finite:
-            found.append(f"{self.not_finite} logits are NaN or infinite")
+            what = "logits" if self.task == "segmentation" else "logits or probabilities"
+            found.append(f"{self.not_finite} {what} are NaN or infinite")
         return found
 
-    def require(self, *, max_drop: float, min_agreement: float) -> None:
+    def require(
+        self, *, max_drop: float, min_agreement: float, max_probability_difference: float | None = None
+    ) -> None:
         """Raises VerdictError, with all problems, when there are any."""
-        if found := self.problems(max_drop=max_drop, min_agreement=min_agreement):
+        if found := self.problems(
+            max_drop=max_drop, min_agreement=min_agreement, max_probability_difference=max_probability_difference
+        ):
             raise VerdictError("parity failed: " + "; ".join(found))
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values; null for what is not a number: a class that does not occur, everything where no tile was compared."""
-        return {
-            "tiles": self.tiles,
-            "agreement": _or_none(self.agreement),
+        """As JSON values; null for what is not a number: a class that does not occur, everything where no image was compared."""
+        a, b = self.reference, self.candidate
+        figures = zip(a.figures().items(), b.figures().values(), strict=True)
+        facts: dict[str, Any] = {
+            f"{NOUNS[self.task]}s": self.images,
+            "agreement": or_none(self.agreement),
             "logit_difference": self.logit_difference,
             "not_finite": self.not_finite,
-            "mean_iou": {
-                "reference": _or_none(self.reference.mean_iou),
-                "candidate": _or_none(self.candidate.mean_iou),
-                "drop": _or_none(self.drop),
-            },
-            "majority_mean_iou": _or_none(self.reference.majority_mean_iou),
-            "iou": {
-                name: {"reference": _or_none(a), "candidate": _or_none(b)}
-                for name, a, b in zip(self.classes, self.reference.iou, self.candidate.iou, strict=True)
-            },
+        }
+        if self.task == "classification":
+            facts["probability_difference"] = self.probability_difference
+        for (name, first), second in figures:
+            majority = name.startswith("majority_")  # the labels' alone, so the same on both sides
+            facts[name] = or_none(first) if majority else {"reference": or_none(first), "candidate": or_none(second)}
+        facts[next(iter(a.figures()))]["drop"] = or_none(self.drop)
+        return facts | {
+            a.per_class_name.lower(): {
+                name: {"reference": or_none(x), "candidate": or_none(y)}
+                for name, x, y in zip(self.classes, a.per_class, b.per_class, strict=True)
+            }
         }
 
 
 class Comparing:
-    """Collects tiles into a `Comparison`.
+    """Collects images into a `Comparison`.
 
     Args:
+        task: `segmentation` or `classification`.
         classes: names.
         uncounted: indices that the mean over classes leaves out.
     """
 
-    def __init__(self, classes: Sequence[str], uncounted: Sequence[int]) -> None:
-        self._classes, self._uncounted = tuple(classes), tuple(uncounted)
-        self._reference = np.zeros((len(classes), len(classes)), np.int64)
-        self._candidate = np.zeros_like(self._reference)
-        self._tiles = self._same = self._not_finite = 0
+    def __init__(self, task: str, classes: Sequence[str], uncounted: Sequence[int] = ()) -> None:
+        self._task, self._classes = task, tuple(classes)
+        self._reference, self._candidate = (make_tally(task, len(classes), uncounted) for _ in range(2))
+        self._images = self._same = self._not_finite = 0
         self._logit_difference: float | None = None
+        self._probability_difference: float | None = None
 
-    def add(self, label: NDArray[np.uint8], reference: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> None:
-        """Adds a tile: three masks uint8 (H, W) of class indices."""
-        self._reference += confusion_matrix(label, reference, len(self._classes))
-        self._candidate += confusion_matrix(label, candidate, len(self._classes))
-        self._same += int(np.count_nonzero(reference == candidate))
-        self._tiles += 1
+    def add(self, label: NDArray[Any], reference: NDArray[Any], candidate: NDArray[Any]) -> None:
+        """Adds an image: its label and two answers, as `Tally.add` takes them."""
+        self._reference.add(label, reference)
+        self._candidate.add(label, candidate)
+        self._images += 1
+        if self._task == "segmentation":
+            self._same += int(np.count_nonzero(reference == candidate))
+            return
+        self._same += int(reference.argmax() == candidate.argmax())
+        self._probability_difference = self._larger(self._probability_difference, reference, candidate)
 
     def add_logits(self, reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> None:
         """Adds the logits of a window: two float32 arrays of one shape."""
+        self._logit_difference = self._larger(self._logit_difference, reference, candidate)
+
+    def _larger(self, before: float | None, reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> float:
+        """The larger one of `before` and of the differences of two arrays; counts what is not finite."""
         finite = np.isfinite(reference) & np.isfinite(candidate)
         self._not_finite += int(np.count_nonzero(~finite))
-        difference = float(
-            np.abs(np.subtract(reference, candidate, where=finite, out=np.zeros_like(reference))).max(initial=0.0)
-        )
-        self._logit_difference = max(self._logit_difference or 0.0, difference)
+        apart = np.abs(np.subtract(reference, candidate, where=finite, out=np.zeros_like(reference)))
+        return max(before or 0.0, float(apart.max(initial=0.0)))
 
     def result(self) -> Comparison:
         """What was collected."""
-        pixels = int(self._reference.sum())
+        reference = self._reference.scores()
         return Comparison(
+            task=self._task,
             classes=self._classes,
-            tiles=self._tiles,
-            reference=scores_of(self._reference, self._uncounted),
-            candidate=scores_of(self._candidate, self._uncounted),
-            agreement=self._same / pixels if pixels else float("nan"),
+            images=self._images,
+            reference=reference,
+            candidate=self._candidate.scores(),
+            agreement=self._same / reference.count if reference.count else float("nan"),
             logit_difference=self._logit_difference,
+            probability_difference=self._probability_difference,
             not_finite=self._not_finite,
         )
 
 
-def _or_none(value: float) -> float | None:
+def or_none(value: float) -> float | None:
+    """A figure as a JSON value: null for what is not a number."""
     return None if math.isnan(value) else value

@@ -1,94 +1,116 @@
-"""An engine on labelled tiles: the confusion matrix, without torch."""
+"""An engine on labelled images: its answers, and what they are worth, without torch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from itertools import accumulate
+from threading import get_ident
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.card import ModelCard
-from dlcv.runtime.datasets.description import DatasetDescription, known_descriptions, load_description
-from dlcv.runtime.datasets.labels import check_sizes, read_label
-from dlcv.runtime.datasets.pairs import Pair
-from dlcv.runtime.decode import decode_file
-from dlcv.runtime.errors import DatasetError
-from dlcv.runtime.metrics import confusion_matrix
+from dlcv.runtime.answers import answers_of
+from dlcv.runtime.datasets.labelled import Example, LabelledSet
+from dlcv.runtime.errors import DatasetError, EngineError
+from dlcv.runtime.fitting import fit_to_card
+from dlcv.runtime.metrics import Tally
 from dlcv.runtime.pipeline import Outcome, Pipeline, PipelineSettings
 from dlcv.runtime.progress import Progress
-from dlcv.runtime.sessions import Session
+from dlcv.runtime.sessions.base import Session
 
-DESCRIPTION_NAME = "dataset.json"
-"""A description that stands beside the tiles themselves, as in a run's probe."""
+NOUNS = {"segmentation": "tile", "classification": "image"}
+"""What people call an example of a task."""
 
 
-def evaluate(
-    session: Session,
-    pairs: Sequence[Pair],
-    description: DatasetDescription,
-    settings: PipelineSettings,
-    *,
-    quiet: bool = False,
-) -> NDArray[np.int64]:
-    """Pixels by true (row) and predicted (column) class over all pairs: int64 (classes, classes).
+@dataclass(frozen=True)
+class Answered:
+    """What a session says about an image.
+
+    Attributes:
+        answer: mask, uint8 (h, w) of the image's size, or probabilities, float32 (C,); see `answers.py`.
+        logits: float32 (C, H, W) of the first window, or (C,); None where the session gives none.
+    """
+
+    answer: NDArray[Any]
+    logits: NDArray[np.float32] | None
+
+
+def evaluate(session: Session, labelled: LabelledSet[Any], settings: PipelineSettings, *, quiet: bool = False) -> Tally:
+    """Answers beside labels over all of a set.
 
     Raises:
-        DatasetError: when the classes are not the engine's, or a tile or its label cannot be read.
+        DatasetError: when the classes are not the engine's, or an image or its label cannot be read.
+        EngineError: when the engine fails, or its probabilities are not numbers.
     """
-    require_same_classes(session.card, description)
-    classes = len(description.classes)
-    total = np.zeros((classes, classes), np.int64)
+    labelled.require_same_classes(session.card)
+    tallies: dict[int, Tally] = {}  # one a thread: a matrix of many classes is costly to make for each image
 
-    def finish(pair: Pair, mask: NDArray[np.uint8]) -> NDArray[np.int64]:
-        label = read_label(pair, description)
-        if label.shape != mask.shape:
-            check_sizes(np.broadcast_to(mask[..., None], (*mask.shape, 3)), label, pair)
-        return confusion_matrix(label, mask, classes)
+    def finish(example: Example, answer: NDArray[Any]) -> bool:
+        label = labelled.label(example)
+        if labelled.task == "segmentation" and label.shape != answer.shape:
+            labelled.read(example)  # raises: image and mask differ in size
+        if not np.isfinite(answer).all():  # their argmax would still be a valid class
+            raise EngineError(f"{example.name}: the engine's answer is not a number; export the model again")
+        if get_ident() not in tallies:
+            tallies[get_ident()] = labelled.tally()
+        tallies[get_ident()].add(label, answer)
+        return True
 
-    pipeline: Pipeline[Pair, NDArray[np.int64]] = Pipeline(
-        session, lambda pair: decode_file(pair.image), finish, settings
-    )
-    with Progress(len(pairs), "evaluating", quiet=quiet) as progress:
+    pipeline: Pipeline[Example, bool] = Pipeline(session, labelled.image, finish, settings)
+    with Progress(len(labelled), "evaluating", quiet=quiet) as progress:
 
-        def report(outcome: Outcome[Pair, NDArray[np.int64]]) -> None:
-            nonlocal total
-            if outcome.result is None:
-                raise DatasetError(f"{outcome.tile.image}: {outcome.error}")
-            total += outcome.result
+        def report(outcome: Outcome[Example, bool]) -> None:
+            if outcome.error is not None:
+                raise DatasetError(f"{outcome.tile.name}: {outcome.error}")
             progress.advance()
 
-        pipeline.run(pairs, report)
+        pipeline.run(labelled.examples, report)
+    total = labelled.tally()
+    for tally in tallies.values():
+        total.merge(tally)
     return total
 
 
-def require_same_classes(card: ModelCard, description: DatasetDescription) -> None:
-    """Labels and engine must speak of the same classes.
+def answer_images(session: Session, images_rgb: Sequence[NDArray[np.uint8]], *, batch: int) -> list[Answered]:
+    """A session's answers to images of any sizes, each fitted as its card says.
+
+    Args:
+        session: an opened session.
+        images_rgb: uint8 (h, w, 3) each, RGB.
+        batch: windows that go through the session at once; no more than it takes.
+
+    Returns:
+        One for each image.
 
     Raises:
-        DatasetError: tells both lists.
+        TileError: when an image does not fit.
+        EngineError: when the engine fails.
     """
-    if card.classes != description.classes:
-        raise DatasetError(
-            f"the engine's classes are {', '.join(card.classes)}, those of dataset {description.name} are {', '.join(description.classes)}; "
-            "pass the dataset that the model was trained on with --dataset"
-        )
+    card, batch = session.card, min(batch, session.max_batch or batch)
+    fitted = [fit_to_card(image_rgb, card) for image_rgb in images_rgb]
+    windows = [window for tile in fitted for window in tile.windows]
+    starts = accumulate((len(tile.windows) for tile in fitted), initial=0)
+    first = {start: k for k, start in zip(range(len(fitted)), starts)}
+    answers: list[NDArray[Any]] = []
+    logits: dict[int, NDArray[np.float32]] = {}
+    for start in range(0, len(windows), batch):
+        outputs = session.run(np.stack(windows[start : start + batch]))
+        answers.extend(answers_of(outputs, card.task))
+        if "logits" in outputs:  # a copy, so that those of the other windows are let go
+            logits |= {first[start + k]: row.copy() for k, row in enumerate(outputs["logits"]) if start + k in first}
+    left = iter(answers)
+    return [Answered(tile.join([next(left) for _ in tile.windows]), logits.get(k)) for k, tile in enumerate(fitted)]
 
 
-def find_description(name_or_file: str | None, data: Path, card: ModelCard) -> DatasetDescription:
-    """The description that was asked for; else the one beside the tiles; else the one that ships for the card's classes.
-
-    Raises:
-        DatasetError: when none of these is there.
-    """
-    if name_or_file:
-        return load_description(name_or_file)
-    if (data / DESCRIPTION_NAME).is_file():
-        return load_description(str(data / DESCRIPTION_NAME))
-    for name in known_descriptions():
-        description = load_description(name)
-        if description.classes == card.classes:
-            return description
-    raise DatasetError(
-        f"no dataset that ships has the classes of this model ({', '.join(card.classes)}); describe its masks in a JSON file and pass --dataset FILE.json"
-    )
+def one_class_note(tally: Tally, classes: Sequence[str]) -> str:
+    """A line for people where all answers are the same class, such as `it predicts only sea: ...`; else empty."""
+    scores = tally.scores()
+    if scores.predicted_classes != 1:
+        return ""
+    said = int(np.argmax(tally.confusion.sum(0)))
+    if said != scores.majority_class:
+        return f"it predicts only {classes[said]}, which is not even the commonest class"
+    worth = "the majority share" if scores.headline_name == "accuracy" else "the majority predictor's"
+    return f"it predicts only {classes[said]}: {scores.headline_name} equals {worth}"

@@ -1,6 +1,6 @@
-"""A tile of another size to the engine's size, and the result back.
+"""An image of another size to the engine's size, and the result back: the one definition, for training, export and runtime.
 
-Three ways (`FITS`):
+Segmentation has three ways (`FITS`):
     windows  the default. A side that is too small is padded by reflection; a side that is too large is covered by
              windows that overlap, the last one flush with the edge. Each pixel of the result comes from the window
              in whose middle it is most: neighbouring windows are cut at the middle of their overlap.
@@ -9,6 +9,10 @@ Three ways (`FITS`):
              resolution that the model was trained on, and the aspect ratio; only where it is asked for.
 
 A tile that fits exactly is passed through without a copy, both ways.
+
+Classification has one, `centre-crop`: the image is scaled until its shorter side is the card's `short_side`, and the middle
+of the engine's size is taken (the evaluation transform of Krizhevsky et al. 2012, and of torchvision). Only the part that is
+kept is scaled, so that a very long image costs nothing.
 """
 
 from __future__ import annotations
@@ -20,9 +24,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dlcv.runtime.card import FITS as FITS_BY_TASK
+from dlcv.runtime.card import ModelCard
 from dlcv.runtime.errors import TileError, UsageError
 
-FITS = ("windows", "pad", "resize")
+FITS = FITS_BY_TASK["segmentation"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ class FittedTile:
     _rows: _Side
     _columns: _Side
     _resized: bool = False
+    _whole: bool = False
 
     def join(self, results: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """The tile's result from its windows' results.
@@ -66,11 +73,14 @@ class FittedTile:
                 probabilities float32 (C, H, W).
 
         Returns:
-            (..., h, w) of the tile's size, the same dtype; `results[0]` itself where the tile fits exactly.
+            (..., h, w) of the tile's size, the same dtype; `results[0]` itself where the tile fits exactly, and for
+            classification, where a result is of the image as a whole.
 
         Raises:
             ValueError: when there is another number of results, or one has another size, than the windows.
         """
+        if self._whole and len(results) == 1:
+            return results[0]
         self._check(results)
         if self._resized:
             return _nearest(results[0], self.tile_hw)
@@ -90,6 +100,52 @@ class FittedTile:
         for result in results:
             if result.shape[-2:] != size_hw or result.shape != results[0].shape:
                 raise ValueError(f"expected results (..., {size_hw[0]}, {size_hw[1]}) of one shape, got {result.shape}")
+
+
+def fit_to_card(
+    image_rgb: NDArray[np.uint8], card: ModelCard, *, fit: str | None = None, overlap: float = 0.25
+) -> FittedTile:
+    """Brings an image to the size that a card's model takes, in the card's way.
+
+    Args:
+        image_rgb: uint8 (h, w, 3), RGB, 0..255; h and w at least 1.
+        card: its task, input size, fit and evaluation transform decide.
+        fit: another way than the card's, for segmentation.
+        overlap: of neighbouring windows, as a share of the window's side.
+
+    Raises:
+        TileError, UsageError: see `fit_tile`; UsageError also when `fit` is not one for the card's task.
+    """
+    if card.task == "segmentation":
+        return fit_tile(image_rgb, card.input_size_hw, fit or card.fit, overlap)
+    if fit not in (None, card.fit):
+        raise UsageError(f"fit {fit!r} is for segmentation; {card.model} classifies and takes its card's {card.fit}")
+    image = centre_crop(image_rgb, card.input_size_hw, card.short_side, card.interpolation)
+    rows, columns = (_side(side, side, 0.0) for side in card.input_size_hw)
+    return FittedTile((image,), (image_rgb.shape[0], image_rgb.shape[1]), rows, columns, _whole=True)
+
+
+def centre_crop(
+    image_rgb: NDArray[np.uint8], size_hw: tuple[int, int], short_side: int, interpolation: str
+) -> NDArray[np.uint8]:
+    """The middle of an image whose shorter side is `short_side`.
+
+    The part of the image that is kept, its sides rounded to whole pixels, is scaled to `size_hw`; where the shorter side is
+    `short_side` already nothing is scaled, and the result is a view.
+
+    Args:
+        image_rgb: uint8 (h, w, 3), RGB, 0..255.
+        size_hw: height and width of the result, in pixels.
+        short_side: at least both of `size_hw`, in pixels.
+        interpolation: `area`, `linear` or `cubic`.
+
+    Returns:
+        uint8 (H, W, 3) of `size_hw`.
+    """
+    scale = min(image_rgb.shape[:2]) / short_side
+    kept = [min(length, max(1, round(side * scale))) for side, length in zip(size_hw, image_rgb.shape[:2], strict=False)]
+    top, left = ((length - side) // 2 for side, length in zip(kept, image_rgb.shape[:2], strict=False))
+    return resized(image_rgb[top : top + kept[0], left : left + kept[1]], size_hw, interpolation)
 
 
 def fit_tile(image_rgb: NDArray[np.uint8], size_hw: tuple[int, int], fit: str, overlap: float = 0.25) -> FittedTile:
@@ -112,7 +168,7 @@ def fit_tile(image_rgb: NDArray[np.uint8], size_hw: tuple[int, int], fit: str, o
     tile_hw = (image_rgb.shape[0], image_rgb.shape[1])
     if fit == "resize":
         sides = _side(size_hw[0], size_hw[0], 0.0), _side(size_hw[1], size_hw[1], 0.0)
-        return FittedTile((_resized(image_rgb, size_hw),), tile_hw, *sides, _resized=True)
+        return FittedTile((resized(image_rgb, size_hw),), tile_hw, *sides, _resized=True)
     if fit == "pad" and (tile_hw[0] > size_hw[0] or tile_hw[1] > size_hw[1]):
         raise TileError(
             f"tile is {tile_hw[0]} x {tile_hw[1]}, the engine takes {size_hw[0]} x {size_hw[1]}; pass --fit windows"
@@ -138,16 +194,19 @@ def _padded(image: NDArray[np.uint8], side: _Side, axis: int) -> NDArray[np.uint
     return np.take(image, np.minimum(position, period - position) if side.length > 1 else position * 0, axis=axis)
 
 
-def _resized(image: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+def resized(
+    image: NDArray[np.uint8], size_hw: tuple[int, int], interpolation: str = "area"
+) -> NDArray[np.uint8]:
+    """uint8 (h, w, 3) -> uint8 (H, W, 3); `area` averages what shrinks and interpolates linearly what grows."""
     import cv2
 
-    # area averages what shrinks, linear interpolates what grows; a tile may do one in height and the other in width
-    for interpolation, (height, width) in (
-        (cv2.INTER_AREA, (min(image.shape[0], size_hw[0]), min(image.shape[1], size_hw[1]))),
-        (cv2.INTER_LINEAR, size_hw),
-    ):
+    grow = {"area": cv2.INTER_LINEAR, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}[interpolation]
+    steps = [(grow, size_hw)]
+    if interpolation == "area":  # a tile may shrink in height and grow in width, or the other way round
+        steps.insert(0, (cv2.INTER_AREA, (min(image.shape[0], size_hw[0]), min(image.shape[1], size_hw[1]))))
+    for method, (height, width) in steps:
         if image.shape[:2] != (height, width):
-            image = np.asarray(cv2.resize(image, (width, height), interpolation=interpolation), np.uint8)
+            image = np.asarray(cv2.resize(image, (width, height), interpolation=method), np.uint8)
     return image
 
 

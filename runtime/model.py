@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.answers import answers_of
+from dlcv.runtime.card import FITS, ModelCard
 from dlcv.runtime.errors import UsageError
-from dlcv.runtime.fitting import FITS, fit_tile
-from dlcv.runtime.pipeline import mask_of
+from dlcv.runtime.fitting import fit_to_card
 from dlcv.runtime.sessions import Session, open_session
 
 DEFAULT_BATCH = 8
 
 
 class Model:
-    """A session with fitting: images of any size in, masks of the same sizes out. Close it, or use it in `with`.
+    """A session with fitting: images of any size in, masks of the same sizes or probabilities out.
+
+    Close it, or use it in `with`. `card.classes` are the names of the indices in a mask, or of the probabilities.
 
     Args:
         session: an opened session; the model closes it.
@@ -30,47 +32,51 @@ class Model:
 
     def __init__(self, session: Session, *, fit: str | None = None, batch: int = DEFAULT_BATCH) -> None:
         self.session, self._fit = session, fit or session.card.fit
-        if self._fit not in FITS:
-            raise UsageError(f"unknown fit {self._fit!r}; it is one of {', '.join(FITS)}")
+        fits = FITS[session.card.task]
+        if self._fit not in fits:
+            raise UsageError(f"unknown fit {self._fit!r} for {session.card.task}; it is one of {', '.join(fits)}")
         if batch < 1:
             raise UsageError(f"batch is {batch}, expected at least 1")
         self._batch = min(batch, session.max_batch or batch)
 
     @property
     def card(self) -> ModelCard:
-        """The model card: classes, palette, input size."""
+        """The model card: classes, palette, input size, task."""
         return self.session.card
 
     @overload
-    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]: ...
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[Any]: ...
 
     @overload
-    def __call__(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]: ...
+    def __call__(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[Any] | list[NDArray[Any]]: ...
 
-    def __call__(
-        self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]
-    ) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
-        """Class masks.
+    def __call__(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> NDArray[Any] | list[NDArray[Any]]:
+        """What the model says.
 
         Args:
             images: uint8, RGB: one image (H, W, 3), a stack (n, H, W, 3), or a list of images of any sizes.
 
         Returns:
-            uint8 class indices: (H, W), (n, H, W), or a list of (h, w), as the images came.
+            Segmentation: uint8 class indices: (H, W), (n, H, W), or a list of (h, w), as the images came.
+            Classification: float32 probabilities in the order of `card.classes`: (C,) for one image, else (n, C).
 
         Raises:
             UsageError: when an image is not uint8 (H, W, 3).
             TileError: when an image does not fit and `fit` is `pad`.
         """
         if isinstance(images, np.ndarray) and images.ndim == 3:
-            return self._masks([images])[0]
+            return self._answers([images])[0]
         if isinstance(images, np.ndarray):
             if images.ndim != 4:
                 raise UsageError(f"expected images as uint8 (H, W, 3), RGB, got {images.dtype} {images.shape}")
-            return np.stack(self._masks(list(images))) if len(images) else np.empty(images.shape[:3], np.uint8)
-        if not isinstance(images, Sequence):
+        elif not isinstance(images, Sequence):
             raise UsageError(f"expected an image, a stack or a list of images, got {type(images).__name__}")
-        return self._masks(list(images))
+        answers = self._answers(list(images))
+        if self.card.task == "classification":
+            return np.stack(answers) if answers else np.empty((0, len(self.card.classes)), np.float32)
+        if isinstance(images, np.ndarray):
+            return np.stack(answers) if answers else np.empty(images.shape[:3], np.uint8)
+        return answers
 
     def close(self) -> None:
         """Closes the session."""
@@ -84,7 +90,7 @@ class Model:
     ) -> None:
         self.close()
 
-    def _masks(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+    def _answers(self, images: list[NDArray[np.uint8]]) -> list[NDArray[Any]]:
         for image in images:
             if (
                 not isinstance(image, np.ndarray)
@@ -95,12 +101,13 @@ class Model:
             ):
                 got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
                 raise UsageError(f"expected images as uint8 (H, W, 3), RGB, got {got}")
-        tiles = [fit_tile(image, self.card.input_size_hw, self._fit) for image in images]
+        tiles = [fit_to_card(image, self.card, fit=self._fit) for image in images]
         windows = [window for tile in tiles for window in tile.windows]
-        masks: list[NDArray[np.uint8]] = []
+        answers: list[NDArray[Any]] = []
         for start in range(0, len(windows), self._batch):
-            masks.extend(mask_of(self.session.run(np.stack(windows[start : start + self._batch]))))
-        remaining = iter(masks)
+            outputs = self.session.run(np.stack(windows[start : start + self._batch]))
+            answers.extend(answers_of(outputs, self.card.task))
+        remaining = iter(answers)
         return [tile.join([next(remaining) for _ in tile.windows]) for tile in tiles]
 
 
@@ -110,7 +117,7 @@ def load(engine: str | Path, *, device: str = "auto", fit: str | None = None, ba
     Args:
         engine: the file, with a model card.
         device: `auto`, `cpu` or `cuda`.
-        fit: `windows`, `pad` or `resize`; None takes the card's.
+        fit: segmentation: `windows`, `pad` or `resize`; None takes the card's.
         batch: windows that go through the session at once.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The pipeline: decode -> windows -> batches -> session -> masks -> finish, each stage in threads of its own.
+"""The pipeline: decode -> windows -> batches -> session -> answers -> finish, each stage in threads of its own.
 
 Bounded queues stand between the stages, so memory is bounded whatever the folder holds, and each stage waits only for the
 slowest. Decoding, ONNX Runtime, TensorRT and zlib release Python's lock, so threads are enough. A tile that fails in reading
@@ -17,15 +17,18 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from dlcv.runtime.answers import answers_of
 from dlcv.runtime.channel import Aborted, Channel
 from dlcv.runtime.errors import TileError
-from dlcv.runtime.fitting import FittedTile, fit_tile
+from dlcv.runtime.fitting import FittedTile, fit_to_card
 from dlcv.runtime.sessions.base import Session
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 STAGES = ("decode", "session", "write")
+DEFAULT_OVERLAP = 0.25
+"""Of windows, as a share of their side."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +39,15 @@ class PipelineSettings:
         batch: windows that go through the session at once.
         decoders: threads that read and fit tiles.
         writers: threads that finish tiles.
-        fit: see `fitting.py`.
+        fit: see `fitting.py`; None takes the card's.
         overlap: of neighbouring windows, as a share of the window's side.
     """
 
     batch: int = 1
     decoders: int = 1
     writers: int = 1
-    fit: str = "windows"
-    overlap: float = 0.25
+    fit: str | None = None
+    overlap: float = DEFAULT_OVERLAP
 
 
 @dataclass(frozen=True)
@@ -79,17 +82,17 @@ class StageTimes:
 
 
 class _Job(Generic[T]):
-    """A tile on its way: its windows, and the masks that have come back."""
+    """A tile on its way: its windows, and the answers that have come back."""
 
     def __init__(self, tile: T, fitted: FittedTile) -> None:
         self.tile, self.fitted = tile, fitted
-        self.masks: list[NDArray[np.uint8] | None] = [None] * len(fitted.windows)
+        self.answers: list[NDArray[Any] | None] = [None] * len(fitted.windows)
         self._missing, self._lock = len(fitted.windows), Lock()
 
-    def take(self, index: int, mask: NDArray[np.uint8]) -> bool:
-        """Keeps the mask of a window; True when it was the last one."""
+    def take(self, index: int, answer: NDArray[Any]) -> bool:
+        """Keeps the answer of a window; True when it was the last one."""
         with self._lock:
-            self.masks[index] = mask
+            self.answers[index] = answer
             self._missing -= 1
             return self._missing == 0
 
@@ -100,18 +103,22 @@ class Pipeline(Generic[T, R]):
     Args:
         session: opened; called from up to `session.parallel` threads.
         read: tile -> uint8 (H, W, 3), RGB; raises TileError for a tile that cannot be read.
-        finish: tile and mask uint8 (H, W) -> anything; raises TileError for a tile that cannot be finished.
+        finish: tile and its answer -> anything; raises TileError for a tile that cannot be finished. The answer is a mask,
+            uint8 (h, w) of the tile's size, or probabilities, float32 (C,); see `answers.py`.
         settings: batch, threads, fitting.
+        answers: other answers than these: a session's outputs -> an array with one answer a window.
     """
 
     def __init__(
         self,
         session: Session,
         read: Callable[[T], NDArray[np.uint8]],
-        finish: Callable[[T, NDArray[np.uint8]], R],
+        finish: Callable[[T, NDArray[Any]], R],
         settings: PipelineSettings,
+        answers: Callable[[dict[str, NDArray[Any]]], NDArray[Any]] | None = None,
     ) -> None:
         self._session, self._read, self._finish, self._settings = session, read, finish, settings
+        self._answers = answers or (lambda outputs: answers_of(outputs, session.card.task))
         self._lanes = max(1, session.parallel)
         self.times = StageTimes(
             threads={"decode": settings.decoders, "session": self._lanes, "write": settings.writers}
@@ -153,14 +160,14 @@ class Pipeline(Generic[T, R]):
         self._messages: SimpleQueue[Outcome[T, R] | BaseException | None] = SimpleQueue()
         ahead = settings.batch * (self._lanes + 1)
         self._windows: Channel[tuple[_Job[T], int]] = Channel(max(ahead, settings.decoders), settings.decoders)
-        self._masks: Channel[_Job[T]] = Channel(max(settings.batch, 2 * settings.writers), self._lanes)
+        self._answered: Channel[_Job[T]] = Channel(max(settings.batch, 2 * settings.writers), self._lanes)
         work = [self._decode] * settings.decoders + [self._infer] * self._lanes + [self._write] * settings.writers
         self._threads = [Thread(target=self._guarded, args=(part,), daemon=True) for part in work]
 
     def _stop(self, report: Callable[[Outcome[T, R]], None]) -> None:
         self._stopping = True
         self._windows.abort()
-        self._masks.abort()
+        self._answered.abort()
         for thread in self._threads:
             if thread.ident is not None:  # one that was not started yet has nothing to end
                 thread.join()
@@ -184,8 +191,8 @@ class Pipeline(Generic[T, R]):
             start = time.perf_counter()
             try:
                 image_rgb = self._read(tile)
-                fitted = fit_tile(
-                    image_rgb, self._session.card.input_size_hw, self._settings.fit, self._settings.overlap
+                fitted = fit_to_card(
+                    image_rgb, self._session.card, fit=self._settings.fit, overlap=self._settings.overlap
                 )
             except TileError as error:
                 self._messages.put(Outcome(tile, error=error))
@@ -208,12 +215,12 @@ class Pipeline(Generic[T, R]):
             for position, (job, index) in enumerate(batch):
                 buffer[position] = job.fitted.windows[index]
             start = time.perf_counter()
-            masks = mask_of(self._session.run(buffer[: len(batch)]))
+            answers = self._answers(self._session.run(buffer[: len(batch)]))
             self._spent("session", start, batches=1)
-            for (job, index), mask in zip(batch, masks):
-                if job.take(index, mask):
-                    self._masks.put(job)
-        self._masks.close()
+            for (job, index), answer in zip(batch, answers):
+                if job.take(index, answer):
+                    self._answered.put(job)
+        self._answered.close()
 
     def _gather(self) -> list[tuple[_Job[T], int]]:
         """The next full batch, or the last short one; one thread gathers at a time, so that only one batch is short."""
@@ -224,10 +231,12 @@ class Pipeline(Generic[T, R]):
         return batch
 
     def _write(self) -> None:
-        while (job := self._masks.get()) is not None:
+        while (job := self._answered.get()) is not None:
             start = time.perf_counter()
             try:
-                result = self._finish(job.tile, job.fitted.join([mask for mask in job.masks if mask is not None]))
+                result = self._finish(
+                    job.tile, job.fitted.join([answer for answer in job.answers if answer is not None])
+                )
                 self._messages.put(Outcome(job.tile, result=result))
             except TileError as error:
                 self._messages.put(Outcome(job.tile, error=error))
@@ -239,12 +248,3 @@ class Pipeline(Generic[T, R]):
         with self._source_lock:
             self.times.busy_s[stage] += seconds
             self.times.batches += batches
-
-
-def mask_of(outputs: dict[str, NDArray[Any]]) -> NDArray[np.uint8]:
-    """The class masks in a session's outputs, uint8 (n, H, W): as they are, or the largest of `probs` or `logits`."""
-    if "mask" in outputs:
-        return outputs["mask"]
-    scores = outputs["probs"] if "probs" in outputs else outputs["logits"]
-    mask: NDArray[np.uint8] = scores.argmax(1).astype(np.uint8)
-    return mask

@@ -1,4 +1,4 @@
-"""`NAME.reference.npz`: torch's answers on some tiles, kept beside an export, so that parity can be checked without torch."""
+"""`NAME.reference.npz`: torch's answers on some images, kept beside an export, so that parity can be checked without torch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,20 +16,22 @@ from dlcv.runtime.card_reader import read_card
 from dlcv.runtime.errors import EngineError
 
 CARD_KEY = "dlcv.json"
+ANSWER_PREFIX = {"segmentation": "mask_", "classification": "probs_"}
+LOGITS_PREFIX = "logits_"
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Torch's answers, by the SHA-256 of a tile's file.
+    """Torch's answers, by the SHA-256 of an image's file.
 
     Attributes:
         card: of the exported graph.
-        masks: class masks, uint8 (h, w), of the tile's own size.
-        logits: float32 (C, H, W) of the first window of a few tiles.
+        answers: class masks, uint8 (h, w), of the tile's own size; or probabilities, float32 (C,).
+        logits: of a few images: float32 (C, H, W) of the first window, or (C,).
     """
 
     card: ModelCard
-    masks: dict[str, NDArray[np.uint8]]
+    answers: dict[str, NDArray[Any]]
     logits: dict[str, NDArray[np.float32]]
 
 
@@ -41,17 +44,28 @@ def read_reference(path: Path) -> Reference:
     try:
         card = read_card(path)
         with np.load(path, allow_pickle=False) as arrays:
-            masks = {name[5:]: arrays[name] for name in arrays.files if name.startswith("mask_")}
-            logits = {name[7:]: arrays[name] for name in arrays.files if name.startswith("logits_")}
+            answers, logits = (
+                {name.removeprefix(prefix): arrays[name] for name in arrays.files if name.startswith(prefix)}
+                for prefix in (ANSWER_PREFIX[card.task], LOGITS_PREFIX)
+            )
     except (OSError, ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         # ValueError: also an array of Python objects; RuntimeError: an encrypted member, or an unknown compression
         raise EngineError(f"{path} is damaged ({error}); export the model again") from error
-    wrong = [
-        mask
-        for mask in masks.values()
-        if mask.dtype != np.uint8 or mask.ndim != 2 or mask.max(initial=0) >= len(card.classes)
-    ]
-    wrong += [scores for scores in logits.values() if scores.dtype != np.float32 or scores.ndim != 3]
-    if wrong or not masks:
+    good = all(_is_answer(array, card) for array in answers.values())
+    good = good and all(_is_logits(array, card) for array in logits.values())
+    if not good or not answers:
         raise EngineError(f"{path} is not a reference of dlcv-export; export the model again")
-    return Reference(card, masks, logits)
+    return Reference(card, answers, logits)
+
+
+def _is_answer(array: NDArray[Any], card: ModelCard) -> bool:
+    if card.task == "segmentation":
+        return array.dtype == np.uint8 and array.ndim == 2 and int(array.max(initial=0)) < len(card.classes)
+    numbers = array.dtype == np.float32 and array.shape == (len(card.classes),)
+    return numbers and bool(np.all((array >= 0) & (array <= 1 + 1e-6)))  # 1 and its rounding; False for NaN
+
+
+def _is_logits(array: NDArray[Any], card: ModelCard) -> bool:
+    axes = 3 if card.task == "segmentation" else 1
+    shaped = array.dtype == np.float32 and array.ndim == axes and len(array) == len(card.classes)
+    return shaped and bool(np.isfinite(array).all())

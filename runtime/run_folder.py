@@ -1,7 +1,7 @@
 """The output folder of a run: taken by one run at a time, continued or refused in words.
 
-`run.json` says which engine and settings made what is there, `manifest.csv` which tiles are done, `summary.json` how the run
-ended, and `.dlcv-lock` is held while a run is at work; the operating system frees it when the process ends, however it ends.
+`run.json` says which engine and settings made what is there, `manifest.csv` which tiles are done, `predictions.csv` (or
+`.jsonl`) holds what a classifier said, `summary.json` how the run ended, and `.dlcv-lock` is held while a run is at work; the operating system frees it when the process ends, however it ends.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dlcv.runtime.files import make_folder, write_bytes
 from dlcv.runtime.manifest import DONE, read_manifest
 from dlcv.runtime.tiles import RESERVED
 
-MANIFEST, RUN, SUMMARY, LOCK = RESERVED
+MANIFEST, RUN, SUMMARY, LOCK, *PREDICTIONS = RESERVED
 WRITTEN_BY = "dlcv-infer"
 
 
@@ -81,7 +81,7 @@ class RunFolder:
                 f"{self.folder} holds a run already; go on with it by --resume, start again with --overwrite, or name another folder with --output"
             )
         self._remove_outputs()
-        for name in (MANIFEST, SUMMARY, RUN):
+        for name in (*PREDICTIONS, MANIFEST, SUMMARY, RUN):
             (self.folder / name).unlink(missing_ok=True)
         write_bytes(
             self.folder / RUN, (json.dumps({"written_by": WRITTEN_BY} | self._identity, indent=1) + "\n").encode()
@@ -89,7 +89,7 @@ class RunFolder:
 
     def _in_use(self) -> bool:
         """Whether the folder holds a run, or files of somebody else by the names that a run writes."""
-        if self.manifest.exists() or (self.folder / SUMMARY).exists():
+        if any((self.folder / name).exists() for name in (MANIFEST, SUMMARY, *PREDICTIONS)):
             return True
         return (self.folder / RUN).exists() and self._read_run().get("written_by") != WRITTEN_BY
 
@@ -101,7 +101,7 @@ class RunFolder:
         return values if isinstance(values, dict) else {}
 
     def _remove_outputs(self) -> None:
-        """Removes the masks that the manifest lists, so that none of another engine stays behind without a row."""
+        """Removes the files that the manifest lists, so that none of another engine stays behind without a row."""
         if not self.manifest.exists():
             return
         try:

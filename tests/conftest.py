@@ -31,6 +31,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads cost more 
 TINY_HW = (64, 64)
 TINY_WIDTH = 0.05
 PROBE_SCENES = 6
+TINY_CLASSES = ("blood", "grass", "night", "sea")
+"""Sorted, as a folder per class gives them."""
 
 LEAN = importlib.util.find_spec("torch") is None
 
@@ -150,12 +152,13 @@ def tiny_checkpoint(
     tiny_model, tiny_data = request.getfixturevalue("tiny_model"), request.getfixturevalue("tiny_data")
     from dlcv.runtime.datasets.description import load_description
     from dlcv.runtime.datasets.pairs import find_pairs
+    from dlcv.runtime.datasets.segmentation import SegmentationSet
     from dlcv.train.checkpoint import Checkpoint, save_checkpoint
     from dlcv.train.probe import write_probe
 
     folder = tmp_path_factory.mktemp("tiny-run")
     description = load_description("deepglobe")
-    digest = write_probe(folder / "probe", find_pairs(tiny_data, description), description)
+    digest = write_probe(folder / "probe", SegmentationSet(find_pairs(tiny_data, description), description))
     checkpoint = Checkpoint(tiny_card, tiny_model.state_dict(), description.to_dict(), digest, scores={"mean_iou": 0.5})
     save_checkpoint(folder / "best.pt", checkpoint)
     return folder / "best.pt"
@@ -191,6 +194,97 @@ def tiny_graph(
 def tiny_onnx(tiny_graph: Callable[[str], Path]) -> Path:
     """The tiny model's graph with the head `mask`."""
     return tiny_graph("mask")
+
+
+@pytest.fixture(scope="session")
+def tiny_classified(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images in a folder per class, 6 each of `TINY_CLASSES`, 40 x 52 and 52 x 40: noise around a colour of the class."""
+    import cv2
+
+    folder = tmp_path_factory.mktemp("tiny-classified")
+    for number, (image_rgb, label) in enumerate(_coloured(6, seed=1)):
+        path = folder / TINY_CLASSES[label] / f"{number:02}.png"
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), image_rgb[..., ::-1])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_classifier(tmp_path_factory: pytest.TempPathFactory, tiny_classified: Path) -> Callable[[int], Path]:
+    """Seed -> `best.pt` of a narrow cnn3, 32 x 32, that tells `TINY_CLASSES` apart, as a run leaves it with `probe/` beside it."""
+    if LEAN:
+        pytest.skip("torch is not installed")
+    import torch
+
+    from dlcv.runtime.card import ModelCard
+    from dlcv.runtime.datasets.loading import labelled_for
+    from dlcv.train.checkpoint import Checkpoint, save_checkpoint
+    from dlcv.train.preprocess import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
+    from dlcv.train.probe import write_probe
+
+    card = ModelCard(
+        model="cnn3", width=0.1, task="classification", classes=TINY_CLASSES, palette=(), input_size_hw=(32, 32),
+        mean_rgb=IMAGENET_MEAN_RGB, std_rgb=IMAGENET_STD_RGB, fit="centre-crop", short_side=36, versions={"dlcv": "test"},
+    )  # fmt: skip
+    made: dict[int, Path] = {}
+
+    def classifier(seed: int) -> Path:
+        if seed not in made:
+            folder = tmp_path_factory.mktemp(f"tiny-classifier-{seed}")
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                weights = _trained_on_colours(card).state_dict()
+            labelled = labelled_for(card, tiny_classified)
+            digest = write_probe(folder / "probe", labelled)
+            made[seed] = folder / "best.pt"
+            save_checkpoint(made[seed], Checkpoint(card, weights, labelled.description(), digest))
+        return made[seed]
+
+    return classifier
+
+
+@pytest.fixture(scope="session")
+def tiny_crops() -> NDArray[np.uint8]:
+    """Images such as those of `tiny_classified`, 2 of each class, of the tiny classifier's size: uint8 (8, 32, 32, 3), RGB."""
+    import numpy as np
+
+    return np.stack([image_rgb[4:36, 4:36] for image_rgb, _ in _coloured(2, seed=2)])
+
+
+def _coloured(count: int, seed: int) -> list[tuple[NDArray[np.uint8], int]]:
+    """`count` images of each class with its index, uint8 (40, 52, 3) or (52, 40, 3), RGB."""
+    import numpy as np
+
+    rng, found = np.random.default_rng(seed), []
+    for number in range(count * len(TINY_CLASSES)):
+        label = number % len(TINY_CLASSES)
+        shape = (40, 52, 3) if number % 2 else (52, 40, 3)
+        tint = np.full(3, 100.0)
+        tint[label % 3] += 25 if label < 3 else -25
+        image = tint + rng.normal(0, 12, 3) + rng.normal(0, 40, shape)  # an own tint each: some are hard to tell
+        found.append((np.clip(image, 0, 255).astype(np.uint8), label))
+    return found
+
+
+def _trained_on_colours(card: ModelCard) -> nn.Module:
+    import numpy as np
+    import torch
+
+    from dlcv.runtime.fitting import fit_to_card
+    from dlcv.train.models import create_model
+    from dlcv.train.preprocess import normalise
+
+    examples = _coloured(12, seed=0)
+    images = np.stack([fit_to_card(image_rgb, card).windows[0] for image_rgb, _ in examples])
+    inputs = normalise(torch.from_numpy(images), card.mean_rgb, card.std_rgb)
+    labels = torch.tensor([label for _, label in examples])
+    model = create_model(card.model, classes=len(card.classes), width=card.width)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(30):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(inputs), labels).backward()
+        optimizer.step()
+    return model.eval()
 
 
 @pytest.fixture

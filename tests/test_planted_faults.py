@@ -326,7 +326,7 @@ def test_parity_finds_nan_in_logits(fault: bool, quiet_class: Path, tiny_graph: 
 
 
 def test_a_comparison_counts_what_is_not_finite() -> None:
-    comparing = Comparing(("a", "b"), ())
+    comparing = Comparing("segmentation", ("a", "b"))
     comparing.add_logits(np.array([1, np.nan, 3], np.float32), np.array([1.5, 2, np.inf], np.float32))
     comparing.add_logits(np.array([1], np.float32), np.array([1.25], np.float32))
     found = comparing.result()

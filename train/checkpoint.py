@@ -152,7 +152,7 @@ def model_from_checkpoint(checkpoint: Checkpoint) -> nn.Module:
         CheckpointError: when the weights do not fit the model that the card names.
     """
     card = checkpoint.card
-    model = create_model(card.model, classes=len(card.classes), width=card.width)
+    model = create_model(card.model, classes=len(card.classes), width=card.width, options=card.options)
     try:
         model.load_state_dict(checkpoint.weights)
     except (RuntimeError, TypeError) as error:

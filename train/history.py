@@ -10,41 +10,33 @@ from typing import Any
 from dlcv.runtime.files import whole_file
 from dlcv.runtime.metrics import Scores
 
-FIXED = (
-    "epoch",
-    "step",
-    "learning_rate",
-    "seconds",
-    "train_loss",
-    "validation_loss",
-    "mean_iou",
-    "pixel_accuracy",
-    "majority_mean_iou",
-)
+POSITION = ("epoch", "step", "learning_rate", "seconds", "train_loss", "validation_loss")
 
 
 class History:
-    """The rows of a run, kept in a CSV file; rows of epochs after `epoch` are dropped when a run resumes from there."""
+    """The rows of a run, kept in a CSV file; rows of epochs after `epoch` are dropped when a run resumes from there.
+
+    A row holds `POSITION`, the figures over all classes (`mean_iou`, `accuracy`, ...) and a value a class (`iou_water`,
+    `recall_forest`).
+    """
 
     def __init__(self, path: Path, classes: Sequence[str], *, epoch: int = 0) -> None:
-        self._path = path
-        self._columns = [*FIXED, *(f"iou_{name}" for name in classes)]
+        self._path, self._classes = path, tuple(classes)
         self.rows: list[dict[str, Any]] = [row for row in _read(path) if int(row["epoch"]) <= epoch] if epoch else []
 
-    def add(self, scores: Scores, **values: float) -> None:
+    def add(self, scores: Scores, **position: float) -> None:
         """Adds the row of an epoch and rewrites the file, whole.
 
         Args:
             scores: on validation.
-            values: `epoch`, `step`, `learning_rate`, `seconds`, `train_loss`, `validation_loss`.
+            position: a value for each of `POSITION`.
         """
-        row: dict[str, Any] = dict(values) | {
-            "mean_iou": scores.mean_iou, "pixel_accuracy": scores.pixel_accuracy, "majority_mean_iou": scores.majority_mean_iou,
-        }  # fmt: skip
-        row |= dict(zip(self._columns[len(FIXED) :], scores.iou))
-        self.rows.append({name: _text(row[name]) for name in self._columns})
+        each = scores.per_class_name.lower()
+        values = {name: position[name] for name in POSITION} | scores.figures()
+        values |= {f"{each}_{name}": value for name, value in zip(self._classes, scores.per_class, strict=True)}
+        self.rows.append({name: _text(value) for name, value in values.items()})
         with whole_file(self._path) as temporary, open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, self._columns)
+            writer = csv.DictWriter(file, list(values))
             writer.writeheader()
             writer.writerows(self.rows)
 

@@ -15,21 +15,22 @@ import torch
 from torch.utils.data import DataLoader
 
 from dlcv.runtime.card import ModelCard
-from dlcv.runtime.datasets.description import DatasetDescription
-from dlcv.runtime.datasets.pairs import Pair
+from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.errors import CheckpointError, DatasetError, DlcvError, Interrupted
-from dlcv.runtime.metrics import Scores, scores_of
+from dlcv.runtime.metrics import Scores, per_class_lines
 from dlcv.runtime.progress import Progress
 from dlcv.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from dlcv.train.data.tiles import EpochBatches, TrainingTiles, count_pixels
+from dlcv.train.data.augment import Augmentation
+from dlcv.train.data.examples import EpochBatches, TrainingImages
 from dlcv.train.history import History
-from dlcv.train.losses import make_loss
+from dlcv.train.kept import KeptCheckpoints
+from dlcv.train.losses import make_loss, total_loss
 from dlcv.train.models import create_model
 from dlcv.train.preprocess import normalise
 from dlcv.train.session import TorchSession, torch_device
 from dlcv.train.settings import TrainSettings, default_learning_rate
 from dlcv.train.validation import validate
-from dlcv.train.weights import initialise_from
+from dlcv.train.weights import initialise
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -43,9 +44,8 @@ class Run:
 
     folder: Path
     settings: TrainSettings
-    description: DatasetDescription
-    training: list[Pair]
-    validation: list[Pair]
+    training: LabelledSet[Any]
+    validation: LabelledSet[Any]
     card: ModelCard
     probe_sha256: str
 
@@ -63,18 +63,24 @@ class Trainer:
         settings = run.settings
         self.device = torch_device(settings.device)
         torch.manual_seed(settings.seed)
-        model = create_model(settings.model, classes=len(run.card.classes), width=settings.width)
+        model = create_model(
+            settings.model, classes=len(run.card.classes), width=settings.width, options=settings.options
+        )
         if settings.init:
-            say(initialise_from(model, Path(settings.init)))
+            say(initialise(model, settings.model, settings.init))
+        self._highest_rate = settings.learning_rate or default_learning_rate(
+            settings.width, batch_normalised=any(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules())
+        )
         self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
-        pixels = count_pixels(run.training, run.description) if settings.loss == "weighted-cross-entropy" else None
-        self.loss = make_loss(settings.loss, pixels, self.device)
+        counts = run.training.counts() if settings.loss == "weighted-cross-entropy" else None
+        self.loss = make_loss(settings.loss, counts, self.device)
         self.batches = EpochBatches(len(run.training), settings.batch, settings.seed)
         self.epoch, self.step_in_epoch, self.loss_sum = 1, 0, 0.0
-        self.best_mean_iou = -1.0
+        self.best = -1.0
+        self.kept = KeptCheckpoints(run.folder, settings.keep_best)
         self.last_scores: dict[str, Any] = {}
 
     @property
@@ -87,8 +93,7 @@ class Trainer:
         total = max(1, self.run.settings.epochs * self.batches.per_epoch)
         warm_up = min(WARM_UP_STEPS, total // 10 + 1)
         share: float = min(1.0, (self.steps + 1) / warm_up) * max(0.0, 1 - self.steps / total) ** 0.9
-        highest: float = self.run.settings.learning_rate or default_learning_rate(self.run.settings.width)
-        return highest * share
+        return self._highest_rate * share
 
     def train(self) -> Scores | None:
         """Trains up to the last epoch; returns the last epoch's scores, None when there was nothing left to do.
@@ -118,7 +123,7 @@ class Trainer:
                         seconds=time.monotonic() - started,
                     )
                 )
-                self._finish_epoch(scores)
+                self._finish_epoch(scores, validation_loss)
                 if stop():
                     raise self._interrupted()
         return scores
@@ -129,9 +134,12 @@ class Trainer:
         self.model.load_state_dict(checkpoint.weights)
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.step_in_epoch, self.loss_sum = state["epoch"], state["step_in_epoch"], state["loss_sum"]
-        self.best_mean_iou = state["best_mean_iou"]
+        self.best = state["best"]
+        self.kept = KeptCheckpoints(self.run.folder, self.run.settings.keep_best, state["kept"])
         self.last_scores = dict(checkpoint.scores)
         torch.set_rng_state(state["rng"])
+        if self.device.type == "cuda" and state["cuda_rng"]:
+            torch.cuda.set_rng_state_all(state["cuda_rng"])
 
     def _train_epoch(self, stop: Callable[[], bool]) -> float:
         self.model.train()
@@ -151,8 +159,9 @@ class Trainer:
             group["lr"] = self.learning_rate()
         self.optimizer.zero_grad(set_to_none=True)
         images, labels = images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
-        loss = self.loss(self.model(normalise(images, self.run.card.mean_rgb, self.run.card.std_rgb)), labels)
-        loss.backward()
+        outputs = self.model(normalise(images, self.run.card.mean_rgb, self.run.card.std_rgb))
+        loss = total_loss(self.loss, outputs, labels)
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)
         value: float = loss.item()
         if not math.isfinite(value):
@@ -163,45 +172,43 @@ class Trainer:
         return value
 
     def _loader(self) -> DataLoader[Batch]:
-        tiles = TrainingTiles(self.run.training, self.run.description, self.run.settings.crop, self.run.settings.seed)
+        settings, card = self.run.settings, self.run.card
+        augmentation = Augmentation(settings.crop, settings.flips, settings.least_area, card.interpolation)
+        images = TrainingImages(self.run.training, augmentation, settings.seed)
         return DataLoader(
-            tiles, batch_sampler=self.batches, num_workers=self.run.settings.workers, worker_init_fn=_quiet_worker,
+            images, batch_sampler=self.batches, num_workers=settings.workers, worker_init_fn=_quiet_worker,
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator(),  # its own, so that a loader made anew on resume leaves torch's state as it was
         )  # fmt: skip
 
     def _validate(self, stop: Callable[[], bool]) -> tuple[float, Scores]:
-        def advance(tiles: int) -> None:
-            progress.advance(tiles)
+        def advance(images: int) -> None:
+            progress.advance(images)
             if stop():  # resumed, the epoch has no step left and is validated from the start
                 raise self._interrupted()
 
         session = TorchSession(self.model, self.run.card, self.device)
         with Progress(len(self.run.validation), "validation") as progress:
-            loss, confusion = validate(
-                session,
-                self.run.validation,
-                self.run.description,
-                self.loss.cpu(),
-                batch=self.run.settings.batch,
-                advance=advance,
+            loss, tally = validate(
+                session, self.run.validation, self.loss.cpu(), batch=self.run.settings.batch, advance=advance
             )
         self.loss.to(self.device)
-        return loss, scores_of(confusion, self.run.card.uncounted)
+        return loss, tally.scores()
 
-    def _finish_epoch(self, scores: Scores) -> None:
-        self.last_scores = {
+    def _finish_epoch(self, scores: Scores, validation_loss: float) -> None:
+        self.last_scores = scores.figures() | {
             "epoch": self.epoch,
-            "mean_iou": scores.mean_iou,
-            "majority_mean_iou": scores.majority_mean_iou,
-            "iou": list(scores.iou),
+            "validation_loss": validation_loss,
+            scores.per_class_name.lower(): list(scores.per_class),
         }
-        mean_iou = 0.0 if math.isnan(scores.mean_iou) else scores.mean_iou  # no counted class occurs: still a result
-        if mean_iou > self.best_mean_iou:
-            self.best_mean_iou = mean_iou
+        headline = 0.0 if math.isnan(scores.headline) else scores.headline  # no counted class occurs: still a result
+        if headline > self.best:
+            self.best = headline
             save_checkpoint(self.run.folder / "best.pt", self._checkpoint({}))
+        self.kept.offer(validation_loss, self.epoch, lambda path: save_checkpoint(path, self._checkpoint({})))
         self.epoch, self.step_in_epoch, self.loss_sum = self.epoch + 1, 0, 0.0
         self.save_last()
+        self.kept.clear_up()
 
     def save_last(self) -> None:
         """Writes `last.pt` with everything that a resumed run needs."""
@@ -214,8 +221,10 @@ class Trainer:
                     "epoch": self.epoch,
                     "step_in_epoch": self.step_in_epoch,
                     "loss_sum": self.loss_sum,
-                    "best_mean_iou": self.best_mean_iou,
+                    "best": self.best,
+                    "kept": self.kept.losses,
                     "rng": torch.get_rng_state(),
+                    "cuda_rng": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
                 }
             ),
         )
@@ -223,7 +232,7 @@ class Trainer:
     def _checkpoint(self, training: Mapping[str, Any]) -> Checkpoint:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.model.state_dict().items()}
         return Checkpoint(
-            self.run.card, weights, self.run.description.to_dict(), self.run.probe_sha256, self.last_scores, training
+            self.run.card, weights, self.run.training.description(), self.run.probe_sha256, self.last_scores, training
         )
 
     def _interrupted(self) -> Interrupted:
@@ -284,8 +293,14 @@ def _quiet_worker(_: int) -> None:
 def _epoch_line(
     epoch: int, run: Run, scores: Scores, *, train_loss: float, validation_loss: float, seconds: float
 ) -> str:
-    each = " ".join(f"{name} {iou:.3f}" for name, iou in zip(run.card.classes, scores.iou) if not math.isnan(iou))
-    return (
+    lines = per_class_lines(scores, run.card.classes)
+    each = " ".join(f"{name} {value:.3f}" for name, value in lines if not math.isnan(value))
+    others = [f"{name.replace('_', ' ')} {value:.4f}" for name, value in list(scores.figures().items())[1:-1]]
+    text = (
         f"epoch {epoch}/{run.settings.epochs}: loss {train_loss:.4f}, validation loss {validation_loss:.4f}, "
-        f"mean IoU {scores.mean_iou:.4f} (majority predictor {scores.majority_mean_iou:.4f}), {seconds:.0f} s | {each}"
+        f"{scores.headline_name} {scores.headline:.4f} (majority predictor {scores.majority:.4f}), "
+        f"{', '.join(others)}, {seconds:.0f} s | {each}"
     )
+    if scores.predicted_classes == 1:
+        text += f" | it predicts one class only, so that its {scores.headline_name} is a constant's: train longer, or weigh the classes with --loss weighted-cross-entropy"
+    return text

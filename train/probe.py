@@ -1,4 +1,4 @@
-"""The probe: a few labelled validation tiles kept beside a run, so that export and parity have real tiles to verify on when
+"""The probe: a few labelled validation images kept beside a run, so that export and parity have real images to verify on when
 the data is elsewhere. Their hash stands in the checkpoint.
 """
 
@@ -6,21 +6,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from dlcv.runtime.datasets.description import DatasetDescription, load_description
-from dlcv.runtime.datasets.pairs import Pair, find_pairs
+from dlcv.runtime.card import ModelCard
+from dlcv.runtime.datasets.classes import CLASSES_NAME
+from dlcv.runtime.datasets.classification import ClassificationSet
+from dlcv.runtime.datasets.labelled import LabelledSet
+from dlcv.runtime.datasets.loading import LABELS_NAME, labelled_for, write_labelled_csv
+from dlcv.runtime.datasets.segmentation import DESCRIPTION_NAME, SegmentationSet
 from dlcv.runtime.errors import CheckpointError, OutputError
 from dlcv.runtime.files import make_folder, sha256_of, write_bytes
 
-PROBE_TILES = 16
-DESCRIPTION_NAME = "dataset.json"
+PROBE_COUNT = {"segmentation": 16, "classification": 48}
+"""How many images are kept at most: tiles with many pixels, or small images of which each is one answer."""
 
 
-def write_probe(folder: Path, pairs: Sequence[Pair], description: DatasetDescription) -> str:
-    """Copies tiles and labels, evenly spaced over `pairs`, and the dataset's description into `folder`, emptied first.
+def write_probe(folder: Path, validation: LabelledSet[Any]) -> str:
+    """Copies images and labels, evenly spaced over `validation`, and what labels mean into `folder`, emptied first.
 
     Returns:
         The probe's hash.
@@ -28,20 +33,35 @@ def write_probe(folder: Path, pairs: Sequence[Pair], description: DatasetDescrip
     Raises:
         OutputError: when the folder holds something else, or cannot be written.
     """
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / DESCRIPTION_NAME).is_file():
+    if folder.is_dir() and any(folder.iterdir()) and not _is_probe(folder):
         raise OutputError(f"{folder} holds files that are not a run's probe; choose another folder with --output")
     shutil.rmtree(folder, ignore_errors=True)
     make_folder(folder)
-    count = min(PROBE_TILES, len(pairs))
-    for k in range(count):
-        pair = pairs[k * len(pairs) // count]
-        stem = pair.name.replace("/", "_")
-        if (folder / (stem + description.image_suffix)).exists():
-            stem += f"_{k}"  # a/b and a_b
-        shutil.copyfile(pair.image, folder / (stem + description.image_suffix))
-        shutil.copyfile(pair.mask, folder / (stem + description.mask_suffix))
-    write_bytes(folder / DESCRIPTION_NAME, json.dumps(description.to_dict(), indent=1).encode())
+    few = validation.evenly(PROBE_COUNT[validation.task])
+    if isinstance(few, SegmentationSet):
+        _write_pairs(folder, few)
+    elif isinstance(few, ClassificationSet):
+        write_labelled_csv(folder, few)
     return probe_sha256(folder)
+
+
+def _is_probe(folder: Path) -> bool:
+    """Whether a folder is as a run leaves it; labels.csv alone may stand beside anyone's images."""
+    if (folder / DESCRIPTION_NAME).is_file():
+        return True
+    others = {path.name for path in folder.iterdir()} - {LABELS_NAME, CLASSES_NAME}
+    return (folder / LABELS_NAME).is_file() and all(re.fullmatch(r"[0-9]{4}(\.\w+)?", name) for name in others)
+
+
+def _write_pairs(folder: Path, tiles: SegmentationSet) -> None:
+    masks = tiles.masks
+    for number, pair in enumerate(tiles.examples):
+        stem = pair.name.replace("/", "_")
+        if (folder / (stem + masks.image_suffix)).exists():
+            stem += f"_{number}"  # a/b and a_b
+        shutil.copyfile(pair.image, folder / (stem + masks.image_suffix))
+        shutil.copyfile(pair.mask, folder / (stem + masks.mask_suffix))
+    write_bytes(folder / DESCRIPTION_NAME, json.dumps(masks.to_dict(), indent=1).encode())
 
 
 def probe_sha256(folder: Path) -> str:
@@ -52,8 +72,13 @@ def probe_sha256(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def read_probe(folder: Path, expected_sha256: str) -> tuple[list[Pair], DatasetDescription]:
-    """The probe's pairs and their description.
+def read_probe(folder: Path, expected_sha256: str, card: ModelCard) -> LabelledSet[Any]:
+    """The probe's images and labels.
+
+    Args:
+        folder: of the probe.
+        expected_sha256: as the checkpoint holds it.
+        card: of the checkpoint.
 
     Raises:
         CheckpointError: when the folder is missing, or is not the one that the checkpoint was saved with.
@@ -64,5 +89,4 @@ def read_probe(folder: Path, expected_sha256: str) -> tuple[list[Pair], DatasetD
         raise CheckpointError(
             f"the probe tiles at {folder} are not those of the checkpoint (their hash differs); pass labelled tiles with --data DIR"
         )
-    description = load_description(str(folder / DESCRIPTION_NAME))
-    return find_pairs(folder, description), description
+    return labelled_for(card, folder)

@@ -22,10 +22,10 @@ from dlcv.train.preprocess import normalise
 
 
 class TorchSession(Session):
-    """A model in torch behind the contract of a session; returns `mask` and `logits`.
+    """A model in torch behind the contract of a session; returns `logits`, and `mask` (segmentation) or `probs`.
 
     Args:
-        model: takes normalised float (N, 3, H, W), returns logits (N, C, H, W); put into evaluation mode.
+        model: takes normalised float (N, 3, H, W), returns logits (N, C, H, W) or (N, C); put into evaluation mode.
         card: its card.
         device: where it runs.
     """
@@ -40,10 +40,13 @@ class TorchSession(Session):
     def _run(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         with torch.inference_mode():
             logits = self.logits(torch.from_numpy(images).to(self._torch_device))
-            return {"mask": logits.argmax(1).to(torch.uint8).cpu().numpy(), "logits": logits.float().cpu().numpy()}
+            outputs = {"logits": logits.float().cpu().numpy()}
+            if self.card.task == "segmentation":
+                return outputs | {"mask": logits.argmax(1).to(torch.uint8).cpu().numpy()}
+            return outputs | {"probs": logits.float().softmax(1).cpu().numpy()}
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 (N, H, W, 3), RGB -> float (N, C, H, W), on the session's device."""
+        """uint8 (N, H, W, 3), RGB -> float (N, C, H, W) or (N, C), on the session's device."""
         result: torch.Tensor = self._model(normalise(images, self.card.mean_rgb, self.card.std_rgb))
         return result
 

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from dlcv.runtime.errors import UsageError
 
-MAY_CHANGE_ON_RESUME = ("data", "epochs", "workers", "device")
+MAY_CHANGE_ON_RESUME = ("data", "epochs", "workers", "device", "keep_best")
 """Settings that a resumed run may be given anew; the others would make it another run."""
+
+OPTIONS = {"options": "--model-option"}
+"""Options of the command whose names are not those of the settings."""
+
+DEFAULT_BATCH = {"segmentation": 8, "classification": 64}
+DEFAULT_CROP = 256
+"""Of segmentation, in pixels."""
+MAX_CROP = 224
+"""Of classification, unless one is asked for, in pixels: what the published networks take."""
 
 
 @dataclass(frozen=True)
@@ -18,32 +28,47 @@ class TrainSettings:
 
     Attributes:
         model: name in the registry.
-        data: folder of labelled tiles, or `sample`.
-        dataset: name or file of the dataset's description.
+        data: folder of labelled images, a CSV, or `sample`.
+        dataset: segmentation: name or file of the description of what masks mean.
+        classes: classification: the classes to learn, in this order; empty takes all that the data has.
         width: factor on the model's channels.
-        epochs: passes over the training tiles.
-        batch: crops a step.
-        crop: side of the random square crops, in pixels; a multiple of the model's divisor.
+        options: of the model beside its width, such as `{"stride_in_1x1": true}`.
+        epochs: passes over the training images.
+        batch: images a step; 0 takes `DEFAULT_BATCH`.
+        crop: side of the square that the model sees in training, in pixels, a multiple of the model's divisor; for
+            classification also its input size. 0: 256 for segmentation; for classification the commonest image's shorter
+            side, at most 224.
+        short_side: classification: what evaluation scales an image's shorter side to before the centre crop, in pixels;
+            0 takes the commonest image's shorter side, at most 8/7 of the crop.
+        flips: see `data/augment.py`.
+        least_area: see `data/augment.py`.
         learning_rate: of AdamW, at its highest; 0 takes `default_learning_rate`.
         weight_decay: of AdamW.
         loss: a key of `losses.LOSSES`.
-        validation_share: share of the tiles kept for validation where the data has no split of its own.
+        keep_best: how many checkpoints with the lowest validation loss are kept, for an ensemble; 0 keeps none.
+        validation_share: share of the images kept for validation where the data has no split of its own.
         seed: of weights, order, crops and split.
         workers: processes that decode; 0 decodes in the training process.
         device: `auto`, `cpu`, `cuda`.
-        init: file of starting weights; empty for fresh ones.
+        init: `imagenet` or a file of starting weights; empty for fresh ones.
     """
 
     model: str = "fcn8s"
     data: str = "sample"
     dataset: str = "deepglobe"
+    classes: tuple[str, ...] = ()
     width: float = 1.0
+    options: Mapping[str, Any] = field(default_factory=dict)
     epochs: int = 40
-    batch: int = 8
-    crop: int = 256
+    batch: int = 0
+    crop: int = 0
+    short_side: int = 0
+    flips: str = "both"
+    least_area: float = 0.35
     learning_rate: float = 0.0
     weight_decay: float = 1e-4
     loss: str = "cross-entropy"
+    keep_best: int = 0
     validation_share: float = 0.2
     seed: int = 0
     workers: int = 1
@@ -55,11 +80,13 @@ class TrainSettings:
         return asdict(self)
 
 
-def default_learning_rate(width: float) -> float:
-    """2.5e-4 for a network as published, more for narrower ones: Adam's best rate falls as 1 / width (Yang et al. 2022,
-    "Tensor Programs V").
+def default_learning_rate(width: float, *, batch_normalised: bool) -> float:
+    """2.5e-4 for a network as published, 1e-3 for one with batch normalisation, which bears more.
+
+    More for narrower ones: Adam's best rate falls as 1 / width (Yang et al. 2022, "Tensor Programs V"); with batch
+    normalisation up to 4e-3.
     """
-    return 2.5e-4 / width
+    return min(4e-3, 1e-3 / width) if batch_normalised else 2.5e-4 / width
 
 
 def settings_on_resume(stored: Mapping[str, Any], given: Mapping[str, Any]) -> TrainSettings:
@@ -73,11 +100,39 @@ def settings_on_resume(stored: Mapping[str, Any], given: Mapping[str, Any]) -> T
         UsageError: when an option was typed that would make it another run.
     """
     known = {f.name for f in fields(TrainSettings)}
-    settings = TrainSettings(**{k: v for k, v in stored.items() if k in known})
+    values = {k: v for k, v in stored.items() if k in known}
+    settings = TrainSettings(**values | {"classes": tuple(values.get("classes", ()))})
     for name, value in given.items():
         if value != getattr(settings, name) and name not in MAY_CHANGE_ON_RESUME:
-            option = "--" + name.replace("_", "-")
+            option = OPTIONS.get(name, "--" + name.replace("_", "-"))
+            begun, now = (_as_typed(v) for v in (getattr(settings, name), value))
             raise UsageError(
-                f"the run was begun with {option} {getattr(settings, name)}, not {value}; leave {option} out, or start another run with --output DIR"
+                f"the run was begun with {option} {begun}, not {now}; leave {option} out, or start another run with --output DIR"
             )
     return replace(settings, **{k: v for k, v in given.items() if k in MAY_CHANGE_ON_RESUME})
+
+
+def _as_typed(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}={json.dumps(each)}" for name, each in value.items()) or "none"
+    return (",".join(value) or "all") if isinstance(value, tuple) else str(value)
+
+
+def model_options(typed: Sequence[str]) -> dict[str, Any]:
+    """`NAME=VALUE` as typed -> values: true, false, numbers, else text; `NAME` alone is true. The model checks their types.
+
+    Raises:
+        UsageError: for a name that is empty or given twice.
+    """
+    options: dict[str, Any] = {}
+    for text in typed:
+        name, equals, value = text.partition("=")
+        if not name or name in options:
+            raise UsageError(
+                f"--model-option {text!r}: expected NAME=VALUE, each name once, such as stride_in_1x1=true"
+            )
+        try:
+            options[name] = json.loads(value) if equals else True
+        except ValueError:
+            options[name] = value
+    return options

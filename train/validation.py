@@ -1,61 +1,70 @@
-"""Loss and confusion matrix on validation tiles, fitted to the model's size just as the runtime fits them."""
+"""Loss and scores on validation images, fitted to the model's size just as the runtime fits them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dlcv.runtime.datasets.description import DatasetDescription
-from dlcv.runtime.datasets.pairs import Pair
+from dlcv.runtime.datasets.labelled import Example, LabelledSet
 from dlcv.runtime.errors import DlcvError
-from dlcv.runtime.fitting import fit_tile
-from dlcv.runtime.metrics import confusion_matrix
-from dlcv.train.data.tiles import read_pair
+from dlcv.runtime.metrics import Tally
+from dlcv.runtime.pipeline import Outcome, Pipeline, PipelineSettings
 from dlcv.train.session import TorchSession
+
+Found = tuple[float, Tally]
 
 
 def validate(
     session: TorchSession,
-    pairs: Sequence[Pair],
-    description: DatasetDescription,
+    labelled: LabelledSet[Any],
     loss: Callable[[Tensor, Tensor], Tensor],
     *,
     batch: int,
     advance: Callable[[int], None] = lambda _: None,
-) -> tuple[float, NDArray[np.int64]]:
-    """Runs `session` over labelled tiles at their own sizes.
+) -> tuple[float, Tally]:
+    """Runs `session` over labelled images at their own sizes; images are read while the model works.
 
     Args:
-        loss: logits float (1, C, H, W) and labels int64 (1, H, W) -> mean.
+        loss: logits float (1, C, ...) and labels int64 (1, ...) -> mean.
         batch: windows that go through the model at once.
-        advance: called with the number of tiles done since the last call.
+        advance: called with the number of images done since the last call.
 
     Returns:
-        The mean of the tiles' losses, and the confusion matrix, int64 (C, C), rows true. A tile all of whose classes have
-        the weight 0 (none is in the training labels) has no loss and is left out of the mean; nan when no tile is left.
+        The mean of the images' losses, and the tally of their answers. A tile all of whose classes have the weight 0 (none
+        is in the training labels) has no loss and is left out of the mean; nan when none is left. Of a single image's mean
+        the weight of its class cancels out, so that of classification this is the plain loss. The same on every call:
+        one thread reads and one finishes, so that the images of a batch are always the same.
 
     Raises:
         DlcvError: when an output is not a finite number.
-        DatasetError: when a tile or its label cannot be read.
+        DatasetError: when an image or its label cannot be read.
     """
-    classes = len(description.classes)
-    confusion, losses = np.zeros((classes, classes), np.int64), []
-    for pair in pairs:
-        image_rgb, label = read_pair(pair, description)
-        tile = fit_tile(image_rgb, session.card.input_size_hw, session.card.fit)
-        windows = np.stack(tile.windows)
-        logits = [session.run(windows[k : k + batch])["logits"] for k in range(0, len(windows), batch)]
-        joined = np.ascontiguousarray(tile.join(list(np.concatenate(logits))))  # (C, H, W)
-        if not np.isfinite(joined).all():  # their argmax would still be a valid class
-            raise DlcvError(f"the outputs for {pair.image} are not numbers; try a smaller --learning-rate")
-        target = torch.from_numpy(label.astype(np.int64))[None]
-        losses.append(float(loss(torch.from_numpy(joined)[None], target)))
-        confusion += confusion_matrix(label, joined.argmax(0).astype(np.uint8), classes)
+    total, losses = labelled.tally(), []
+
+    def finish(example: Example, logits: NDArray[Any]) -> Found:
+        if not np.isfinite(logits).all():  # their argmax would still be a valid class
+            raise DlcvError(f"the outputs for {example.name} are not numbers; try a smaller --learning-rate")
+        label, tally = labelled.label(example), labelled.tally()
+        logits = np.ascontiguousarray(logits)
+        value = float(loss(torch.from_numpy(logits)[None], torch.from_numpy(label.astype(np.int64))[None]))
+        tally.add(label, logits.argmax(0).astype(np.uint8) if labelled.task == "segmentation" else logits)
+        return value, tally
+
+    def report(outcome: Outcome[Example, Found]) -> None:
+        assert outcome.result is not None, "reading raises DatasetError and not TileError"
+        losses.append(outcome.result[0])
+        total.merge(outcome.result[1])
         advance(1)
+
+    pipeline: Pipeline[Example, Found] = Pipeline(
+        session, lambda example: labelled.read(example)[0], finish, PipelineSettings(batch), lambda out: out["logits"]
+    )
+    pipeline.run(labelled.examples, report)
     counted = [value for value in losses if not math.isnan(value)]
-    return float(np.mean(counted)) if counted else math.nan, confusion
+    return math.fsum(counted) / len(counted) if counted else math.nan, total

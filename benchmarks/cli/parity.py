@@ -1,8 +1,9 @@
-"""`dlcv-parity`: a reference and a candidate on the same labelled tiles."""
+"""`dlcv-parity`: a reference and a candidate on the same labelled images."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,102 +15,84 @@ from dlcv.runtime.cli.common import Command, note, refuse_to_overwrite, version_
     "--reference",
     type=click.Path(path_type=Path),
     required=True,
-    help="A checkpoint, an .onnx, a .plan, or the .reference.npz of an export.",
+    multiple=True,
+    help="A checkpoint (several are averaged), an .onnx, a .plan, or the .reference.npz of an export.",
 )
-@click.option("--candidate", type=click.Path(path_type=Path), required=True, help="A checkpoint, an .onnx or a .plan.")
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="Labelled tiles; a run's probe/ serves.")
+@click.option(
+    "--candidate",
+    type=click.Path(path_type=Path),
+    required=True,
+    multiple=True,
+    help="A checkpoint (several are averaged), an .onnx or a .plan.",
+)
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Labelled images; a run's probe/ serves.")
 @click.option(
     "--dataset",
     default=None,
     help="How masks name classes.  [default: dataset.json in DIR, else the one with the engine's classes]",
 )
 @click.option(
-    "--max-drop", type=click.FloatRange(0), default=0.005, show_default=True, help="How far mean IoU may fall."
+    "--split", type=click.Path(path_type=Path), default=None, help="A run's split.csv: its validation images alone."
+)
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(0),
+    default=0.005,
+    show_default=True,
+    help="How far mean IoU or accuracy may fall.",
 )
 @click.option(
     "--min-agreement",
     type=click.FloatRange(0, 1),
     default=None,
-    help="Of argmax.  [default: by the candidate's precision; fp32: 0.9999]",
+    help="Of argmax.  [default: by the candidate's precision; fp32: 0.9999 of the pixels, 0.999 of classified images]",
+)
+@click.option(
+    "--max-probability-difference",
+    type=click.FloatRange(0, 1),
+    default=None,
+    help="Of classification.  [default: by the candidate's precision; fp32: 0.001, else none]",
 )
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), default=None, help="Write the result there too.")
 @version_option
 def main(
-    *,
-    reference: Path,
-    candidate: Path,
-    data: Path,
-    dataset: str | None,
-    max_drop: float,
-    min_agreement: float | None,
-    device: str,
-    json_file: Path | None,
+    *, reference: tuple[Path, ...], candidate: tuple[Path, ...], data: Path, json_file: Path | None, **options: Any
 ) -> None:
-    """Compare two engines, or an engine with torch, on labelled tiles.
+    """Compare two engines, or an engine with torch, on labelled images.
 
-    Exit code 1 when mean IoU falls by more than --max-drop, when the two agree on too few pixels, or when there is nothing
-    to compare.
+    Exit code 1 when mean IoU or accuracy falls by more than --max-drop, when the two agree on too few pixels or images, or
+    when there is nothing to compare.
 
     \b
     dlcv-parity --reference runs/fcn8s/best.pt --candidate fcn8s.onnx --data tiles/validation
     dlcv-parity --reference fcn8s.reference.npz --candidate fcn8s.plan --data runs/fcn8s/probe
+    dlcv-parity --reference a.pt --reference b.pt --candidate resnet18.onnx --data images/
     """
-    from dlcv.benchmarks.parity import compare, open_side, same_model
+    from dlcv.benchmarks.parity import check_parity
     from dlcv.benchmarks.tables import comparison_table
-    from dlcv.runtime.card_reader import kind_of
-    from dlcv.runtime.comparison import MIN_AGREEMENT
-    from dlcv.runtime.datasets.pairs import all_tiles_note, validation_pairs
-    from dlcv.runtime.errors import UsageError
-    from dlcv.runtime.evaluation import find_description
+    from dlcv.runtime.errors import VerdictError
+    from dlcv.runtime.evaluation import NOUNS
     from dlcv.runtime.files import write_bytes
-    from dlcv.runtime.progress import Progress
 
-    refuse_to_overwrite(json_file, reference, candidate)
-    if kind_of(candidate) == "reference":
-        raise UsageError(
-            f"{candidate} holds stored answers and can be the reference only; name an engine or a checkpoint"
-        )
-    second = open_side(candidate, device)
-    try:
-        first = open_side(reference, device, like=second.card)
-    except BaseException:
-        second.close()
-        raise
-    try:
-        description = find_description(dataset, data, second.card)
-        pairs = validation_pairs(data, description)
-        if warning := same_model(first.card, second.card):
-            note(warning)
-        note(f"reference: {first.description}; candidate: {second.description}")
-        with Progress(len(pairs), "comparing") as progress:
-            comparison = compare(first, second, pairs, description, advance=progress.advance)
-    finally:
-        first.close()
-        second.close()
-    if text := all_tiles_note(data, len(pairs)):
-        note(text)
-    if comparison.tiles < len(pairs):
-        note(f"{comparison.tiles} of {len(pairs)} tiles are known to the reference; the others were left out")
-    bound = MIN_AGREEMENT[second.card.precision] if min_agreement is None else min_agreement
+    refuse_to_overwrite(json_file, *reference, *candidate, *filter(None, [options["split"]]))
+    report = check_parity(reference, candidate, data, say=note, **options)
+    comparison = report.comparison
+    noun = NOUNS[comparison.task]
+    if comparison.images < report.given:
+        note(f"{comparison.images} of {report.given} {noun}s are known to the reference; the others were left out")
     click.echo(comparison_table(comparison))
-    problems = comparison.problems(max_drop=max_drop, min_agreement=bound)
     if json_file:
         import json
 
-        facts = comparison.to_dict() | {
-            "passed": not problems,
-            "tiles_given": len(pairs),
-            "problems": problems,
-            "max_drop": max_drop,
-            "min_agreement": bound,
-        }
-        facts |= {
-            "reference": {"file": str(reference), "run_by": first.description},
-            "candidate": {"file": str(candidate), "run_by": second.description},
-        }
+        facts = report.to_dict()
+        for side, files, run_by in zip(("reference", "candidate"), (reference, candidate), report.run_by, strict=True):
+            named = {"file": str(files[0])} if len(files) == 1 else {"files": [str(file) for file in files]}
+            facts[side] = named | {"run_by": run_by}
         write_bytes(json_file, (json.dumps(facts, indent=1) + "\n").encode())
-    comparison.require(max_drop=max_drop, min_agreement=bound)
+    if report.problems:
+        raise VerdictError("parity failed: " + "; ".join(report.problems))
+    a, b = comparison.reference, comparison.candidate
     note(
-        f"parity holds on {comparison.tiles} tiles: mean IoU {comparison.reference.mean_iou:.4f} -> {comparison.candidate.mean_iou:.4f}, agreement {comparison.agreement:.6f}"
+        f"parity holds on {comparison.images} {noun}s: {a.headline_name} {a.headline:.4f} -> {b.headline:.4f}, agreement {comparison.agreement:.6f}"
     )

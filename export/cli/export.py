@@ -14,9 +14,10 @@ from dlcv.runtime.cli.common import Command, note, version_option
 @click.option("--model", default="fcn8s", show_default=True, help="Which model; an unknown name lists the known ones.")
 @click.option(
     "--checkpoint",
+    "checkpoints",
     type=click.Path(path_type=Path),
-    default=None,
-    help="A best.pt or last.pt.  [default: runs/MODEL/best.pt]",
+    multiple=True,
+    help="A best.pt or last.pt; several become one graph that averages their probabilities.  [default: runs/MODEL/best.pt]",
 )
 @click.option(
     "--output",
@@ -35,9 +36,8 @@ from dlcv.runtime.cli.common import Command, note, version_option
 @click.option(
     "--head",
     type=click.Choice(["mask", "probs", "logits"]),
-    default="mask",
-    show_default=True,
-    help="What the graph returns.",
+    default=None,
+    help="What the graph returns.  [default: mask for segmentation, probs for classification]",
 )
 @click.option(
     "--max-batch", type=click.IntRange(1, 1024), default=16, show_default=True, help="Largest batch of a plan."
@@ -46,11 +46,11 @@ from dlcv.runtime.cli.common import Command, note, version_option
     "--data",
     type=click.Path(path_type=Path),
     default=None,
-    help="Labelled tiles to verify on.  [default: the run's probe/]",
+    help="Labelled images to verify on.  [default: the run's probe/]",
 )
 @click.option(
     "--size",
-    type=click.IntRange(32),
+    type=click.IntRange(8),
     nargs=2,
     default=None,
     metavar="HEIGHT WIDTH",
@@ -64,26 +64,30 @@ from dlcv.runtime.cli.common import Command, note, version_option
     help="auto: full TensorRT where it imports and a GPU is there, else TensorRT-RTX.",
 )
 @version_option
-def main(model: str, checkpoint: Path | None, data: Path | None, size: tuple[int, int] | None, **options: Any) -> None:
-    """Export a checkpoint as MODEL.onnx, MODEL.plan, MODEL.reference.npz and MODEL.json.
+def main(
+    model: str, checkpoints: tuple[Path, ...], data: Path | None, size: tuple[int, int] | None, **options: Any
+) -> None:
+    """Export a checkpoint, or several as an ensemble, as MODEL.onnx, MODEL.plan, MODEL.reference.npz and MODEL.json.
 
-    Before anything gets its final name, ONNX Runtime on the graph is compared with torch on real tiles; when they differ,
+    Before anything gets its final name, ONNX Runtime on the graph is compared with torch on real images; when they differ,
     the export fails with exit code 1 and leaves nothing behind.
 
     \b
     dlcv-export --model fcn8s
     dlcv-export --model fcn8s --checkpoint runs/fcn8s/best.pt --data tiles/ --head probs --output engines/
+    dlcv-export --model resnet18 --checkpoint a.pt --checkpoint b.pt
     """
     from dlcv.train.models.registry import model_entry
 
     model_entry(model)
     from dlcv.export.export_model import ExportSettings, export_model
+    from dlcv.runtime.evaluation import NOUNS
 
-    path = checkpoint or Path("runs") / model / "best.pt"
-    report = export_model(ExportSettings(model=model, checkpoint=path, data=data, size_hw=size, **options), say=note)
+    paths = checkpoints or (Path("runs") / model / "best.pt",)
+    report = export_model(ExportSettings(model=model, checkpoints=paths, data=data, size_hw=size, **options), say=note)
     verified = report.verification
     note(
-        f"verified on {verified.tiles} tiles: argmax agreement {verified.agreement:.6f}, "
+        f"verified on {verified.images} {NOUNS[verified.task]}s: argmax agreement {verified.agreement:.6f}, "
         f"largest logit difference {verified.logit_difference:.3g} at logits up to {verified.logit_scale:.3g}"
     )
     note(report.plan.sentence if report.plan else f"no plan: {report.no_plan}")

@@ -1,4 +1,4 @@
-"""`dlcv-infer`: tiles in, masks out."""
+"""`dlcv-infer`: tiles in, masks or predictions out."""
 
 from __future__ import annotations
 
@@ -30,24 +30,41 @@ def min_max(value: str) -> tuple[float, float]:
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    default=Path("masks"),
-    show_default=True,
-    help="Folder of the masks, manifest.csv and summary.json.",
+    default=None,
+    help="Folder of the results, manifest.csv and summary.json.  [default: masks, or predictions for a classifier]",
 )
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--batch", type=click.IntRange(1), default=None, help="Tiles at once.  [default: 1 on a CPU, 8 on a GPU]")
+@click.option(
+    "--batch", type=click.IntRange(1), default=None, help="Tiles at once.  [default: 8; 1 for segmentation on a CPU]"
+)
 @click.option(
     "--fit",
     type=click.Choice(["windows", "pad", "resize"]),
     default=None,
-    help="Tiles of another size: windows (smaller ones padded), pad only, or resize.",
+    help="Segmentation: tiles of another size: windows (smaller ones padded), pad only, or resize.  [default: the engine's]",
 )
 @click.option(
     "--overlap",
     type=click.FloatRange(0, 0.9),
-    default=0.25,
-    show_default=True,
-    help="Of windows, as a share of their side.",
+    default=None,
+    help="Segmentation: of windows, as a share of their side.  [default: 0.25]",
+)
+@click.option(
+    "--name-template",
+    default=None,
+    help="Segmentation: output names, of {path} {folder} {name} {stem} {suffix}.  [default: {path}.png]",
+)
+@click.option(
+    "--format",
+    type=click.Choice(["csv", "jsonl"]),
+    default=None,
+    help="Classification: predictions.csv, or predictions.jsonl: a JSON object a line.  [default: csv]",
+)
+@click.option(
+    "--top-k",
+    type=click.IntRange(1),
+    default=None,
+    help="Classification: classes in a row.  [default: 5, or all of fewer]",
 )
 @click.option(
     "--scale-16bit",
@@ -55,12 +72,6 @@ def min_max(value: str) -> tuple[float, float]:
     default=None,
     metavar="MIN,MAX",
     help="Map 16-bit values linearly to 8 bits; without it such tiles fail.",
-)
-@click.option(
-    "--name-template",
-    default="{path}.png",
-    show_default=True,
-    help="Output names, of {path} {folder} {name} {stem} {suffix}.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the run in the output folder: skip the tiles that are done.")
 @click.option("--overwrite", is_flag=True, help="Start again in a folder that holds a run.")
@@ -70,20 +81,23 @@ def min_max(value: str) -> tuple[float, float]:
 def main(
     ctx: click.Context, /, tiles: tuple[str, ...], scale_16bit: tuple[float, float] | None, **options: Any
 ) -> None:
-    """Write a class mask for each of TILES: files, folders (searched recursively) or globs.
+    """Write what the engine says about each of TILES: files, folders (searched recursively) or globs.
 
-    A mask is a palette PNG whose values are class indices. manifest.csv holds a row a tile, with the reason where one
-    failed. Exit code: 0 all done, 1 some tiles failed, 2 nothing could be done, 130 interrupted.
+    Segmentation: a mask a tile, a palette PNG whose values are class indices. Classification: a row a tile in
+    predictions.csv. manifest.csv holds a row a tile, with the reason where one failed. Exit code: 0 all done, 1 some tiles
+    failed, 2 nothing could be done, 130 interrupted.
 
     \b
     dlcv-infer tiles/ --engine fcn8s.plan
     dlcv-infer tiles/ more/a.tif 'x/*.jpg' --engine fcn8s.onnx --output masks/
+    dlcv-infer tiles/ --engine resnet18.onnx --format jsonl --top-k 3
     """
     if options["resume"] and options["overwrite"]:
         raise UsageError("--resume keeps what is done and --overwrite forgets it; pass one of them")
     from dlcv.runtime.decode import DecodeOptions
-    from dlcv.runtime.inference import InferSettings, infer
+    from dlcv.runtime.inference import InferSettings, default_output, infer
 
+    options["output"] = options["output"] or default_output(options["engine"])
     try:
         settings = InferSettings(sources=tiles, decode=DecodeOptions(scale_16bit=scale_16bit), **options)
         summary = infer(settings, say=note)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from dlcv.runtime.datasets.description import DatasetDescription
+from dlcv.runtime.datasets.split import TRAIN, VALIDATION, VALIDATION_FOLDERS, draw, split_folders, validation_folder
 from dlcv.runtime.errors import DatasetError
-
-TRAIN, VALIDATION = "train", "validation"
 
 
 @dataclass(frozen=True)
@@ -56,8 +54,9 @@ def load_split(
 ) -> tuple[list[Pair], list[Pair]]:
     """Training and validation pairs of a data folder.
 
-    With `train/` and `validation/` inside `data` these are the two. Otherwise each pair's name and the seed alone
-    decide (by SHA-256), so that adding tiles moves none from one side to the other; the shares are met on average.
+    With `train/` and `validation/` (or `val/`, `valid/`, `test/`) inside `data` these are the two. Otherwise each pair's name
+    and the seed alone decide (by SHA-256), so that adding tiles moves none from one side to the other; the shares are met on
+    average.
 
     Args:
         data: the folder.
@@ -67,15 +66,14 @@ def load_split(
     Raises:
         DatasetError: as `find_pairs`; when only one of the two folders is there; when one side of the split is empty.
     """
-    present = [part for part in (TRAIN, VALIDATION) if (data / part).is_dir()]
-    if len(present) == 2:
-        return find_pairs(data / TRAIN, description), find_pairs(data / VALIDATION, description)
-    if present:
+    if folders := split_folders(data):
+        return find_pairs(folders[0], description), find_pairs(folders[1], description)
+    if present := [part for part in (TRAIN, VALIDATION) if (data / part).is_dir()]:
         missing = VALIDATION if present == [TRAIN] else TRAIN
         raise DatasetError(f"{data} holds {present[0]}/ but no {missing}/; expected both, or none for a seeded split")
     pairs = find_pairs(data, description)
-    validation = [pair for pair in pairs if _draw(pair.name, seed) < validation_share]
-    train = [pair for pair in pairs if _draw(pair.name, seed) >= validation_share]
+    validation = [pair for pair in pairs if draw(pair.name, seed) < validation_share]
+    train = [pair for pair in pairs if draw(pair.name, seed) >= validation_share]
     if not train or not validation:
         raise DatasetError(
             f"splitting the {len(pairs)} pairs in {data} leaves {len(train)} to train, {len(validation)} to validate; "
@@ -87,24 +85,21 @@ def load_split(
 def validation_pairs(data: Path, description: DatasetDescription) -> list[Pair]:
     """The pairs to evaluate on: those of `validation/` inside `data` if it is there, else all in `data`.
 
-    A seeded split is not repeated here: a folder without `validation/` is taken for tiles that the model has not seen
-    (`all_tiles_note` says so to people).
+    `val/`, `valid/` or `test/` serve where `train/` stands beside them. A seeded split is not repeated here: a folder without
+    `validation/` is taken for tiles that the model has not seen (`all_count_note` says so to people).
 
     Raises:
         DatasetError: as `find_pairs`.
     """
-    folder = data / VALIDATION
-    return find_pairs(folder if folder.is_dir() else data, description)
+    return find_pairs(validation_folder(data) or data, description)
 
 
-def all_tiles_note(data: Path, tiles: int) -> str:
-    """A line for people where `validation_pairs` takes all tiles of a folder that is not itself for validation; else empty."""
-    named = os.path.basename(os.path.abspath(data))
-    probe = (data / "dataset.json").is_file()
-    if (data / VALIDATION).is_dir() or named == VALIDATION or probe:
+def all_count_note(data: Path, count: int, what: str) -> str:
+    """A line for people where all `what` of a folder or a CSV count; empty where its name says that it is for validation."""
+    if os.path.basename(os.path.abspath(data)) in VALIDATION_FOLDERS:
         return ""
     return (
-        f"{data} has no {VALIDATION}/: all its {tiles} tiles count, and those that the model was trained on flatter it"
+        f"{data} has no {VALIDATION}/: all its {count} {what} count, and those that the model was trained on flatter it"
     )
 
 
@@ -130,8 +125,3 @@ def _check_complete(
             faults.append(f"{len(missing)} {kind}{plural} {have} no {other}, the first is {have_kind[missing[0]]}")
     if faults:
         raise DatasetError(f"{'; '.join(faults)}; expected {suffixes}")
-
-
-def _draw(name: str, seed: int) -> float:
-    """A number in [0, 1) that depends on name and seed alone."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "big") / 2**64

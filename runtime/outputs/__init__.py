@@ -1,1 +1,1 @@
-"""What a run writes for each tile: one file a kind of output."""
+"""What a run writes: a contract, a file each for where the answers go (`*_folder`, `*_table`), and for how one is written."""

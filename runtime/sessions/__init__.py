@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dlcv.runtime.card_reader import kind_of
+from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card_reader import kind_of, read_card
 from dlcv.runtime.errors import EngineError
 from dlcv.runtime.sessions.base import Session
 from dlcv.runtime.sidecar import check_sidecar
 
 DEVICES = ("auto", "cpu", "cuda")
 
-__all__ = ["DEVICES", "Session", "open_session"]
+__all__ = ["DEVICES", "Session", "engine_card", "open_session"]
 
 
 def open_session(engine: str | Path, *, device: str = "auto", lanes: int = 1) -> Session:
@@ -28,23 +29,39 @@ def open_session(engine: str | Path, *, device: str = "auto", lanes: int = 1) ->
         MissingPackageError: when the library that runs it is not installed.
     """
     path = Path(engine)
-    if device not in DEVICES:
-        raise EngineError(f"unknown device {device!r}; known: {', '.join(DEVICES)}")
-    kind = kind_of(path)
+    kind = _engine_kind(path, device)
+    check_sidecar(path)
     if kind == "plan":
-        if device == "cpu":
-            raise EngineError(
-                f"{path} is a TensorRT plan and runs on an NVIDIA GPU only; on a CPU run the graph: --engine {path.with_suffix('.onnx')}"
-            )
-        check_sidecar(path)
         from dlcv.runtime.sessions.trt import open_plan
 
         return open_plan(path)
-    if kind != "onnx":
-        raise EngineError(
-            f"{path} is a {kind}, not an engine; expected an .onnx or a .plan made with: dlcv-export --model NAME"
-        )
-    check_sidecar(path)
     from dlcv.runtime.sessions.onnxrt import open_onnx
 
     return open_onnx(path, device=device, lanes=lanes)
+
+
+def engine_card(engine: str | Path, *, device: str = "auto") -> ModelCard:
+    """The model card of an engine file, before any library is loaded.
+
+    Raises:
+        EngineError, CardError: when it is no engine, cannot run on the device, or carries no card.
+    """
+    path = Path(engine)
+    _engine_kind(path, device)
+    return read_card(path)
+
+
+def _engine_kind(path: Path, device: str) -> str:
+    """`onnx` or `plan`; refuses what is no engine, and a plan on a CPU."""
+    if device not in DEVICES:
+        raise EngineError(f"unknown device {device!r}; known: {', '.join(DEVICES)}")
+    kind = kind_of(path)
+    if kind not in ("onnx", "plan"):
+        raise EngineError(
+            f"{path} is a {kind}, not an engine; expected an .onnx or a .plan made with: dlcv-export --model NAME"
+        )
+    if kind == "plan" and device == "cpu":
+        raise EngineError(
+            f"{path} is a TensorRT plan and runs on an NVIDIA GPU only; on a CPU run the graph: --engine {path.with_suffix('.onnx')}"
+        )
+    return kind

@@ -6,6 +6,7 @@ numpy only, so that a Python with numpy, tensorrt and pycuda alone can import th
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -43,8 +44,8 @@ class Session(ABC):
             images: uint8 (n, H, W, 3), RGB, 0..255, C-contiguous; H and W as in `card.input_size_hw`.
 
         Returns:
-            A new array for each output, the caller's to keep: `mask` uint8 (n, H, W), or `probs` / `logits` float32
-            (n, C, H, W) for segmentation; `probs` float32 (n, C) for classification.
+            A new array for each output, the caller's to keep. Segmentation: `mask` uint8 (n, H, W), or `probs` / `logits`
+            float32 (n, C, H, W). Classification: `probs` / `logits` float32 (n, C).
 
         Raises:
             EngineError: when the batch does not fit the engine, the session is closed, or the engine fails.
@@ -79,3 +80,41 @@ class Session(ABC):
         if len(images) == 0 or (self.max_batch is not None and len(images) > self.max_batch):
             most = f"1 to {self.max_batch}" if self.max_batch else "1 or more"
             raise EngineError(f"expected a batch of {most} images, got {len(images)}; pass another --batch")
+
+
+def head_output(card: ModelCard) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """Type and shape, without the batch, of the output that a card's head names."""
+    if card.head == "mask":
+        return np.dtype(np.uint8), card.input_size_hw
+    classes = len(card.classes)
+    return np.dtype(np.float32), (classes,) if card.task == "classification" else (classes, *card.input_size_hw)
+
+
+def check_head(outputs: Mapping[str, tuple[str, Sequence[Any]]], card: ModelCard, source: str) -> None:
+    """An engine must return what its card says.
+
+    Args:
+        outputs: numpy's name of the type, and the shape without the batch, by the output's name; a side that is no number
+            is not known before the engine runs.
+        card: its head, task, classes and input size decide.
+        source: the engine's file, for the error's sentence.
+
+    Raises:
+        EngineError: tells both.
+    """
+    if card.head not in outputs:
+        raise EngineError(
+            f"{source}: the card says head {card.head}, the graph returns {', '.join(outputs) or 'nothing'}; export it again"
+        )
+    dtype, shape = head_output(card)
+    kind, sides = outputs[card.head]
+    known = [side if isinstance(side, int) else expected for side, expected in zip(sides, shape)]
+    if kind != dtype.name or len(sides) != len(shape) or tuple(known) != shape:
+        raise EngineError(
+            f"{source}: the card says {card.head} {_words(dtype.name, shape)} ({card.task}, {len(card.classes)} classes), "
+            f"the graph returns {_words(kind, sides)}; export it again"
+        )
+
+
+def _words(kind: str, sides: Sequence[Any]) -> str:
+    return f"{kind} ({', '.join(map(str, ('N', *sides)))})"

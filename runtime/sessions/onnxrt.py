@@ -17,12 +17,13 @@ from dlcv.runtime.card import ModelCard
 from dlcv.runtime.card_reader import read_card
 from dlcv.runtime.errors import EngineError, one_line
 from dlcv.runtime.machine import cpu_count
-from dlcv.runtime.sessions.base import Session
+from dlcv.runtime.sessions.base import Session, check_head
 
 _LOG_FATAL = 4
 CUDA_LANES = 2
 """Batches in flight on a GPU: one computes while the other is copied."""
 CUDA_OPTIONS = {"use_tf32": "0"}
+_TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
 
 
 class OnnxSession(Session):
@@ -101,11 +102,8 @@ def _check_graph(session: ort.InferenceSession, card: ModelCard, path: Path) -> 
         raise EngineError(
             f"{path}: expected one input, image uint8 (N, {card.input_size_hw[0]}, {card.input_size_hw[1]}, 3), got {found}; export it again"
         )
-    names = [output.name for output in session.get_outputs()]
-    if card.head not in names:
-        raise EngineError(
-            f"{path}: the card says head {card.head}, the graph returns {', '.join(names)}; export it again"
-        )
+    outputs = {node.name: (_TYPES.get(node.type, node.type), node.shape[1:]) for node in session.get_outputs()}
+    check_head(outputs, card, str(path))
 
 
 def _reason(error: Exception) -> str:

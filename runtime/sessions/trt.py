@@ -22,7 +22,7 @@ from dlcv.runtime.errors import EngineError, OutputError
 from dlcv.runtime.files import write_bytes
 from dlcv.runtime.plan_header import LABELS, PlanHeader, preflight, read_plan_header
 from dlcv.runtime.sessions import cuda
-from dlcv.runtime.sessions.base import Session
+from dlcv.runtime.sessions.base import Session, check_head
 from dlcv.runtime.sessions.trt_library import TrtLibrary, library_for
 
 INPUT = "image"
@@ -175,6 +175,7 @@ class _Layout:
         self.outputs = {
             name: (_shape(engine, name, path), _dtype(engine, trt, name, path)) for name in names if name != INPUT
         }
+        check_head({name: (dtype.name, shape) for name, (shape, dtype) in self.outputs.items()}, card, str(path))
 
 
 class _Slot:

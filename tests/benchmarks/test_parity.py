@@ -21,6 +21,7 @@ from dlcv.runtime.card import ModelCard
 from dlcv.runtime.card_reader import read_card
 from dlcv.runtime.datasets.description import load_description
 from dlcv.runtime.datasets.pairs import find_pairs
+from dlcv.runtime.datasets.segmentation import SegmentationSet
 from dlcv.runtime.sessions import Session, open_session
 
 DESCRIPTION = load_description("deepglobe")
@@ -52,7 +53,7 @@ def stored(tiny_checkpoint: Path, tiny_onnx: Path, probe: Path, tmp_path_factory
     path = tmp_path_factory.mktemp("reference") / "fcn8s.reference.npz"
     with open_checkpoint(tiny_checkpoint) as session:
         card = read_card(tiny_onnx)
-        path.write_bytes(reference_bytes(session, card, find_pairs(probe, DESCRIPTION)))  # type: ignore[arg-type]
+        path.write_bytes(reference_bytes(session, card, SegmentationSet(find_pairs(probe, DESCRIPTION), DESCRIPTION)))  # type: ignore[arg-type]
     return path
 
 
@@ -193,10 +194,11 @@ class SwappedSession(Session):
 
 
 def test_tiles_that_change_places_in_a_batch_fail(tiny_checkpoint: Path, tiny_onnx: Path, probe: Path) -> None:
-    reference = open_side(tiny_checkpoint, "cpu")
+    reference = open_side([tiny_checkpoint], "cpu")
+    labelled = SegmentationSet(find_pairs(probe, DESCRIPTION), DESCRIPTION)
     with open_session(tiny_onnx, device="cpu") as session:
-        honest = compare(reference, EngineSide(session), find_pairs(probe, DESCRIPTION), DESCRIPTION)
-        swapped = compare(reference, EngineSide(SwappedSession(session)), find_pairs(probe, DESCRIPTION), DESCRIPTION)
+        honest = compare(reference, EngineSide(session), labelled)
+        swapped = compare(reference, EngineSide(SwappedSession(session)), labelled)
     reference.close()
     assert honest.problems(max_drop=0.005, min_agreement=0.9999) == []
     assert len(swapped.problems(max_drop=0.005, min_agreement=0.9999)) == 2
@@ -252,8 +254,8 @@ def test_stored_answers_cannot_be_the_candidate(stored: Path, tiny_onnx: Path, p
 def test_other_classes_are_refused(tiny_onnx: Path, probe: Path) -> None:
     code, out, err = invoke(tiny_onnx, tiny_onnx, probe, "--dataset", "dubai512")
     assert (code, out) == (2, "")
-    assert "the engine's classes are urban, " in err
-    assert "those of dataset dubai512 are building, " in err
+    assert "the model has 7 classes (urban, " in err
+    assert "the dataset dubai512 has 6 (building, " in err
 
 
 def test_what_cannot_be_opened_is_one_line_and_exit_2(
@@ -277,3 +279,4 @@ def test_sides_of_different_checkpoints_are_told(tiny_card: ModelCard) -> None:
     assert same_model(tiny_card, first) is None, "a checkpoint does not know its own hash"
     assert "different checkpoints" in (same_model(first, second) or "")
     assert "fcn8s and fcn32s" in (same_model(first, first.changed(model="fcn32s")) or "")
+    assert "fcn8s and 3 of fcn8s" in (same_model(first, first.changed(members=3)) or "")

@@ -5,6 +5,7 @@ A new session joins with one line in `OPENERS`.
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,16 +27,45 @@ Images = NDArray[np.uint8]
 
 
 class World:
-    """What the openers need: the model, its card, its graphs, and a folder."""
+    """What the openers need for a task: a model, its card, its graphs, images that it tells apart, and a folder."""
 
     def __init__(
-        self, request: pytest.FixtureRequest, card: ModelCard, graph: Callable[[str], Path], folder: Path
+        self,
+        card: ModelCard,
+        graph: Callable[[str], Path],
+        model: Callable[[], Any],
+        scenes: list[Images],
+        folder: Path,
     ) -> None:
-        self._request, self.card, self.graph, self.folder = request, card, graph, folder
+        self.card, self.graph, self.model, self.scenes, self.folder = card, graph, model, scenes, folder
 
-    def model(self) -> Any:
-        """The tiny model in torch; skips where torch is not installed."""
-        return self._request.getfixturevalue("tiny_model")
+
+def _segmentation(request: pytest.FixtureRequest, folder: Path) -> World:
+    card, graph, scenes = (request.getfixturevalue(name) for name in ("tiny_card", "tiny_graph", "tiny_scenes"))
+    return World(card, graph, lambda: request.getfixturevalue("tiny_model"), scenes, folder)
+
+
+def _classification(request: pytest.FixtureRequest, folder: Path) -> World:
+    colours = runpy.run_path(str(Path(__file__).parents[1] / "runtime" / "colour_engine.py"))
+    card = colours["CARD"]
+
+    def graph(head: str) -> Path:
+        pytest.importorskip("onnx")
+        path: Path = colours["write_colour_engine"](folder / f"{head}.onnx", card.changed(head=head))
+        return path
+
+    def model() -> Any:
+        torch = pytest.importorskip("torch")
+
+        class MeanColour(torch.nn.Module):  # type: ignore[name-defined, misc]
+            def forward(self, images: Any) -> Any:
+                mean = images.mean((2, 3))
+                share = mean / mean.sum(1, keepdim=True)
+                return share @ torch.from_numpy(colours["WEIGHT"]) + torch.from_numpy(colours["BIAS"])
+
+        return MeanColour()
+
+    return World(card, graph, model, [colours["colour_tile"](name) for name in card.classes], folder)
 
 
 def _torch(world: World, head: str) -> Session:
@@ -83,31 +113,42 @@ OPENERS: dict[str, Callable[[World, str], Session]] = {
     "onnx-cuda": _onnx_cuda,
     "plan": _plan,
 }
-HEADS = ("mask", "probs", "logits")
+WORLDS = {"segmentation": _segmentation, "classification": _classification}
+HEADS = {"segmentation": ("mask", "probs", "logits"), "classification": ("probs", "logits")}
 CASES = [
-    pytest.param(name, head, id=f"{name}-{head}", marks=[pytest.mark.gpu] if name in ("onnx-cuda", "plan") else [])
+    pytest.param(
+        task, name, head, id=f"{task}-{name}-{head}", marks=[pytest.mark.gpu] if name in ("onnx-cuda", "plan") else []
+    )
+    for task in WORLDS
     for name in OPENERS
-    for head in HEADS
-    if name != "torch" or head == "logits"  # torch gives mask and logits at once
+    for head in HEADS[task]
+    if name != "torch" or head == "logits"  # torch gives logits and mask or probabilities at once
 ]
 
 
 @pytest.fixture(scope="module")
-def world(
-    request: pytest.FixtureRequest,
-    tiny_card: ModelCard,
-    tiny_graph: Callable[[str], Path],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> World:
-    return World(request, tiny_card, tiny_graph, tmp_path_factory.mktemp("plans"))
+def worlds(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], World]:
+    made: dict[str, World] = {}
+
+    def world(task: str) -> World:
+        if task not in made:
+            made[task] = WORLDS[task](request, tmp_path_factory.mktemp(task))
+        return made[task]
+
+    return world
 
 
-@pytest.fixture(scope="module")
-def images(tiny_scenes: list[Images]) -> Images:
-    return np.stack(tiny_scenes[:3])
+@pytest.fixture
+def world(worlds: Callable[[str], World], task: str) -> World:
+    return worlds(task)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
+def images(world: World) -> Images:
+    return np.stack(world.scenes[:3])
+
+
+@pytest.fixture
 def torch_logits(world: World, images: Images) -> NDArray[np.float32]:
     logits: NDArray[np.float32] = _torch(world, "logits").run(images)["logits"]
     return logits
@@ -119,30 +160,31 @@ def session(world: World, name: str, head: str) -> Iterator[Session]:
         yield session
 
 
-every_session = pytest.mark.parametrize(("name", "head"), CASES)
+every_session = pytest.mark.parametrize(("task", "name", "head"), CASES)
 
 
 def _equal(first: NDArray[Any], second: NDArray[Any]) -> bool:
     """Equal up to the order of float32 additions, which a library may choose by the batch."""
     if first.dtype == np.uint8:
-        return bool(np.mean(first == second) >= MIN_AGREEMENT["fp32"])
+        return bool(np.mean(first == second) >= MIN_AGREEMENT["segmentation"]["fp32"])
     return bool(np.allclose(first, second, rtol=0, atol=LOGIT_TOLERANCE))
 
 
 @every_session
 def test_outputs_have_the_promised_shapes_and_types(session: Session, head: str, images: Images) -> None:
-    height, width, classes = *session.card.input_size_hw, len(session.card.classes)
+    sides = session.card.input_size_hw if session.card.task == "segmentation" else ()
+    classes = len(session.card.classes)
     outputs = session.run(images)
     expected = {
-        "mask": (np.uint8, (3, height, width)),
-        "probs": (np.float32, (3, classes, height, width)),
-        "logits": (np.float32, (3, classes, height, width)),
+        "mask": (np.uint8, (3, *sides)),
+        "probs": (np.float32, (3, classes, *sides)),
+        "logits": (np.float32, (3, classes, *sides)),
     }
     assert head in outputs
     for name, array in outputs.items():
         assert (array.dtype, array.shape) == expected[name]
     if "probs" in outputs:
-        np.testing.assert_allclose(outputs["probs"].sum(1), 1, atol=1e-5)  # float32's rounding over 7 terms
+        np.testing.assert_allclose(outputs["probs"].sum(1), 1, atol=1e-5)  # float32's rounding over a few terms
 
 
 @every_session
@@ -153,7 +195,7 @@ def test_agrees_with_torch_at_the_bound_of_fp32(
     expected = torch_logits.argmax(1)
     assert len(np.unique(expected)) >= 3, "a model that says one class everywhere would agree with anything"
     got = outputs["mask"] if head == "mask" else outputs[head].argmax(1)
-    assert np.mean(got == expected) >= MIN_AGREEMENT["fp32"]
+    assert np.mean(got == expected) >= MIN_AGREEMENT["segmentation"]["fp32"]
     if head == "logits":
         np.testing.assert_allclose(outputs["logits"], torch_logits, rtol=0, atol=LOGIT_TOLERANCE)
 
@@ -194,8 +236,9 @@ def test_images_that_are_not_contiguous_give_the_same(session: Session, head: st
 
 @every_session
 def test_a_wrong_batch_is_refused_in_a_sentence(session: Session, images: Images) -> None:
-    for wrong in (images[0], images[:, :32], images[..., :1], images.astype(np.float32), images.transpose(0, 3, 1, 2)):
-        with pytest.raises(EngineError, match=r"^expected images as uint8 \(n, 64, 64, 3\), got \w+ \("):
+    side = session.card.input_size_hw[0]
+    for wrong in (images[0], images[:, :-1], images[..., :1], images.astype(np.float32), images.transpose(0, 3, 1, 2)):
+        with pytest.raises(EngineError, match=rf"^expected images as uint8 \(n, {side}, {side}, 3\), got \w+ \("):
             session.run(wrong)
     with pytest.raises(EngineError, match=r"^expected a batch of 1 .*, got 0; pass another --batch$"):
         session.run(images[:0])
@@ -216,8 +259,8 @@ def test_a_closed_session_refuses_and_closes_twice(world: World, name: str, head
 
 
 @every_session
-def test_threads_get_what_a_serial_caller_gets(session: Session, head: str, tiny_scenes: list[Images]) -> None:
-    batches = [np.stack(tiny_scenes[k : k + 2]) for k in range(len(tiny_scenes) - 1)] * 3
+def test_threads_get_what_a_serial_caller_gets(session: Session, head: str, world: World) -> None:
+    batches = [np.stack(world.scenes[k : k + 2]) for k in range(len(world.scenes) - 1)] * 3
     serial = [session.run(batch)[head] for batch in batches]
     with ThreadPoolExecutor(4) as pool:
         threaded = list(pool.map(lambda batch: session.run(batch)[head], batches))
@@ -226,8 +269,8 @@ def test_threads_get_what_a_serial_caller_gets(session: Session, head: str, tiny
 
 
 @every_session
-def test_says_what_it_is(session: Session, name: str) -> None:
+def test_says_what_it_is(session: Session, name: str, world: World) -> None:
     assert session.device == ("cpu" if name in ("torch", "onnx-cpu") else "cuda")
-    assert session.card.classes[0] == "urban"
+    assert session.card.classes == world.card.classes
     assert {"torch": "torch", "plan": "TensorRT"}.get(name, "ONNX Runtime") in session.description
     assert session.parallel >= 1

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dlcv.export.reference import TILES_WITH_LOGITS, reference_bytes
+from dlcv.export.reference import IMAGES_WITH_LOGITS, reference_bytes
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.card_reader import read_card
 from dlcv.runtime.datasets.description import load_description
 from dlcv.runtime.datasets.pairs import find_pairs
+from dlcv.runtime.datasets.segmentation import SegmentationSet
 from dlcv.runtime.errors import CardError, EngineError
 from dlcv.runtime.files import sha256_of
 from dlcv.runtime.reference import read_reference
@@ -38,15 +39,15 @@ def test_what_is_written_is_what_is_read(exported: Any, torch_session: TorchSess
     reference = read_reference(exported.folder / "fcn8s.reference.npz")
     pairs = find_pairs(tiny_checkpoint.parent / "probe", load_description("deepglobe"))
     assert reference.card == read_card(exported.folder / "fcn8s.onnx")
-    assert set(reference.masks) == {sha256_of(pair.image) for pair in pairs}
+    assert set(reference.answers) == {sha256_of(pair.image) for pair in pairs}
     assert len(pairs) == 6
-    assert set(reference.logits) == {sha256_of(pair.image) for pair in pairs[:TILES_WITH_LOGITS]}
+    assert set(reference.logits) == {sha256_of(pair.image) for pair in pairs[:IMAGES_WITH_LOGITS]}
     from dlcv.runtime.decode import decode_file
 
     for pair in pairs:
         answer = torch_session.run(decode_file(pair.image)[None])
         # torch may sum a batch of one otherwise than six: ties aside, the same
-        assert np.mean(reference.masks[sha256_of(pair.image)] == answer["mask"][0]) >= 0.9999
+        assert np.mean(reference.answers[sha256_of(pair.image)] == answer["mask"][0]) >= 0.9999
         if sha256_of(pair.image) in reference.logits:
             np.testing.assert_allclose(reference.logits[sha256_of(pair.image)], answer["logits"][0], rtol=0, atol=1e-4)
 
@@ -60,9 +61,13 @@ def test_masks_have_the_tiles_own_size(torch_session: TorchSession, tiny_card: M
     cv2.imwrite(str(tiles / "a_sat.jpg"), image)
     cv2.imwrite(str(tiles / "a_mask.png"), image)  # labels are not read
     path = tmp_path / "x.reference.npz"
-    path.write_bytes(reference_bytes(torch_session, tiny_card.changed(head="mask"), find_pairs(tiles, description)))
+    path.write_bytes(
+        reference_bytes(
+            torch_session, tiny_card.changed(head="mask"), SegmentationSet(find_pairs(tiles, description), description)
+        )
+    )
     reference = read_reference(path)
-    assert [mask.shape for mask in reference.masks.values()] == [(90, 50)]
+    assert [mask.shape for mask in reference.answers.values()] == [(90, 50)]
     assert [logits.shape for logits in reference.logits.values()] == [(7, 64, 64)]
 
 
@@ -91,7 +96,7 @@ def test_an_npz_without_a_card_is_told(tmp_path: Path) -> None:
 )
 def test_arrays_that_are_no_masks_are_refused(member: Any, tmp_path: Path, tiny_card: ModelCard) -> None:
     path = _archive(tmp_path, tiny_card, {MASK: np.zeros((4, 4), np.uint8)})
-    assert list(read_reference(path).masks) == ["0" * 64], "the control"
+    assert list(read_reference(path).answers) == ["0" * 64], "the control"
     with pytest.raises(EngineError, match=r"is not a reference of dlcv-export|is damaged"):
         read_reference(_archive(tmp_path, tiny_card, {MASK: member}))
 
@@ -133,8 +138,8 @@ def test_damage_anywhere_is_told_or_harmless(reference_file: Path) -> None:
             told += 1
             continue
         assert found.card == good.card
-        for name, mask in found.masks.items():
-            assert name not in good.masks or np.array_equal(mask, good.masks[name])
+        for name, mask in found.answers.items():
+            assert name not in good.answers or np.array_equal(mask, good.answers[name])
     assert told > 40, "most of the file is compressed pixels under a checksum"
     for length in (len(whole) // 2, len(whole) - 5):
         reference_file.write_bytes(whole[:length])

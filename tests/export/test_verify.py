@@ -18,7 +18,7 @@ from dlcv.train.session import TorchSession
 GraphOf = Callable[[str], onnx.ModelProto]
 CardOf = Callable[[str], ModelCard]
 GOOD = Verification(
-    tiles=6, agreement=1.0, logit_difference=1e-6, logit_scale=5.0, not_finite=0, predicted_classes=4, mask_is_argmax=1.0
+    task="segmentation", images=6, agreement=1.0, logit_difference=1e-6, logit_scale=5.0, not_finite=0, predicted_classes=4, head_is_argmax=1.0
 )  # fmt: skip
 
 
@@ -31,14 +31,14 @@ def test_a_good_verification_has_no_problem() -> None:
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"tiles": 0}, "nothing to compare: torch predicts 4 class on 0 tiles"),
+        ({"images": 0}, "nothing to compare: torch predicts 4 class on 0 tiles"),
         ({"predicted_classes": 1}, "nothing to compare: torch predicts 1 class on 6 tiles"),
         ({"not_finite": 3}, "3 logits are NaN or infinite"),
         ({"agreement": 0.99989}, "argmax agreement 0.999890, expected at least 0.9999"),
         ({"agreement": float("nan")}, "argmax agreement nan"),
         ({"logit_difference": 0.00501}, "largest logit difference 0.00501 at logits up to 5, expected at most 0.001"),
         ({"logit_difference": float("nan")}, "largest logit difference nan"),
-        ({"mask_is_argmax": 0.9}, "the head agrees with its own logits on 0.900000 of the pixels"),
+        ({"head_is_argmax": 0.9}, "the head agrees with its own logits on 0.900000 of the pixels"),
     ],
 )
 def test_each_bound_has_its_sentence(changed: dict[str, float], sentence: str) -> None:
@@ -54,7 +54,7 @@ def test_each_bound_has_its_sentence(changed: dict[str, float], sentence: str) -
 def test_a_faithful_graph_passes_under_every_head(head: str, graph_of: GraphOf, card_of: CardOf, torch_session: TorchSession, tiny_scenes: list[NDArray[np.uint8]]) -> None:  # fmt: skip
     found = verify_graph(graph_of(head), card_of(head), torch_session, tiny_scenes)
     assert found.problems() == []
-    assert found.tiles == 6
+    assert found.images == 6
     assert found.predicted_classes >= 4
     assert found.logit_scale > 1
     assert [output.name for output in graph_of(head).graph.output] == [head], "the twin is a copy"
@@ -69,7 +69,7 @@ def test_no_tile_is_nothing_to_compare(graph_of: GraphOf, card_of: CardOf, torch
 def test_tiles_swapped_in_a_batch_show_however_few_there_are(count: int, graph_of: GraphOf, card_of: CardOf, torch_session: TorchSession, tiny_scenes: list[NDArray[np.uint8]]) -> None:  # fmt: skip
     control = verify_graph(graph_of("mask"), card_of("mask"), torch_session, tiny_scenes[:count])
     assert control.problems() == []
-    assert control.tiles == count
+    assert control.images == count
     swapped = graph_of("mask")
     _reverse_batch(swapped)
     found = verify_graph(swapped, card_of("mask"), torch_session, tiny_scenes[:count])
@@ -85,7 +85,7 @@ def test_a_head_that_is_not_the_argmax_of_its_logits_shows(graph_of: GraphOf, ca
     proto.graph.node.insert(len(proto.graph.node) - 1, onnx.helper.make_node("Min", [tail.input[0], "two"], ["cut"]))
     tail.input[0] = "cut"
     found = verify_graph(proto, card_of("mask"), torch_session, tiny_scenes)
-    assert found.mask_is_argmax < 0.9
+    assert found.head_is_argmax < 0.9
     assert found.logit_difference < MAX_LOGIT_DIFFERENCE
     assert any("the head agrees with its own logits on 0." in problem for problem in found.problems())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,8 @@ def test_keep(
     (folder / "graphs").mkdir(parents=True)
     for head in ("mask", "probs", "logits"):
         shutil.copyfile(tiny_graph(head), folder / "graphs" / f"{head}.onnx")
+    colours = runpy.run_path(str(Path(__file__).parents[1] / "runtime" / "colour_engine.py"))
+    colours["write_colour_engine"](folder / "graphs" / "classifier.onnx")
     shutil.copytree(tiny_checkpoint.parent, folder / "run")
     np.save(folder / "masks.npy", np.stack(tiny_masks))
     assert sorted(path.name for path in folder.iterdir()) == ["graphs", "masks.npy", "run"]

@@ -83,7 +83,7 @@ def test_of_a_reference(tmp_path: Path, reference_bytes: bytes, tiny_card: Model
     assert kind_of(path) == "reference"
     assert read_card(path) == tiny_card
     reference = read_reference(path)
-    assert reference.masks["ab"].shape == (4, 5)
+    assert reference.answers["ab"].shape == (4, 5)
     assert reference.logits["ab"].shape == (7, 4, 5)
 
 

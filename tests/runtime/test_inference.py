@@ -19,7 +19,7 @@ from dlcv.runtime import inference, load
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.decode import DecodeOptions
 from dlcv.runtime.errors import EngineError, OutputError, UsageError
-from dlcv.runtime.inference import InferSettings, Summary, class_pixels, infer
+from dlcv.runtime.inference import InferSettings, Summary, infer
 from dlcv.runtime.manifest import DONE, FAILED, Row, read_manifest
 from dlcv.runtime.outputs.masks import read_mask
 from dlcv.runtime.run_folder import RunFolder
@@ -304,22 +304,6 @@ def test_a_batch_above_the_engines_is_refused(
     assert run(tile_folder, batch=4, overwrite=True).done == 6
 
 
-def test_another_task_is_refused(
-    run: Callable[..., Summary], tile_folder: Path, tiny_onnx: Path, tmp_path: Path
-) -> None:
-    onnx = pytest.importorskip("onnx")
-
-    from dlcv.runtime.card_reader import read_card
-
-    proto = onnx.load(tiny_onnx)
-    onnx.helper.set_model_props(proto, {"dlcv": read_card(tiny_onnx).changed(task="classification").to_json()})
-    onnx.save(proto, tmp_path / "c.onnx")
-    with pytest.raises(
-        UsageError, match=r"c\.onnx is a classification model; this version runs segmentation models only"
-    ):
-        run(tile_folder, engine=tmp_path / "c.onnx")
-
-
 def test_a_graph_that_is_not_what_its_card_says_is_refused(
     run: Callable[..., Summary], tile_folder: Path, tiny_onnx: Path, tmp_path: Path
 ) -> None:
@@ -459,13 +443,3 @@ def test_a_file_where_a_folder_must_be_is_those_tiles_failure(
     summary = run(tile_folder)
     assert (summary.done, summary.failed) == (2, 4)
     assert "cannot make the folder" in rows(masks)["sub/c.png"].reason
-
-
-def test_pixels_of_a_mask() -> None:
-    mask = np.array([[0, 1, 1], [255, 6, 1]], np.uint8)
-    counts = class_pixels(mask)
-    assert {k: int(n) for k, n in enumerate(counts) if n} == {0: 1, 1: 3, 6: 1, 255: 1}
-    large = np.zeros((4097, 4096), np.uint8)  # above what float32 counts exactly
-    large[0, :7] = 3
-    counts = class_pixels(large)
-    assert (counts[0], counts[3], counts.dtype) == (large.size - 7, 7, np.int64)

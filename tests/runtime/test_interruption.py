@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import json
 import os
@@ -35,17 +36,18 @@ def full(path, mode):  # the kernel itself says that there is no space
     return builtins.open(path if len(opened) <= 6 else "/dev/full", mode)
 files.open = full
 """
-MANIFEST_FULL_AFTER_5 = """
-import builtins, dlcv.runtime.manifest as manifest
-real = manifest.Manifest._write
+JOURNAL_FULL_AFTER_5 = """
+import builtins, dlcv.runtime.journal as journal
+real = journal.Journal._write
 count = []
-def write(self, values):
-    count.append(values)
-    if len(count) == 6:
-        self._file.close()
-        self._file = builtins.open("/dev/full", "a")
-    real(self, values)
-manifest.Manifest._write = write
+def write(self, text):
+    if self._path.name == FULL:
+        count.append(text)
+        if len(count) == 6:
+            self._file.close()
+            self._file = builtins.open("/dev/full", "a")
+    real(self, text)
+journal.Journal._write = write
 """
 
 
@@ -65,8 +67,8 @@ def many_tiles(tile_folder: Path, tmp_path: Path) -> Path:
 def start(
     command_line: Callable[..., list[str]], command_env: dict[str, str], many_tiles: Path, tiny_onnx: Path
 ) -> Callable[..., subprocess.Popen[str]]:
-    def start(output: Path, *options: str, before: str = "") -> subprocess.Popen[str]:
-        arguments = (many_tiles, "--engine", tiny_onnx, "--output", output, "--device", "cpu", *options)
+    def start(output: Path, *options: str, before: str = "", engine: Path = tiny_onnx) -> subprocess.Popen[str]:
+        arguments = (many_tiles, "--engine", engine, "--output", output, "--device", "cpu", *options)
         return subprocess.Popen(
             command_line("dlcv-infer", *arguments, before=before), stderr=subprocess.PIPE, text=True, env=command_env
         )
@@ -154,7 +156,9 @@ def test_ctrl_c_and_kill_leave_whole_tiles_and_resume_gives_the_same(start: Call
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-@pytest.mark.parametrize("fault", [FULL_AFTER_5, MANIFEST_FULL_AFTER_5], ids=["masks", "manifest"])
+@pytest.mark.parametrize(
+    "fault", [FULL_AFTER_5, 'FULL = "manifest.csv"' + JOURNAL_FULL_AFTER_5], ids=["masks", "manifest"]
+)
 def test_a_full_disk_is_a_sentence_and_masks_are_whole(start: Callable[..., Any], tmp_path: Path, fault: str) -> None:
     code, err = finished(start(tmp_path / "m", before=fault))
     assert code == 2
@@ -167,3 +171,84 @@ def test_a_full_disk_is_a_sentence_and_masks_are_whole(start: Callable[..., Any]
         assert read_mask(path).shape == (64, 64)
     assert finished(start(tmp_path / "m", "--resume"))[0] == 0
     assert check_whole(tmp_path / "m") == TILES
+
+
+# classification
+
+
+def predictions_of(folder: Path, form: str) -> dict[str, str]:
+    """The raw line of each whole row by its path; a tile has at most one."""
+    lines = (folder / f"predictions.{form}").read_text().splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")][form == "csv" :]
+    paths = [next(csv.reader([line]))[0] if form == "csv" else json.loads(line)["path"] for line in whole]
+    assert len(set(paths)) == len(paths)
+    return dict(zip(paths, whole, strict=True))
+
+
+def check_predictions(folder: Path, undisturbed: Path, form: str) -> None:
+    """The folder holds what a run that nobody stopped leaves: the same rows, each once, in any order."""
+    expected = predictions_of(undisturbed, form)
+    assert len(expected) == TILES
+    assert predictions_of(folder, form) == expected
+    assert (folder / f"predictions.{form}").read_bytes().endswith(b"\n")
+    assert {row.path: row.status for row in rows_of(folder)} == dict.fromkeys(expected, DONE)
+    assert len(rows_of(folder)) == TILES
+    assert {path.name for path in folder.iterdir()} == {path.name for path in undisturbed.iterdir()}
+    facts, whole = (json.loads((path / "summary.json").read_text()) for path in (folder, undisturbed))
+    assert (facts["done"], facts["failed"], facts["complete"]) == (TILES, 0, True)
+    assert facts["images"] == whole["images"]
+    assert sum(facts["images"].values()) == TILES
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_predictions_survive_ctrl_c_and_kill(
+    start: Callable[..., Any], tmp_path: Path, colour_engine: Path, form: str
+) -> None:
+    def classify(output: Path, *options: str, before: str = "") -> Any:
+        return start(output, "--format", form, *options, before=before, engine=colour_engine)
+
+    undisturbed, interrupted, killed = (tmp_path / name for name in ("undisturbed", "interrupted", "killed"))
+    code, err = finished(classify(undisturbed))
+    assert code == 0, err
+    check_predictions(undisturbed, undisturbed, form)
+
+    with classify(interrupted, before=SLOW) as process:
+        wait_for_rows(process, interrupted, 10)
+        process.send_signal(signal.SIGINT)
+        code, err = finished(process)
+    assert code == 130, err
+    facts = json.loads((interrupted / "summary.json").read_text())
+    assert (facts["tiles"], facts["complete"]) == (TILES, False)
+
+    resuming = ("--resume",)
+    for round_number in range(3):  # killed, resumed, killed in that, and again
+        with classify(killed, *(resuming if round_number else ()), before=SLOW) as process:
+            wait_for_rows(process, killed, 10 * (round_number + 1))
+            process.kill()
+            assert finished(process)[0] == -signal.SIGKILL
+        there = predictions_of(killed, form)
+        done = {row.path for row in rows_of(killed)}
+        assert done <= set(there), "a prediction is written before its row in the manifest"
+        assert len(there) <= len(done) + 1
+
+    for folder in (interrupted, killed):
+        code, err = finished(classify(folder, "--resume"))
+        assert code == 0, err
+        assert "of them before), 0 failed" in err
+        check_predictions(folder, undisturbed, form)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("full", ["manifest.csv", "predictions.csv"])
+def test_a_full_disk_is_a_sentence_and_predictions_are_whole(
+    start: Callable[..., Any], tmp_path: Path, colour_engine: Path, full: str
+) -> None:
+    folder, undisturbed = tmp_path / "p", tmp_path / "undisturbed"
+    code, err = finished(start(folder, before=f"FULL = {full!r}{JOURNAL_FULL_AFTER_5}", engine=colour_engine))
+    assert code == 2
+    assert err == f"dlcv-infer: cannot write {folder / full}: {os.strerror(errno.ENOSPC)}\n"
+    assert {row.path for row in rows_of(folder)} <= set(predictions_of(folder, "csv"))
+    assert len(rows_of(folder)) == 4
+    for output, *options in ((folder, "--resume"), (undisturbed,)):
+        assert finished(start(output, *options, engine=colour_engine))[0] == 0
+    check_predictions(folder, undisturbed, "csv")

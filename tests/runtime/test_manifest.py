@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcv.runtime.errors import OutputError
-from dlcv.runtime.manifest import COLUMNS, DONE, FAILED, Manifest, Row, escape, forget, read_manifest, unescape
+from dlcv.runtime.manifest import COLUMNS, DONE, FAILED, Manifest, Row, forget, read_manifest
 
 HOSTILE = [
     "new\nline", "cr\rlf\r\n", "comma,semicolon;", "quote\"and'", "back\\slash\\n", "\udcff\udcfe", "-dash", "=1+1", " space ",
@@ -26,13 +26,6 @@ def _write(path: Path, *rows: Row) -> None:
     with Manifest(path) as manifest:
         for row in rows:
             manifest.add(row)
-
-
-@given(any_text)
-def test_escape_gives_one_printable_line_and_back(text: str) -> None:
-    escaped = escape(text)
-    assert escaped.isprintable()
-    assert unescape(escaped) == text
 
 
 @given(st.lists(st.builds(Row, any_text, st.sampled_from([DONE, FAILED]), any_text, any_text), max_size=6))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,7 +74,7 @@ def test_fit_is_the_cards_unless_asked_for(tiny_onnx: Path) -> None:
         model(image)
     with load(tiny_onnx, fit="resize") as resized, load(tiny_onnx) as windows:
         assert not _same(resized(image), windows(image))
-    with pytest.raises(UsageError, match="unknown fit 'stretch'; it is one of windows, pad"):
+    with pytest.raises(UsageError, match="unknown fit 'stretch' for segmentation; it is one of windows, pad"):
         load(tiny_onnx, fit="stretch")
     with pytest.raises(UsageError, match="batch is 0, expected at least 1"):
         load(tiny_onnx, batch=0)
@@ -115,3 +116,42 @@ def test_what_cannot_be_loaded(tiny_onnx: Path, tiny_checkpoint: Path) -> None:
         load(tiny_checkpoint)
     with pytest.raises(EngineError, match="unknown device 'tpu'; known: auto, cpu, cuda"):
         load(tiny_onnx, device="tpu")
+
+
+# classification
+
+
+def test_probabilities_of_one_image_a_stack_and_a_list(colour_engine: Path, colours: Any) -> None:
+    images = [colours.colour_tile(name, seed) for seed, name in enumerate(colours.CARD.classes)]
+    expected = np.stack([colours.expected_probs(image) for image in images])
+    close = {"rtol": 0, "atol": 1e-6}  # float32's rounding over a few additions
+    with load(colour_engine, batch=3) as model:
+        assert model.card.classes == colours.CARD.classes
+        one = model(images[2])
+        assert (one.dtype, one.shape) == (np.float32, (4,))
+        np.testing.assert_allclose(one, expected[2], **close)
+        for many in (model(np.stack(images)), model(images)):
+            assert isinstance(many, np.ndarray)
+            assert (many.dtype, many.shape) == (np.float32, (4, 4))
+            np.testing.assert_allclose(many, expected, **close)
+            assert many.argmax(1).tolist() == [0, 1, 2, 3]
+        for none in (model([]), model(np.empty((0, 32, 32, 3), np.uint8))):
+            assert isinstance(none, np.ndarray)
+            assert (none.dtype, none.shape) == (np.float32, (0, 4))
+
+
+def test_images_of_any_size_are_cropped_as_the_card_says(colour_engine: Path, colours: Any) -> None:
+    image = np.concatenate([colours.colour_tile(name, 0, (64, 64)) for name in ("blue", "red", "blue")], axis=1)
+    with load(colour_engine) as model:
+        assert model(image).argmax() == 0, "the middle of a 64 x 192 image, all of its height"
+        assert np.asarray(model([image, image[:, :70]])).argmax(1).tolist() == [0, 2]
+
+
+def test_a_classifier_has_one_fit(colour_engine: Path) -> None:
+    with pytest.raises(UsageError, match="unknown fit 'windows' for classification; it is one of centre-crop"):
+        load(colour_engine, fit="windows")
+
+
+def test_a_classifier_refuses_what_is_no_image(colour_engine: Path) -> None:
+    with load(colour_engine) as model, pytest.raises(UsageError, match=r"^expected images as uint8 \(H, W, 3\)"):
+        model([np.zeros((32, 32), np.uint8)])

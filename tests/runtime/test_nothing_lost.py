@@ -87,7 +87,18 @@ def test_the_engine_is_not_written_over(
     assert engine.read_bytes() == tiny_onnx.read_bytes()
 
 
-@pytest.mark.parametrize("template", ["manifest.csv", "run.json", "summary.json", ".dlcv-lock", "{stem}.partial"])
+@pytest.mark.parametrize(
+    "template",
+    [
+        "manifest.csv",
+        "run.json",
+        "summary.json",
+        ".dlcv-lock",
+        "predictions.csv",
+        "predictions.jsonl",
+        "{stem}.partial",
+    ],
+)
 def test_names_that_the_run_needs_are_refused(
     run: Callable[..., Summary], two_folders: tuple[Path, Path], template: str, tmp_path: Path
 ) -> None:
@@ -96,7 +107,7 @@ def test_names_that_the_run_needs_are_refused(
     assert not (tmp_path / "masks").exists()
 
 
-@pytest.mark.parametrize("name", ["summary.json", "run.json", "manifest.csv"])
+@pytest.mark.parametrize("name", ["summary.json", "run.json", "manifest.csv", "predictions.csv", "predictions.jsonl"])
 def test_files_of_somebody_else_stay(
     run: Callable[..., Summary], two_folders: tuple[Path, Path], tmp_path: Path, name: str
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.errors import EngineError, TileError
-from dlcv.runtime.pipeline import Outcome, Pipeline, PipelineSettings, mask_of
+from dlcv.runtime.pipeline import Outcome, Pipeline, PipelineSettings
 from dlcv.runtime.sessions.base import Session
 
 SIDE = 8
@@ -288,16 +287,3 @@ def test_share_of_a_stage_without_time() -> None:
     from dlcv.runtime.pipeline import StageTimes
 
     assert StageTimes().share("decode") == 0
-
-
-def test_mask_of_the_outputs() -> None:
-    scores = np.zeros((2, 3, 4, 5), np.float32)
-    scores[1, 2] = 1
-    for outputs in (
-        {"logits": scores},
-        {"probs": scores},
-        {"mask": scores.argmax(1).astype(np.uint8), "logits": -scores},
-    ):
-        mask = mask_of(outputs)
-        assert mask.dtype == np.uint8
-        assert Counter(mask.ravel().tolist()) == {0: 20, 2: 20}

@@ -11,7 +11,7 @@ import pytest
 
 from dlcv.runtime.errors import OutputError, UsageError
 from dlcv.runtime.manifest import DONE, FAILED, Manifest, Row
-from dlcv.runtime.run_folder import LOCK, MANIFEST, RUN, SUMMARY, RunFolder
+from dlcv.runtime.run_folder import LOCK, MANIFEST, PREDICTIONS, RUN, SUMMARY, RunFolder
 
 IDENTITY = {"engine_sha256": "abc", "fit": "windows", "overlap": 0.25, "scale_16bit": None}
 
@@ -84,6 +84,18 @@ def test_a_second_run_is_refused_while_the_first_is_at_work(tmp_path: Path) -> N
         second.__enter__()
     with second:
         pass
+
+
+def test_overwrite_takes_the_predictions_of_either_format_away(tmp_path: Path) -> None:
+    _run(tmp_path, Row("a", FAILED, reason="x"))  # no row names the table that is there
+    for name in PREDICTIONS:
+        (tmp_path / name).write_text("path\n")
+    with pytest.raises(UsageError, match="holds a run already"):
+        RunFolder(tmp_path, IDENTITY).__enter__()
+    with RunFolder(tmp_path, IDENTITY, resume=True):
+        assert all((tmp_path / name).exists() for name in PREDICTIONS)
+    with RunFolder(tmp_path, IDENTITY, overwrite=True):
+        assert not any((tmp_path / name).exists() for name in PREDICTIONS)
 
 
 def test_a_killed_run_leaves_the_folder_free(tmp_path: Path) -> None:

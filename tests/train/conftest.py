@@ -1,14 +1,27 @@
-"""Labelled scenes, written once for all tests of training; nobody changes them."""
+"""Labelled scenes and small pictures in class folders, written once for all tests of training; nobody changes them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import cv2
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from dlcv.runtime.datasets.description import DatasetDescription, load_description
-from dlcv.runtime.datasets.pairs import Pair, find_pairs
+from dlcv.runtime.datasets.loading import training_split
+from dlcv.runtime.datasets.pairs import find_pairs
+from dlcv.runtime.datasets.segmentation import SegmentationSet
 from dlcv.train.data.sample import write_sample
+
+if TYPE_CHECKING:
+    from dlcv.runtime.datasets.classification import ClassificationSet
+
+PICTURE_CLASSES = ("brick", "forest", "sea", "snow")
+EACH = 12
 
 
 @pytest.fixture(scope="session")
@@ -25,10 +38,48 @@ def deepglobe() -> DatasetDescription:
 
 
 @pytest.fixture(scope="session")
-def training(scenes: Path, deepglobe: DatasetDescription) -> list[Pair]:
-    return find_pairs(scenes / "train", deepglobe)
+def training(scenes: Path, deepglobe: DatasetDescription) -> SegmentationSet:
+    return SegmentationSet(find_pairs(scenes / "train", deepglobe), deepglobe)
 
 
 @pytest.fixture(scope="session")
-def validation(scenes: Path, deepglobe: DatasetDescription) -> list[Pair]:
-    return find_pairs(scenes / "validation", deepglobe)
+def validation(scenes: Path, deepglobe: DatasetDescription) -> SegmentationSet:
+    return SegmentationSet(find_pairs(scenes / "validation", deepglobe), deepglobe)
+
+
+@pytest.fixture(scope="session")
+def write_pictures() -> Callable[..., Path]:
+    """Writes pictures as a folder per class: folder, height and width, how many of a class, classes -> the folder."""
+
+    def write(
+        folder: Path, size_hw: tuple[int, int] = (32, 32), each: int = EACH, classes: tuple[str, ...] = PICTURE_CLASSES
+    ) -> Path:
+        for label, name in enumerate(classes):
+            (folder / name).mkdir(parents=True)
+            for number in range(each):
+                picture = picture_of(label, size_hw, np.random.default_rng([label, number]))
+                cv2.imwrite(str(folder / name / f"{name}-{number:02d}.png"), picture)
+        return folder
+
+    return write
+
+
+def picture_of(label: int, size_hw: tuple[int, int], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """uint8 (h, w, 3): stripes whose direction and colour are the class's, their place and the noise drawn."""
+    rows, columns = np.indices(size_hw)
+    wave = np.sin((rows if label % 2 else columns) * 0.9 + rng.uniform(0, 6.3))
+    colours = np.array([(60, 80, 190), (60, 140, 60), (180, 110, 50), (210, 210, 210)], np.float64)
+    image = colours[label % 4] + 30 * wave[..., None] + rng.normal(0, 20, (*size_hw, 3))
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory, write_pictures: Callable[..., Path]) -> Path:
+    """A data folder with a folder per class: 4 classes of 12 pictures, 32 x 32 pixels."""
+    return write_pictures(tmp_path_factory.mktemp("data") / "pictures")
+
+
+@pytest.fixture(scope="session")
+def split_pictures(pictures: Path) -> tuple[ClassificationSet, ClassificationSet]:
+    """`pictures` as training splits them by the seed 0: 40 that train, 8 that validate."""
+    return training_split("classification", pictures, dataset="", validation_share=0.2, seed=0)  # type: ignore[return-value]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dlcv.runtime.metrics import Scores, scores_of
-from dlcv.train.history import FIXED, History
+from dlcv.runtime.metrics import ClassificationTally, Scores
+from dlcv.runtime.metrics.segmentation import scores_of
+from dlcv.train.history import POSITION, History
 
 CLASSES = ("urban", "water", "unknown")
 SCORES = scores_of(np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]], np.int64), uncounted=[2])
@@ -29,7 +30,15 @@ def rows(path: Path) -> list[dict[str, str]]:
 def test_a_row_holds_all_columns(tmp_path: Path) -> None:
     add(History(tmp_path / "history.csv", CLASSES), 1)
     (row,) = rows(tmp_path / "history.csv")
-    assert list(row) == [*FIXED, "iou_urban", "iou_water", "iou_unknown"]
+    assert list(row) == [
+        *POSITION,
+        "mean_iou",
+        "pixel_accuracy",
+        "majority_mean_iou",
+        "iou_urban",
+        "iou_water",
+        "iou_unknown",
+    ]
     assert row["epoch"] == "1" and row["step"] == "10" and float(row["validation_loss"]) == 0.8
     assert math.isclose(float(row["iou_urban"]), 3 / 4) and math.isclose(float(row["iou_water"]), 4 / 5)
     assert math.isnan(float(row["iou_unknown"]))
@@ -60,3 +69,23 @@ def test_a_new_run_starts_empty(tmp_path: Path) -> None:
     add(History(tmp_path / "history.csv", CLASSES), 1)
     assert History(tmp_path / "history.csv", CLASSES).rows == []
     assert History(tmp_path / "missing.csv", CLASSES, epoch=3).rows == []
+
+
+def test_a_row_of_classification(tmp_path: Path) -> None:
+    tally = ClassificationTally(3)
+    for truth, predicted in ((0, 0), (0, 0), (0, 1), (1, 1)):
+        tally.add(np.array(truth), np.eye(3, dtype=np.float32)[predicted])
+    add(History(tmp_path / "history.csv", CLASSES), 1, tally.scores())
+    (row,) = rows(tmp_path / "history.csv")
+    figures = ["accuracy", "balanced_accuracy", "top_5_accuracy", "majority_accuracy"]
+    assert list(row) == [*POSITION, *figures, "recall_urban", "recall_water", "recall_unknown"]
+    assert (row["accuracy"], row["majority_accuracy"], row["top_5_accuracy"]) == ("0.75", "0.75", "1")
+    assert math.isclose(float(row["balanced_accuracy"]), (2 / 3 + 1) / 2, rel_tol=1e-5)  # six digits
+    assert (row["recall_urban"], row["recall_water"], row["recall_unknown"]) == ("0.666667", "1", "nan")
+
+
+def test_class_names_with_commas_and_quotes_stay_columns(tmp_path: Path) -> None:
+    history = History(tmp_path / "history.csv", ('park, "green"', "water", "unknown"))
+    add(history, 1)
+    (row,) = rows(tmp_path / "history.csv")
+    assert math.isclose(float(row['iou_park, "green"']), 3 / 4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from itertools import pairwise
@@ -13,13 +14,14 @@ from typing import Any
 import pytest
 import torch
 
-from dlcv.runtime.errors import Interrupted
+from dlcv.runtime.errors import Interrupted, UsageError
 from dlcv.train import loop, run
 from dlcv.train.checkpoint import load_checkpoint
+from dlcv.train.kept import kept_files
 from dlcv.train.loop import Trainer
 from dlcv.train.settings import TrainSettings
 
-EPOCHS, STEPS = 3, 4  # 9 tiles in batches of 2: the ninth is left out
+EPOCHS, STEPS = 3, 4  # 9 tiles in batches of 2: the ninth is left out; 40 pictures in batches of 10
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +35,8 @@ def begin(settings: TrainSettings, folder: Path, **changes: Any) -> Trainer:
     return run.start(TrainSettings(**settings.to_dict() | changes), folder, overwrite=False, say=lambda _: None)
 
 
-def again(folder: Path, **given: Any) -> Trainer:
-    return run.resume(folder, {"model": "fcn8s", **given}, say=lambda _: None)
+def again(folder: Path, model: str = "fcn8s", **given: Any) -> Trainer:
+    return run.resume(folder, {"model": model, **given}, say=lambda _: None)
 
 
 @pytest.fixture(scope="module")
@@ -44,21 +46,40 @@ def whole(settings: TrainSettings, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
+@pytest.fixture(scope="module", params=["cnn3", "resnet18"])
+def classifier(request: pytest.FixtureRequest, pictures: Path) -> TrainSettings:
+    """A classifier with and one without batch normalisation; two checkpoints are kept."""
+    return TrainSettings(
+        model=request.param, data=str(pictures), width=0.1, epochs=EPOCHS, batch=10, learning_rate=3e-3, workers=0, device="cpu",
+        seed=1, keep_best=2,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole_classifier(classifier: TrainSettings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    begin(classifier, folder).train()
+    return folder
+
+
 def history(folder: Path) -> list[dict[str, str]]:
     with open(folder / "history.csv", newline="") as file:
         return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
 def assert_same_run(one: Path, other: Path) -> None:
-    """The same history, the same best and last weights, the same optimizer, bit for bit."""
+    """The same history, split, best, kept and last weights, and the same optimizer, bit for bit."""
     assert history(one) == history(other)
-    for name in ("best.pt", "last.pt"):
+    assert (one / "split.csv").read_bytes() == (other / "split.csv").read_bytes()
+    kept = [[path.relative_to(folder).as_posix() for path in kept_files(folder)] for folder in (one, other)]
+    assert kept[0] == kept[1]
+    for name in ("best.pt", "last.pt", *kept[0]):
         a, b = load_checkpoint(one / name), load_checkpoint(other / name)
         assert all(torch.equal(a.weights[key], b.weights[key]) for key in a.weights)
         assert repr(a.scores) == repr(b.scores)  # as text: nan is equal to nan there
     a_state, b_state = (load_checkpoint(folder / "last.pt").training for folder in (one, other))
-    assert {k: a_state[k] for k in ("epoch", "step_in_epoch", "loss_sum", "best_mean_iou")} == {
-        k: b_state[k] for k in ("epoch", "step_in_epoch", "loss_sum", "best_mean_iou")
+    assert {k: a_state[k] for k in ("epoch", "step_in_epoch", "loss_sum", "best", "kept")} == {
+        k: b_state[k] for k in ("epoch", "step_in_epoch", "loss_sum", "best", "kept")
     }
     assert torch.equal(a_state["rng"], b_state["rng"])
     for index, moments in a_state["optimizer"]["state"].items():
@@ -99,15 +120,99 @@ def test_interrupted_after_any_step_it_ends_like_an_uninterrupted_run(
     assert_same_run(tmp_path / "run", whole)
 
 
+def test_a_model_with_dropout_interrupted_drops_the_same(
+    settings: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes: dict[str, Any] = {"model": "fcn32s-fc1x1", "epochs": 2}
+    begin(settings, tmp_path / "whole", **changes).train()
+    undo = press_ctrl_c_after(monkeypatch, "_step", STEPS + 1)
+    with pytest.raises(Interrupted):
+        begin(settings, tmp_path / "run", **changes).train()
+    undo()
+    torch.manual_seed(99)
+    again(tmp_path / "run", "fcn32s-fc1x1").train()
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("steps", [1, STEPS, STEPS + 2, EPOCHS * STEPS - 1])
+def test_a_classifier_interrupted_ends_like_an_uninterrupted_one(
+    classifier: TrainSettings, whole_classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    """Among the weights are the running statistics of batch normalisation; kept checkpoints are the same two."""
+    undo = press_ctrl_c_after(monkeypatch, "_step", steps)
+    with pytest.raises(Interrupted):
+        begin(classifier, tmp_path / "run").train()
+    undo()
+    torch.manual_seed(99)  # another process has another random state
+    again(tmp_path / "run", classifier.model).train()
+    assert_same_run(tmp_path / "run", whole_classifier)
+    assert len(kept_files(tmp_path / "run")) == 2
+    weights = load_checkpoint(tmp_path / "run" / "last.pt").weights
+    statistics = [int(tensor) for name, tensor in weights.items() if name.endswith("num_batches_tracked")]
+    assert set(statistics) == ({EPOCHS * STEPS} if classifier.model == "resnet18" else set())
+
+
+def test_a_classifier_killed_before_its_position_is_saved(
+    classifier: TrainSettings, whole_classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kept checkpoint of an epoch that `last.pt` does not know of is made again, and what it replaced is still there."""
+    original = Trainer.save_last
+
+    def dies(self: Trainer) -> None:
+        if self.epoch == EPOCHS + 1:
+            raise RuntimeError("killed")
+        original(self)
+
+    monkeypatch.setattr(Trainer, "save_last", dies)
+    with pytest.raises(RuntimeError, match="killed"):
+        begin(classifier, tmp_path / "run").train()
+    monkeypatch.undo()
+    trainer = again(tmp_path / "run", classifier.model)
+    assert all(path.exists() for path in trainer.kept.paths) and len(trainer.kept.paths) == 2
+    trainer.train()
+    assert_same_run(tmp_path / "run", whole_classifier)
+
+
+def test_only_a_lower_validation_loss_is_kept(classifier: TrainSettings, tmp_path: Path) -> None:
+    trainer = begin(classifier, tmp_path / "run")
+    scores = trainer.run.validation.tally().scores()
+    for loss, expected in ((0.9, [1]), (0.5, [1, 2]), (float("nan"), [1, 2]), (0.7, [2, 4]), (0.8, [2, 4])):
+        trainer._finish_epoch(scores, loss)
+        assert [int(path.stem[6:]) for path in kept_files(tmp_path / "run")] == expected
+    assert load_checkpoint(tmp_path / "run" / "kept" / "epoch-0004.pt").scores["validation_loss"] == 0.7
+
+
+def test_fewer_or_more_may_be_kept_on_resume(classifier: TrainSettings, whole_classifier: Path, tmp_path: Path) -> None:
+    for count, expected in ((1, 1), (3, 3)):
+        shutil.copytree(whole_classifier, tmp_path / str(count))
+        again(tmp_path / str(count), classifier.model, keep_best=count, epochs=EPOCHS + 1).train()
+        assert len(kept_files(tmp_path / str(count))) == expected
+
+
+def test_kept_checkpoints_without_a_run_are_not_lost(
+    classifier: TrainSettings, whole_classifier: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(whole_classifier / "kept", tmp_path / "kept")
+    with pytest.raises(UsageError, match="holds a run already"):
+        begin(classifier, tmp_path)
+    assert len(kept_files(tmp_path)) == 2
+    run.start(classifier, tmp_path, overwrite=True, say=lambda _: None)
+    assert kept_files(tmp_path) == []
+
+
 def test_interrupted_in_validation(
     settings: TrainSettings, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = loop.validate
 
     def pressed(*args: Any, advance: Callable[[int], None], **options: Any) -> Any:
-        def first(tiles: int) -> None:
-            os.kill(os.getpid(), signal.SIGINT)
-            advance(tiles)
+        done: list[int] = []
+
+        def first(images: int) -> None:
+            done.append(images)
+            if len(done) == 1:  # what is under way is still reported after it
+                os.kill(os.getpid(), signal.SIGINT)
+            advance(images)
 
         return original(*args, advance=first, **options)
 
@@ -218,8 +323,6 @@ def test_more_epochs_go_on_from_the_last(settings: TrainSettings, whole: Path, t
 def test_resumed_on_fewer_tiles(
     settings: TrainSettings, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import shutil
-
     undo = press_ctrl_c_after(monkeypatch, "_step", 3)
     with pytest.raises(Interrupted):
         begin(settings, tmp_path / "run", epochs=1).train()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dlcv.runtime.errors import DatasetError
-from dlcv.train.losses import LOSSES, log_inverse_frequency, make_loss
+from dlcv.train.losses import AUXILIARY_WEIGHT, LOSSES, log_inverse_frequency, make_loss, total_loss
 
 CPU = torch.device("cpu")
 
@@ -26,7 +26,7 @@ def test_a_class_that_is_everything_weighs_nothing() -> None:
 
 
 def test_no_pixels_are_refused() -> None:
-    with pytest.raises(ValueError, match="expected labelled pixels, got none"):
+    with pytest.raises(ValueError, match="expected labelled pixels or images, got none"):
         log_inverse_frequency(np.zeros(3, np.int64))
 
 
@@ -65,7 +65,7 @@ def test_the_gradient_after_a_softmax_is_prediction_less_truth() -> None:
 def test_weights_need_pixels_of_two_classes() -> None:
     with pytest.raises(DatasetError, match=r"needs two classes or more in the training labels; use cross-entropy"):
         make_loss("weighted-cross-entropy", np.array([0, 9, 0], np.int64), CPU)
-    with pytest.raises(ValueError, match="needs the pixels of each class"):
+    with pytest.raises(ValueError, match="needs the counts of each class"):
         make_loss("weighted-cross-entropy", None, CPU)
 
 
@@ -76,3 +76,13 @@ def test_every_loss_by_name_can_be_made(name: str) -> None:
             torch.randn(1, 2, 3, 3), torch.ones(1, 3, 3, dtype=torch.int64)
         )
     )
+
+
+def test_the_total_is_the_loss_and_a_share_of_the_auxiliary_one() -> None:
+    torch.manual_seed(0)
+    loss, labels = make_loss("cross-entropy", None, CPU), torch.randint(0, 3, (2, 4, 4))
+    logits, other = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
+    assert AUXILIARY_WEIGHT == 0.4  # Zhao et al. 2017, section 4.1
+    assert total_loss(loss, logits, labels) == loss(logits, labels)
+    expected = float(loss(logits, labels)) + 0.4 * float(loss(other, labels))
+    assert float(total_loss(loss, (logits, other), labels)) == pytest.approx(expected, rel=1e-6)  # float32

@@ -9,80 +9,131 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dlcv.runtime.datasets.description import DatasetDescription
-from dlcv.runtime.datasets.pairs import Pair
+from dlcv.runtime.card import ModelCard
+from dlcv.runtime.datasets.classification import ClassificationSet
+from dlcv.runtime.datasets.segmentation import SegmentationSet
 from dlcv.runtime.errors import CheckpointError, OutputError
-from dlcv.train.data.tiles import read_pair
-from dlcv.train.probe import PROBE_TILES, probe_sha256, read_probe, write_probe
+from dlcv.train.probe import PROBE_COUNT, probe_sha256, read_probe, write_probe
 
 
-def test_the_probe_is_read_as_a_dataset(validation: list[Pair], deepglobe: DatasetDescription, tmp_path: Path) -> None:
-    digest = write_probe(tmp_path / "probe", validation, deepglobe)
-    pairs, description = read_probe(tmp_path / "probe", digest)
-    assert description == deepglobe and [pair.name for pair in pairs] == [pair.name for pair in validation]
-    for pair, original in zip(pairs, validation, strict=True):
-        for array, expected in zip(read_pair(pair, description), read_pair(original, deepglobe), strict=True):
+def test_the_probe_is_read_as_a_dataset(validation: SegmentationSet, tiny_card: ModelCard, tmp_path: Path) -> None:
+    digest = write_probe(tmp_path / "probe", validation)
+    probe = read_probe(tmp_path / "probe", digest, tiny_card)
+    assert isinstance(probe, SegmentationSet) and probe.masks == validation.masks
+    assert [pair.name for pair in probe.examples] == [pair.name for pair in validation.examples]
+    for pair, original in zip(probe.examples, validation.examples, strict=True):
+        for array, expected in zip(probe.read(pair), validation.read(original), strict=True):
             assert np.array_equal(array, expected)
 
 
 @pytest.mark.parametrize("count", [1, 15, 16, 17, 40])
-def test_tiles_are_evenly_spaced(
-    validation: list[Pair], deepglobe: DatasetDescription, tmp_path: Path, count: int
-) -> None:
-    many = [replace(validation[k % len(validation)], name=f"area/t{k:03d}") for k in range(count)]
-    write_probe(tmp_path / "probe", many, deepglobe)
-    pairs, _ = read_probe(tmp_path / "probe", "")
-    places = [int(pair.name.removeprefix("area_t")) for pair in pairs]
-    assert len(places) == min(count, PROBE_TILES) and places[0] == 0
+def test_tiles_are_evenly_spaced(validation: SegmentationSet, tiny_card: ModelCard, tmp_path: Path, count: int) -> None:
+    pairs = validation.examples
+    many = [replace(pairs[k % len(pairs)], name=f"area/t{k:03d}") for k in range(count)]
+    write_probe(tmp_path / "probe", validation.with_examples(many))
+    probe = read_probe(tmp_path / "probe", "", tiny_card)
+    places = [int(pair.name.removeprefix("area_t")) for pair in probe.examples]
+    assert len(places) == min(count, PROBE_COUNT["segmentation"]) and places[0] == 0
     steps = np.diff([*places, count])
     assert steps.max() - steps.min() <= 1
 
 
 def test_another_tile_name_or_byte_gives_another_hash(
-    validation: list[Pair], deepglobe: DatasetDescription, tmp_path: Path
+    validation: SegmentationSet, tiny_card: ModelCard, tmp_path: Path
 ) -> None:
-    digest = write_probe(tmp_path / "probe", validation, deepglobe)
+    digest = write_probe(tmp_path / "probe", validation)
     assert digest == probe_sha256(tmp_path / "probe") and len(digest) == 64
-    assert write_probe(tmp_path / "again", validation, deepglobe) == digest
+    assert write_probe(tmp_path / "again", validation) == digest
     mask = next((tmp_path / "probe").glob("*_mask.png"))
     mask.write_bytes(mask.read_bytes()[:-1] + b"x")
     with pytest.raises(
         CheckpointError,
         match=r"are not those of the checkpoint \(their hash differs\); pass labelled tiles with --data",
     ):
-        read_probe(tmp_path / "probe", digest)
+        read_probe(tmp_path / "probe", digest, tiny_card)
     image = next((tmp_path / "again").glob("*_sat.jpg"))
     image.rename(image.with_name("other_sat.jpg"))
     assert probe_sha256(tmp_path / "again") != digest
 
 
-def test_a_missing_probe_says_what_to_pass(tmp_path: Path) -> None:
+def test_a_missing_probe_says_what_to_pass(tiny_card: ModelCard, tmp_path: Path) -> None:
     with pytest.raises(
         CheckpointError, match=r"there are no probe tiles at .*probe to verify on; pass labelled tiles with --data DIR"
     ):
-        read_probe(tmp_path / "probe", "")
+        read_probe(tmp_path / "probe", "", tiny_card)
 
 
-def test_an_older_probe_is_emptied(validation: list[Pair], deepglobe: DatasetDescription, tmp_path: Path) -> None:
-    write_probe(tmp_path / "probe", validation, deepglobe)
-    digest = write_probe(tmp_path / "probe", validation[:1], deepglobe)
-    assert [pair.name for pair in read_probe(tmp_path / "probe", digest)[0]] == [validation[0].name]
+def test_an_older_probe_is_emptied(validation: SegmentationSet, tiny_card: ModelCard, tmp_path: Path) -> None:
+    write_probe(tmp_path / "probe", validation)
+    digest = write_probe(tmp_path / "probe", validation.with_examples(validation.examples[:1]))
+    names = [pair.name for pair in read_probe(tmp_path / "probe", digest, tiny_card).examples]
+    assert names == [validation.examples[0].name]
 
 
 def test_a_folder_of_other_files_is_left_alone(
-    validation: list[Pair], deepglobe: DatasetDescription, tmp_path: Path
+    validation: SegmentationSet, tiny_card: ModelCard, tmp_path: Path
 ) -> None:
-    shutil.copyfile(validation[0].image, tmp_path / "mine.jpg")
+    shutil.copyfile(validation.examples[0].image, tmp_path / "mine.jpg")
     with pytest.raises(
         OutputError, match="holds files that are not a run's probe; choose another folder with --output"
     ):
-        write_probe(tmp_path, validation, deepglobe)
+        write_probe(tmp_path, validation)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.jpg"]
 
 
 def test_two_tiles_whose_names_would_meet_are_both_kept(
-    validation: list[Pair], deepglobe: DatasetDescription, tmp_path: Path
+    validation: SegmentationSet, tiny_card: ModelCard, tmp_path: Path
 ) -> None:
-    pairs = [replace(pair, name=name) for pair, name in zip(validation, ("a/b", "a_b"))]
-    digest = write_probe(tmp_path / "probe", pairs, deepglobe)
-    assert len(read_probe(tmp_path / "probe", digest)[0]) == 2
+    pairs = [replace(pair, name=name) for pair, name in zip(validation.examples, ("a/b", "a_b"))]
+    digest = write_probe(tmp_path / "probe", validation.with_examples(pairs))
+    assert len(read_probe(tmp_path / "probe", digest, tiny_card)) == 2
+
+
+@pytest.fixture
+def pictures_card(tiny_card: ModelCard, split_pictures: tuple[ClassificationSet, ClassificationSet]) -> ModelCard:
+    return tiny_card.changed(
+        model="cnn3", task="classification", classes=split_pictures[0].classes, palette=(), uncounted=(), fit="centre-crop",
+        input_size_hw=(32, 32), short_side=32,
+    )  # fmt: skip
+
+
+def test_the_probe_of_pictures_is_read_as_a_dataset(
+    split_pictures: tuple[ClassificationSet, ClassificationSet], pictures_card: ModelCard, tmp_path: Path
+) -> None:
+    for pictures in split_pictures:
+        digest = write_probe(tmp_path / "probe", pictures)
+        probe = read_probe(tmp_path / "probe", digest, pictures_card)
+        assert isinstance(probe, ClassificationSet) and probe.classes == pictures.classes
+        assert len(probe) == min(len(pictures), PROBE_COUNT["classification"])
+        for copied, original in zip(probe.examples, pictures.examples, strict=True):
+            assert np.array_equal(probe.image(copied), pictures.image(original)) and copied.label == original.label
+    assert write_probe(tmp_path / "again", split_pictures[1]) == digest
+
+
+def test_many_pictures_are_evenly_spaced(
+    split_pictures: tuple[ClassificationSet, ClassificationSet], pictures_card: ModelCard, tmp_path: Path
+) -> None:
+    pictures = split_pictures[0]
+    many = pictures.with_examples([example for example in pictures.examples for _ in range(3)])  # 120
+    probe = read_probe(tmp_path / "probe", write_probe(tmp_path / "probe", many), pictures_card)
+    assert len(probe) == PROBE_COUNT["classification"] == 48 and probe.counts().tolist() == [12, 12, 12, 12]
+
+
+def test_a_picture_that_was_changed_is_told(
+    split_pictures: tuple[ClassificationSet, ClassificationSet], pictures_card: ModelCard, tmp_path: Path
+) -> None:
+    digest = write_probe(tmp_path / "probe", split_pictures[1])
+    table = tmp_path / "probe" / "labels.csv"
+    table.write_text(table.read_text().replace("sea", "snow"))
+    with pytest.raises(CheckpointError, match="their hash differs"):
+        read_probe(tmp_path / "probe", digest, pictures_card)
+
+
+def test_labelled_pictures_of_somebody_else_are_left_alone(
+    split_pictures: tuple[ClassificationSet, ClassificationSet], tmp_path: Path
+) -> None:
+    (tmp_path / "labels.csv").write_text("file,label\nharbour.png,sea\n")
+    shutil.copyfile(split_pictures[0].examples[0].path, tmp_path / "harbour.png")
+    with pytest.raises(OutputError, match="holds files that are not a run's probe"):
+        write_probe(tmp_path, split_pictures[1])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["harbour.png", "labels.csv"]

@@ -15,11 +15,10 @@ import torch
 
 from dlcv.runtime.datasets.description import DatasetDescription
 from dlcv.runtime.errors import CheckpointError, DatasetError, DlcvError, OutputError, UsageError
-from dlcv.runtime.metrics import scores_of
+from dlcv.runtime.metrics.segmentation import scores_of
 from dlcv.train import run
 from dlcv.train.checkpoint import load_checkpoint, model_from_checkpoint
-from dlcv.train.data.tiles import count_pixels
-from dlcv.train.history import FIXED
+from dlcv.train.history import POSITION
 from dlcv.train.loop import Trainer
 from dlcv.train.losses import make_loss
 from dlcv.train.probe import read_probe
@@ -74,9 +73,17 @@ def damaged(scenes: Path, tmp_path: Path) -> Path:
 
 
 def test_a_run_writes_what_it_promises(finished: Path, deepglobe: DatasetDescription) -> None:
-    assert sorted(path.name for path in finished.iterdir()) == ["best.pt", "history.csv", "last.pt", "probe"]
+    assert sorted(path.name for path in finished.iterdir()) == [
+        "best.pt",
+        "history.csv",
+        "last.pt",
+        "probe",
+        "split.csv",
+    ]
     history = rows(finished)
-    assert list(history[0]) == [*FIXED, *(f"iou_{name}" for name in deepglobe.classes)]
+    assert list(history[0]) == [
+        *POSITION, "mean_iou", "pixel_accuracy", "majority_mean_iou", *(f"iou_{name}" for name in deepglobe.classes),
+    ]  # fmt: skip
     assert [(row["epoch"], row["step"]) for row in history] == [("1", "2"), ("2", "4"), ("3", "6")]
     assert all(0 < float(row["train_loss"]) < 10 and float(row["seconds"]) > 0 for row in history)
 
@@ -86,36 +93,37 @@ def test_the_best_checkpoint_is_of_the_best_epoch(finished: Path) -> None:
     top = max(range(3), key=lambda k: float(history[k]["mean_iou"]))
     assert best.scores["epoch"] == top + 1
     assert best.scores["mean_iou"] == pytest.approx(float(history[top]["mean_iou"]), rel=1e-5)  # 6 digits in the CSV
-    assert not best.training and last.training["best_mean_iou"] == best.scores["mean_iou"]
+    assert not best.training and last.training["best"] == best.scores["mean_iou"]
     assert last.scores["epoch"] == 3 and last.training["epoch"] == 4
 
 
 def test_only_a_better_epoch_replaces_the_best(start: Start, tmp_path: Path) -> None:
     trainer = start(tmp_path / "run")
     for right, best_epoch in ((3, 1), (6, 2), (5, 2), (6, 2), (7, 5)):
-        trainer._finish_epoch(scores_of(np.array([[right, 9 - right], [0, 9]], np.int64)))
+        trainer._finish_epoch(scores_of(np.array([[right, 9 - right], [0, 9]], np.int64)), 0.5)
         best = load_checkpoint(tmp_path / "run" / "best.pt")
         assert best.scores["epoch"] == best_epoch
-        assert trainer.best_mean_iou == best.scores["mean_iou"]
+        assert trainer.best == best.scores["mean_iou"]
 
 
 def test_a_run_whose_counted_classes_do_not_occur_still_has_a_best(start: Start, tmp_path: Path) -> None:
     trainer = start(tmp_path / "run")
-    trainer._finish_epoch(scores_of(np.array([[0, 0], [0, 9]], np.int64), uncounted=[1]))
+    trainer._finish_epoch(scores_of(np.array([[0, 0], [0, 9]], np.int64), uncounted=[1]), 0.5)
     assert load_checkpoint(tmp_path / "run" / "best.pt").scores["epoch"] == 1
-    trainer._finish_epoch(scores_of(np.array([[1, 0], [0, 9]], np.int64), uncounted=[1]))
+    trainer._finish_epoch(scores_of(np.array([[1, 0], [0, 9]], np.int64), uncounted=[1]), 0.5)
     assert load_checkpoint(tmp_path / "run" / "best.pt").scores["epoch"] == 2
 
 
 def test_the_best_checkpoint_repeats_its_scores(finished: Path) -> None:
     best = load_checkpoint(finished / "best.pt", model="fcn8s")
-    pairs, description = read_probe(
-        finished / "probe", best.probe_sha256
-    )  # three validation tiles: all are in the probe
+    probe = read_probe(finished / "probe", best.probe_sha256, best.card)  # three validation tiles: all are in the probe
     session = TorchSession(model_from_checkpoint(best), best.card, torch.device("cpu"))
-    _, confusion = validate(session, pairs, description, make_loss("cross-entropy", None, torch.device("cpu")), batch=4)
-    scores = scores_of(confusion, best.card.uncounted)
-    assert scores.mean_iou == best.scores["mean_iou"] and scores.majority_mean_iou == best.scores["majority_mean_iou"]
+    loss, tally = validate(session, probe, make_loss("cross-entropy", None, torch.device("cpu")), batch=4)
+    scores = tally.scores()
+    assert {key: best.scores[key] for key in scores.figures()} == scores.figures()
+    assert loss == best.scores["validation_loss"] and repr(list(scores.per_class)) == repr(
+        best.scores["iou"]
+    )  # nan among them
 
 
 def test_the_card_says_what_was_trained(finished: Path, deepglobe: DatasetDescription) -> None:
@@ -151,7 +159,7 @@ def test_workers_do_not_change_a_run(finished: Path, start: Start, tmp_path: Pat
 
 def test_a_weighted_loss_trains(start: Start, tmp_path: Path) -> None:
     trainer = start(tmp_path / "run", loss="weighted-cross-entropy", epochs=1)
-    pixels = count_pixels(trainer.run.training, trainer.run.description)
+    pixels = trainer.run.training.counts()
     expected = [0.0 if n == 0 else float(np.log(pixels.sum() / n)) for n in pixels]
     assert trainer.loss.weight is not None
     assert trainer.loss.weight.tolist() == pytest.approx(expected, rel=1e-6)  # float32
@@ -170,9 +178,9 @@ def test_starting_weights_are_taken(finished: Path, start: Start, tmp_path: Path
 def test_a_split_is_made_where_the_data_has_none(scenes: Path, start: Start, tmp_path: Path) -> None:
     shutil.copytree(scenes / "train", tmp_path / "flat")
     first, second = (start(tmp_path / name, data=str(tmp_path / "flat"), validation_share=0.4) for name in "ab")
-    names = [{pair.name for pair in part} for part in (first.run.training, first.run.validation)]
+    names = [{pair.name for pair in part.examples} for part in (first.run.training, first.run.validation)]
     assert names[0] and names[1] and not names[0] & names[1] and len(names[0] | names[1]) == 9
-    assert names == [{pair.name for pair in part} for part in (second.run.training, second.run.validation)]
+    assert names == [{pair.name for pair in part.examples} for part in (second.run.training, second.run.validation)]
 
 
 def test_a_folder_with_a_run_is_refused(finished: Path, start: Start) -> None:
@@ -210,9 +218,10 @@ def test_a_refused_start_leaves_the_older_run(
     shutil.copytree(finished, tmp_path / "run")
     with pytest.raises(DlcvError, match=said):
         start(tmp_path / "run", overwrite=True, **changes)
-    for name in ("best.pt", "last.pt", "history.csv"):
+    for name in ("best.pt", "last.pt", "history.csv", "split.csv"):
         assert (tmp_path / "run" / name).read_bytes() == (finished / name).read_bytes()
-    read_probe(tmp_path / "run" / "probe", load_checkpoint(finished / "best.pt").probe_sha256)
+    best = load_checkpoint(finished / "best.pt")
+    read_probe(tmp_path / "run" / "probe", best.probe_sha256, best.card)
 
 
 def test_a_checkpoint_brought_from_elsewhere_is_not_lost(finished: Path, start: Start, tmp_path: Path) -> None:
@@ -280,10 +289,10 @@ def test_a_huge_learning_rate_keeps_no_broken_checkpoint(start: Start, tmp_path:
 def test_the_sample_is_trained_on_by_name(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     small = run.sample_folder
-    monkeypatch.setattr(run, "sample_folder", lambda: small(size=64, tiles=4, validation=2))
+    monkeypatch.setattr(run, "sample_folder", lambda **given: small(size=64, tiles=4, validation=2, **given))
     trainer = start(tmp_path / "run", data="sample", epochs=1)
     assert (len(trainer.run.training), len(trainer.run.validation)) == (4, 2)
-    assert all((tmp_path / "cache") in pair.image.parents for pair in trainer.run.training)
+    assert all((tmp_path / "cache") in pair.image.parents for pair in trainer.run.training.examples)
     trainer.train()
     assert (tmp_path / "run" / "best.pt").exists()
 
@@ -327,5 +336,5 @@ def test_a_description_changed_meanwhile_is_told(
     start(tmp_path / "run", dataset=str(tmp_path / "d.json"), epochs=1).train()
     described["classes"][0]["name"] = "town"
     (tmp_path / "d.json").write_text(json.dumps(described))
-    with pytest.raises(UsageError, match="are not those that the run was begun with"):
+    with pytest.raises(UsageError, match=r"\(town, .* are not the 7 that the run was begun with \(urban, "):
         run.resume(tmp_path / "run", {"model": "fcn8s", "epochs": 2}, say=print)

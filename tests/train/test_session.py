@@ -1,8 +1,7 @@
-"""A checkpoint as a session, and validation through it."""
+"""A checkpoint as a session."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +11,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from dlcv.runtime.card import ModelCard
-from dlcv.runtime.datasets.description import DatasetDescription
-from dlcv.runtime.datasets.pairs import Pair
-from dlcv.runtime.errors import DlcvError, EngineError, UsageError
-from dlcv.runtime.metrics import confusion_matrix
-from dlcv.train.data.tiles import read_pair
-from dlcv.train.losses import make_loss
+from dlcv.runtime.errors import EngineError, UsageError
+from dlcv.train.models import create_model
 from dlcv.train.preprocess import normalise
 from dlcv.train.session import TorchSession, open_checkpoint, torch_device
-from dlcv.train.validation import validate
-
-CPU = torch.device("cpu")
 
 
 def test_a_session_runs_the_model_on_normalised_images(
@@ -54,54 +46,15 @@ def test_cuda_without_a_gpu_is_told() -> None:
         torch_device("cuda")
 
 
-def test_validation_of_tiles_of_the_models_size(
-    tiny_model: nn.Module, tiny_card: ModelCard, validation: list[Pair], deepglobe: DatasetDescription
-) -> None:
-    """The same numbers as one batch through the model by hand, when no window or padding is needed."""
-    card = tiny_card.changed(input_size_hw=(96, 96))
-    counted: list[int] = []
-    loss, confusion = validate(
-        TorchSession(tiny_model, card, CPU),
-        validation,
-        deepglobe,
-        make_loss("cross-entropy", None, CPU),
-        batch=2,
-        advance=counted.append,
+def test_a_classifier_gives_probabilities_and_no_mask(tiny_card: ModelCard) -> None:
+    torch.manual_seed(0)
+    model = create_model("cnn3", classes=7, width=0.1)
+    card = tiny_card.changed(
+        model="cnn3", task="classification", palette=(), uncounted=(), fit="centre-crop", short_side=64
     )
-    images, labels = zip(*(read_pair(pair, deepglobe) for pair in validation), strict=True)
-    with torch.inference_mode():
-        logits = tiny_model(normalise(torch.from_numpy(np.stack(images)), card.mean_rgb, card.std_rgb))
-    expected = nn.functional.cross_entropy(logits, torch.from_numpy(np.stack(labels).astype(np.int64)))
-    assert loss == pytest.approx(expected.item(), rel=1e-5)  # float32 sums in another order
-    assert np.array_equal(confusion, confusion_matrix(np.stack(labels), logits.argmax(1).byte().numpy(), 7))
-    assert counted == [1, 1, 1]
-
-
-def test_a_tile_whose_classes_weigh_nothing_has_no_loss(
-    tiny_model: nn.Module, tiny_card: ModelCard, validation: list[Pair], deepglobe: DatasetDescription
-) -> None:
-    session = TorchSession(tiny_model, tiny_card.changed(input_size_hw=(96, 96)), CPU)
-    first = np.bincount(read_pair(validation[0], deepglobe)[1].ravel(), minlength=7)
-    nowhere = make_loss("weighted-cross-entropy", np.where(first > 0, 0, 5), CPU)
-    loss, _ = validate(session, validation[:1], deepglobe, nowhere, batch=1)
-    assert math.isnan(loss)
-    both, _ = validate(session, validation, deepglobe, nowhere, batch=1)
-    rest, _ = validate(session, validation[1:], deepglobe, nowhere, batch=1)
-    assert both == rest and math.isfinite(both)
-
-
-def test_outputs_that_are_no_numbers_stop_in_a_sentence(
-    tiny_card: ModelCard, validation: list[Pair], deepglobe: DatasetDescription
-) -> None:
-    class Broken(nn.Module):
-        def forward(self, image: torch.Tensor) -> torch.Tensor:
-            return torch.full((len(image), 7, *image.shape[2:]), float("nan"))
-
-    with pytest.raises(DlcvError, match=r"the outputs for .*_sat\.jpg are not numbers; try a smaller --learning-rate"):
-        validate(
-            TorchSession(Broken(), tiny_card, CPU),
-            validation,
-            deepglobe,
-            make_loss("cross-entropy", None, CPU),
-            batch=1,
-        )
+    images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
+    result = TorchSession(model, card, torch.device("cpu")).run(images)
+    assert set(result) == {"logits", "probs"} and result["probs"].shape == result["logits"].shape == (3, 7)
+    exponentials = np.exp(result["logits"].astype(np.float64))
+    expected = exponentials / exponentials.sum(1, keepdims=True)
+    assert result["probs"].dtype == np.float32 and np.allclose(result["probs"], expected, rtol=1e-5)  # float32

@@ -17,13 +17,19 @@ from dlcv.runtime.errors import UsageError
     "--data",
     default="sample",
     show_default=True,
-    help="Folder of NAME_sat.jpg + NAME_mask.png, or `sample`: scenes that dlcv generates.",
+    help="Segmentation: a folder of NAME_sat.jpg + NAME_mask.png. Classification: a folder per class, a CSV, or files CLASS_INDEX.png. Either: `sample`, images that dlcv generates.",
 )
 @click.option(
     "--dataset",
     default="deepglobe",
     show_default=True,
-    help="How masks name classes: deepglobe, dubai512 or FILE.json.",
+    help="Segmentation: how masks name classes: deepglobe, dubai512 or FILE.json.",
+)
+@click.option(
+    "--classes",
+    default="",
+    metavar="NAME,...",
+    help="Classification: learn these classes only, in this order.  [default: all]",
 )
 @click.option(
     "--output", type=click.Path(path_type=Path), default=None, help="Folder of the run.  [default: runs/MODEL]"
@@ -35,12 +41,47 @@ from dlcv.runtime.errors import UsageError
     show_default=True,
     help="Factor on the model's channels; 0.25 trains on a laptop.",
 )
-@click.option("--epochs", type=click.IntRange(1), default=40, show_default=True)
-@click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Crops a step.")
 @click.option(
-    "--crop", type=click.IntRange(1), default=256, show_default=True, help="Side of the random crops, in pixels."
+    "--model-option",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Of the model itself, such as stride_in_1x1=true (ResNets) or auxiliary=true (deeplabv3-resnet101).",
 )
-@click.option("--learning-rate", type=click.FloatRange(0), default=0.0, help="Of AdamW.  [default: 0.00025 / width]")
+@click.option("--epochs", type=click.IntRange(1), default=40, show_default=True)
+@click.option("--batch", type=click.IntRange(0), default=0, help="Images a step.  [default: 8; classification 64]")
+@click.option(
+    "--crop",
+    type=click.IntRange(0),
+    default=0,
+    help="Side of the random crops, in pixels.  [default: 256; classification: the images' shorter side, at most 224]",
+)
+@click.option(
+    "--short-side",
+    type=click.IntRange(0),
+    default=0,
+    help="Classification: evaluation scales the shorter side to this and takes the middle.  [default: at most 8/7 of the crop]",
+)
+@click.option(
+    "--flips",
+    type=click.Choice(["both", "horizontal", "vertical", "none"]),
+    default="both",
+    show_default=True,
+    help="Random flips in training.",
+)
+@click.option(
+    "--least-area",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.35,
+    show_default=True,
+    help="Classification: least share of an image that a random resized crop takes; 1 takes all.",
+)
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(0),
+    default=0.0,
+    help="Of AdamW.  [default: 0.00025 / width; with batch normalisation 0.001 / width, at most 0.004]",
+)
 @click.option("--weight-decay", type=click.FloatRange(0), default=1e-4, show_default=True)
 @click.option(
     "--loss",
@@ -49,29 +90,42 @@ from dlcv.runtime.errors import UsageError
     help="cross-entropy, or weighted-cross-entropy (log inverse frequency).",
 )
 @click.option(
+    "--keep-best",
+    type=click.IntRange(0),
+    default=0,
+    metavar="K",
+    help="Keep the K checkpoints with the lowest validation loss, for an ensemble.",
+)
+@click.option(
     "--validation-share",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.2,
     show_default=True,
-    help="Where DIR has no train/ and validation/.",
+    help="Where the data has no split of its own.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
-@click.option("--workers", type=click.IntRange(0), default=1, show_default=True, help="Processes that decode tiles.")
+@click.option("--workers", type=click.IntRange(0), default=1, show_default=True, help="Processes that decode.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option("--init", default="", metavar="FILE", help="Starting weights: a published VGG16 .pth, or a checkpoint.")
+@click.option(
+    "--init",
+    default="",
+    metavar="imagenet|FILE",
+    help="Starting weights: published ones, fetched once, or a .pth, .safetensors or checkpoint.",
+)
 @click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
 @click.option("--overwrite", is_flag=True, help="Start again in a folder that holds a run.")
 @version_option
 @click.pass_context
 def main(ctx: click.Context, /, output: Path | None, resume: bool, overwrite: bool, **options: Any) -> None:
-    """Train a segmentation model on labelled tiles.
+    """Train a segmentation or classification model on labelled images.
 
-    Writes best.pt, last.pt, history.csv and probe/ (a few validation tiles that export verifies on) into runs/MODEL.
+    Writes best.pt, last.pt, history.csv, split.csv and probe/ (a few validation images that export verifies on) into runs/MODEL.
     Ctrl-C leaves a last.pt that --resume goes on from.
 
     \b
     dlcv-train --model fcn8s --data tiles/ --dataset deepglobe
     dlcv-train --model fcn8s --data sample --width 0.25 --epochs 8
+    dlcv-train --model resnet18 --data images/ --epochs 20
     """
     from dlcv.train.models.registry import model_entry
 
@@ -80,8 +134,10 @@ def main(ctx: click.Context, /, output: Path | None, resume: bool, overwrite: bo
         raise UsageError("--resume goes on with the run and --overwrite starts again; pass one of them")
 
     from dlcv.train import run
-    from dlcv.train.settings import TrainSettings
+    from dlcv.train.settings import TrainSettings, model_options
 
+    options["options"] = model_options(options["options"])
+    options["classes"] = tuple(filter(None, map(str.strip, options["classes"].split(","))))
     folder = output or Path("runs") / options["model"]
     if resume:
         typed = {
@@ -93,6 +149,10 @@ def main(ctx: click.Context, /, output: Path | None, resume: bool, overwrite: bo
     scores = trainer.train()
     if scores is None:
         note(f"{folder}: all {trainer.run.settings.epochs} epochs were done already; train further with --epochs N")
+    name = scores.headline_name if scores else "result"
     note(
-        f"best mean IoU {trainer.best_mean_iou:.4f}: {folder / 'best.pt'}; export it with: dlcv-export --model {options['model']}"
+        f"best {name} {trainer.best:.4f}: {folder / 'best.pt'}; export it with: dlcv-export --model {options['model']}"
     )
+    if kept := trainer.kept.paths:
+        members = " ".join(f"--checkpoint {path}" for path in kept)
+        note(f"lowest validation losses, for an ensemble: dlcv-export --model {options['model']} {members}")

@@ -1,6 +1,7 @@
 """The labelled sample that the package generates: so that everything can be tried with nothing downloaded.
 
-The files are those of DeepGlobe: `train/NAME_sat.jpg` and `train/NAME_mask.png` (24-bit colour); so in `validation/`.
+For segmentation the files are those of DeepGlobe: `train/NAME_sat.jpg` and `train/NAME_mask.png` (24-bit colour); for
+classification `train/CLASS/NNNN.jpg`. So in `validation/`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -18,12 +20,13 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.errors import DatasetError, OutputError, UsageError
 from dlcv.runtime.files import partial_name, write_bytes
+from dlcv.train.data.patches import CLASS_NAMES, MAX_SIZE, make_patches
 from dlcv.train.data.scenes import make_scene
 
-__all__ = ["GENERATOR_VERSION", "MASK_COLOURS", "make_scene", "sample_folder", "write_sample"]
+__all__ = ["GENERATOR_VERSION", "MASK_COLOURS", "make_scene", "sample_counts", "sample_folder", "write_sample"]
 
 GENERATOR_VERSION = 1
-"""Raise it with any change of the scenes: the cached set is then generated again."""
+"""Raise it with any change of the scenes or patches: the cached set is then generated again."""
 
 MASK_COLOURS = (
     (0, 255, 255),  # urban
@@ -42,44 +45,77 @@ _JPEG_QUALITY = 90
 Progress = Callable[[int, int], None]
 
 
+@dataclass(frozen=True)
+class _Numbers:
+    """Images for training, for validation, and the height and width of one in pixels."""
+
+    tiles: int
+    validation: int
+    size: int
+
+
+_WRITTEN = {"segmentation": _Numbers(96, 24, 512), "classification": _Numbers(240, 60, 64)}
+_CACHED = {"segmentation": _Numbers(96, 24, 256), "classification": _Numbers(480, 120, 64)}
+_MAX_SIZE = {"segmentation": 8192, "classification": MAX_SIZE}
+
+
+def sample_counts(
+    task: str = "segmentation", *, tiles: int | None = None, validation: int | None = None
+) -> dict[str, int]:
+    """Images in each split that `write_sample` makes of these arguments: for classification a multiple of six.
+
+    Raises:
+        UsageError: the task is unknown.
+    """
+    numbers = _numbers(_WRITTEN, task, tiles, validation, None)
+    return _counts(task, numbers)
+
+
 def write_sample(
     folder: Path,
     *,
-    tiles: int = 96,
-    validation: int = 24,
-    size: int = 512,
+    task: str = "segmentation",
+    tiles: int | None = None,
+    validation: int | None = None,
+    size: int | None = None,
     seed: int = 0,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> None:
-    """Writes a set of scenes. Scene k of a split is the same whatever the counts; interrupted, nothing is left.
+    """Writes a set of scenes or patches. Image k of a split (and class) is the same whatever the counts.
+
+    Interrupted, it leaves nothing.
 
     Args:
         folder: new or empty; with `overwrite` it may hold an earlier sample, which goes once the new one is whole.
-        tiles: scenes for training, 1 or more.
-        validation: scenes for validation, 0 or more.
-        size: height and width of a scene in pixels, 16 to 8192.
+        task: `segmentation` or `classification`.
+        tiles: images for training, 1 or more; `None`: 96 scenes or 240 patches. Each class gets the same number of
+            patches, one sixth of this rounded down, 1 at least.
+        validation: images for validation, 0 or more; `None`: 24 scenes or 60 patches. As `tiles` for each class.
+        size: height and width of an image in pixels, 16 to 8192 for a scene (`None`: 512), to 128 for a patch (64).
         seed: 0 or more.
-        progress: called with the scenes done and their total after each scene.
+        progress: called with the images done and their total after each image.
 
     Raises:
-        UsageError: a number is out of range.
+        UsageError: the task is unknown or a number is out of range.
         DatasetError: the folder is a file, or holds something that this function may not replace.
         OutputError: the folder cannot be written.
     """
-    _check_numbers(tiles, validation, size, seed)
+    numbers = _numbers(_WRITTEN, task, tiles, validation, size)
+    _check_numbers(task, numbers, seed)
     _check_folder(folder, overwrite)
-    counts = {"train": tiles, "validation": validation}
+    counts = _counts(task, numbers)
+    files_of = _patch_files if task == "classification" else _scene_files
     with _writing(folder), _temporary_folder(folder / ".sample") as made:
-        total, done = tiles + validation, 0
+        total, done = sum(counts.values()), 0
         for split, count in counts.items():
             (made / split).mkdir()
-            for index in range(count):
-                _write_scene(made / split, split, index, size, seed)
+            for files in files_of(split, count, numbers.size, seed):
+                _write_files(made / split, files)
                 done += 1
                 if progress is not None:
                     progress(done, total)
-        record = {"generator": GENERATOR_VERSION, "size": size, "seed": seed, **counts}
+        record = {"generator": GENERATOR_VERSION, "task": task, "size": numbers.size, "seed": seed, **counts}
         _remove_sample(folder)
         write_bytes(folder / _RECORD, (json.dumps(record) + "\n").encode())
         for split in counts:
@@ -87,23 +123,33 @@ def write_sample(
 
 
 def sample_folder(
-    *, size: int = 256, tiles: int = 96, validation: int = 24, seed: int = 0, progress: Progress | None = None
+    *,
+    task: str = "segmentation",
+    size: int | None = None,
+    tiles: int | None = None,
+    validation: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> Path:
     """The cached set that `--data sample` means, generated on first use.
 
     It lies below `$XDG_CACHE_HOME/dlcv`, or `~/.cache/dlcv`; its name holds the generator's version and the arguments,
-    which are those of `write_sample`. Two processes may ask at once: the first to finish is kept.
+    which are those of `write_sample`; left out, 96 + 24 scenes of 256 pixels or 480 + 120 patches of 64. Two processes
+    may ask at once: the first to finish is kept.
 
     Raises:
-        UsageError: a number is out of range.
+        UsageError: the task is unknown or a number is out of range.
         OutputError: the cache cannot be written.
     """
-    _check_numbers(tiles, validation, size, seed)
-    folder = _cache() / f"sample-v{GENERATOR_VERSION}-{size}px-{tiles}+{validation}-seed{seed}"
+    numbers = _numbers(_CACHED, task, tiles, validation, size)
+    _check_numbers(task, numbers, seed)
+    kind = "" if task == "segmentation" else f"-{task}"
+    name = f"{numbers.size}px-{numbers.tiles}+{numbers.validation}-seed{seed}"
+    folder = _cache() / f"sample-v{GENERATOR_VERSION}{kind}-{name}"
     if _is_sample(folder):
         return folder
     with _writing(folder, "set XDG_CACHE_HOME to a folder that can be written"), _temporary_folder(folder) as made:
-        write_sample(made, tiles=tiles, validation=validation, size=size, seed=seed, progress=progress)
+        write_sample(made, task=task, seed=seed, progress=progress, **asdict(numbers))
         try:
             os.rename(made, folder)
         except OSError:
@@ -112,11 +158,28 @@ def sample_folder(
     return folder
 
 
-def _check_numbers(tiles: int, validation: int, size: int, seed: int) -> None:
+def _numbers(
+    defaults: dict[str, _Numbers], task: str, tiles: int | None, validation: int | None, size: int | None
+) -> _Numbers:
+    if task not in defaults:
+        raise UsageError(f"unknown task {task!r}; known: {', '.join(defaults)}")
+    given = {"tiles": tiles, "validation": validation, "size": size}
+    return replace(defaults[task], **{name: value for name, value in given.items() if value is not None})
+
+
+def _counts(task: str, numbers: _Numbers) -> dict[str, int]:
+    counts = {"train": numbers.tiles, "validation": numbers.validation}
+    if task == "segmentation":
+        return counts
+    classes = len(CLASS_NAMES)
+    return {split: max(count // classes, 1) * classes if count else 0 for split, count in counts.items()}
+
+
+def _check_numbers(task: str, numbers: _Numbers, seed: int) -> None:
     limits = {
-        "tiles": (tiles, 1, 100_000),
-        "validation": (validation, 0, 100_000),
-        "size": (size, 16, 8192),
+        "tiles": (numbers.tiles, 1, 100_000),
+        "validation": (numbers.validation, 0, 100_000),
+        "size": (numbers.size, 16, _MAX_SIZE[task]),
         "seed": (seed, 0, 2**63),
     }
     for name, (value, low, high) in limits.items():
@@ -168,12 +231,23 @@ def _temporary_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write_scene(folder: Path, split: str, index: int, size: int, seed: int) -> None:
-    image, label = make_scene(seed, index, size, split=split)
-    name = f"{split}{index:04d}"
-    mask = np.array(MASK_COLOURS, np.uint8)[label]
-    (folder / f"{name}_sat.jpg").write_bytes(_encoded(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]))
-    (folder / f"{name}_mask.png").write_bytes(_encoded(".png", mask, []))
+def _scene_files(split: str, count: int, size: int, seed: int) -> Iterator[dict[str, bytes]]:
+    """The files of one scene after another, by name."""
+    for index in range(count):
+        image, label = make_scene(seed, index, size, split=split)
+        name = f"{split}{index:04d}"
+        mask = np.array(MASK_COLOURS, np.uint8)[label]
+        yield {f"{name}_sat.jpg": _jpeg(image), f"{name}_mask.png": _encoded(".png", mask, [])}
+
+
+def _patch_files(split: str, count: int, size: int, seed: int) -> Iterator[dict[str, bytes]]:
+    """The file of one patch after another, by class and number; `count` is a multiple of the classes."""
+    for patch in make_patches(seed, count // len(CLASS_NAMES), size, split=split):
+        yield {f"{CLASS_NAMES[patch.label]}/{patch.number:04d}.jpg": _jpeg(patch.image_rgb)}
+
+
+def _jpeg(image_rgb: NDArray[np.uint8]) -> bytes:
+    return _encoded(".jpg", image_rgb, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
 
 
 def _encoded(extension: str, image_rgb: NDArray[np.uint8], options: list[int]) -> bytes:
@@ -182,15 +256,35 @@ def _encoded(extension: str, image_rgb: NDArray[np.uint8], options: list[int]) -
     return data.tobytes()
 
 
+def _write_files(folder: Path, files: dict[str, bytes]) -> None:
+    for name, data in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(data)
+
+
 def _remove_sample(folder: Path) -> None:
-    """Removes the scenes of an earlier sample; files of other names stay."""
+    """Removes the scenes and patches of an earlier sample; files of other names stay."""
     for split in ("train", "validation"):
         for ending in ("_sat.jpg", "_mask.png"):
             for path in (folder / split).glob(f"{split}[0-9]*{ending}"):
                 path.unlink()
+        for name in CLASS_NAMES:
+            _remove_patches(folder / split / name)
+
+
+def _remove_patches(folder: Path) -> None:
+    """Removes patches, and the folder where nothing else is left: a class without images cannot be learned."""
+    for path in folder.glob("[0-9][0-9][0-9][0-9]*.jpg"):
+        if path.stem.isdigit():
+            path.unlink()
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _move_files(source: Path, target: Path) -> None:
     target.mkdir(exist_ok=True)
     for path in sorted(source.iterdir()):
-        os.replace(path, target / path.name)
+        if path.is_dir():
+            _move_files(path, target / path.name)
+        else:
+            os.replace(path, target / path.name)

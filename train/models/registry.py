@@ -5,14 +5,22 @@ The table names modules without importing them, so that a command can list the m
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
+from inspect import signature
+from typing import TYPE_CHECKING, Any
 
 from dlcv.runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import nn
+
+PUBLISHED_BASE = "https://download.pytorch.org/models/"
+"""Where torchvision's weights are published; a file's name ends in the start of its SHA-256."""
+
+MAX_CLASSES = {"segmentation": 256, "classification": 10_000}
+"""Masks are uint8; a classifier has no such bound, but more classes than this are a mistake."""
 
 
 @dataclass(frozen=True)
@@ -20,27 +28,60 @@ class ModelEntry:
     """Where a model is and what it is for.
 
     Attributes:
-        home: `module:class`; the class takes `classes` and `width`.
+        home: `module:callable`; a class or function that takes `classes`, `width` and the model's own options by keyword.
         task: `segmentation` or `classification`.
         size_divisor: height and width of an image must be multiples of it.
         summary: a line for lists.
+        published: URL of torchvision's ImageNet weights (IMAGENET1K_V1) that the model can start from; empty when there are none.
     """
 
     home: str
     task: str
     size_divisor: int
     summary: str
+    published: str = ""
+
+
+def _segmentation(home: str, size_divisor: int, summary: str, published: str = "") -> ModelEntry:
+    url = PUBLISHED_BASE + published if published else ""
+    return ModelEntry(f"dlcv.train.models.{home}", "segmentation", size_divisor, summary, url)
+
+
+def _classification(home: str, summary: str, published: str = "") -> ModelEntry:
+    url = PUBLISHED_BASE + published if published else ""
+    return ModelEntry(f"dlcv.train.models.{home}", "classification", 1, summary, url)
 
 
 MODELS = {
-    "fcn8s": ModelEntry("dlcv.train.models.fcn:Fcn8s", "segmentation", 32, "VGG16-FCN8s, 2x2 head"),
-    "fcn32s": ModelEntry("dlcv.train.models.fcn:Fcn32s", "segmentation", 32, "VGG16-FCN32s, 2x2 head"),
+    "fcn8s": _segmentation("fcn:Fcn8s", 32, "VGG16-FCN8s, 2x2 head", "vgg16-397923af.pth"),
+    "fcn32s": _segmentation("fcn:Fcn32s", 32, "VGG16-FCN32s, 2x2 head", "vgg16-397923af.pth"),
+    "fcn32s-fc7x7": _segmentation("fcn:Fcn32sFc7x7", 32, "VGG16-FCN32s, 7x7 head", "vgg16-397923af.pth"),
+    "fcn32s-fc1x1": _segmentation("fcn:Fcn32sFc1x1", 32, "VGG16-FCN32s, 1x1 head", "vgg16-397923af.pth"),
+    "unet": _segmentation("unet:UNet", 16, "U-Net, 5 levels"),
+    "deeplabv3-resnet101": _segmentation(
+        "deeplab:DeepLabV3ResNet101", 1, "DeepLabv3 on ResNet-101, output stride 8", "resnet101-63fe2227.pth"
+    ),
+    "resnet18": _classification("resnet:resnet18", "ResNet-18", "resnet18-f37072fd.pth"),
+    "resnet34": _classification("resnet:resnet34", "ResNet-34", "resnet34-b627a593.pth"),
+    "resnet50": _classification("resnet:resnet50", "ResNet-50", "resnet50-0676ba61.pth"),
+    "resnet101": _classification("resnet:resnet101", "ResNet-101", "resnet101-63fe2227.pth"),
+    "resnet152": _classification("resnet:resnet152", "ResNet-152", "resnet152-394f9c45.pth"),
+    "densenet201-mlp": _classification(
+        "densenet:DenseNet201Mlp", "DenseNet-201 with an MLP head", "densenet201-c1103571.pth"
+    ),
+    "cnn3": _classification("cnn:Cnn3", "plain CNN, 3 convolutions"),
 }
 
 
-def list_models() -> list[str]:
-    """The names that `create_model` knows, in order."""
-    return sorted(MODELS)
+def list_models(task: str | None = None) -> list[str]:
+    """The names that `create_model` knows, in order; those of one task when it is named.
+
+    Raises:
+        UsageError: for an unknown task.
+    """
+    if task is not None and task not in MAX_CLASSES:
+        raise UsageError(f"unknown task {task!r}; known tasks: {', '.join(MAX_CLASSES)}")
+    return sorted(name for name, entry in MODELS.items() if task in (None, entry.task))
 
 
 def model_entry(name: str) -> ModelEntry:
@@ -54,25 +95,47 @@ def model_entry(name: str) -> ModelEntry:
     return MODELS[name]
 
 
-def create_model(name: str, classes: int = 7, width: float = 1.0) -> nn.Module:
+def create_model(
+    name: str, classes: int = 7, width: float = 1.0, options: Mapping[str, Any] | None = None
+) -> nn.Module:
     """Builds a model with fresh weights.
 
     Args:
         name: one of `list_models()`.
-        classes: how many classes it tells apart, 1..256.
+        classes: how many classes it tells apart, 1..256 for segmentation, 1..10000 for classification.
         width: factor on the channels of the published network, above 0; 1.0 gives the network as published.
+        options: the model's own keywords, `{"stride_in_1x1": True}` for a ResNet, say.
 
     Returns:
-        A module that takes normalised float (N, 3, H, W), RGB, and returns logits float (N, classes, H, W).
+        A module that takes normalised float (N, 3, H, W), RGB, and returns logits: float (N, classes, H, W) for segmentation,
+        float (N, classes) for classification.
 
     Raises:
-        UsageError: for an unknown name, or numbers out of range.
+        UsageError: for an unknown name or option, an option of another type, or numbers out of range.
     """
     entry = model_entry(name)
-    if not 1 <= classes <= 256:
-        raise UsageError(f"classes is {classes}, expected 1 to 256")
+    most = MAX_CLASSES[entry.task]
+    if not 1 <= classes <= most:
+        raise UsageError(f"classes is {classes}, expected 1 to {most}")
     if not 0 < width <= 4:
         raise UsageError(f"width is {width}, expected above 0 and at most 4; 1.0 is the published network")
     module, _, attribute = entry.home.partition(":")
-    model: nn.Module = getattr(import_module(module), attribute)(classes=classes, width=width)
-    return model
+    build: Callable[..., nn.Module] = getattr(import_module(module), attribute)
+    given = dict(options or {})
+    _check_options(name, build, given)
+    return build(classes=classes, width=width, **given)
+
+
+def _check_options(name: str, build: Callable[..., nn.Module], given: Mapping[str, Any]) -> None:
+    """Raises UsageError for an option that `build` does not take, or of another type than it declares."""
+    parameters = signature(build, eval_str=True).parameters
+    known = {key: p.annotation for key, p in parameters.items() if key not in ("classes", "width")}
+    for key, value in given.items():
+        if key not in known:
+            raise UsageError(f"{name} has no option {key!r}; known options: {', '.join(known) or 'none'}")
+        # an int may stand for a float; a bool, which Python counts as an int, may not stand for a number
+        allowed = (int, float) if known[key] is float else (known[key],)
+        if type(value) not in allowed:
+            raise UsageError(
+                f"option {key} of {name} is {value!r}, a {type(value).__name__}; expected a {known[key].__name__}"
+            )

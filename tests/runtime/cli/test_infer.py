@@ -193,3 +193,91 @@ def test_names_that_cannot_be_made(tile_folder: Path, tiny_onnx: Path, refused: 
     assert "not a file below the output folder" in refused(
         tile_folder, "--engine", tiny_onnx, "--name-template", "../{path}"
     )
+
+
+# classification
+
+
+def test_a_classifier_writes_into_predictions_by_default(
+    colour_folder: Path, colour_engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = invoke("colours", "--engine", colour_engine, "--quiet", "--top-k", 2)
+    assert (code, out, err) == (0, "", "5 of 5 tiles done, 0 failed: predictions\n")
+    lines = Path("predictions/predictions.csv").read_text().splitlines()
+    assert lines[0] == "path,class,probability,class_2,probability_2"
+    assert sorted(line.split(",")[:2] for line in lines[1:]) == [
+        ["green.png", "green"], ["red.png", "red"], ["sub/blue.png", "blue"], ["sub/grey.png", "grey"], ["wide.png", "red"],
+    ]  # fmt: skip
+    code, _, err = invoke("colours", "--engine", colour_engine, "--top-k", 2, "--resume")
+    assert (code, err) == (0, "5 of 5 tiles done (5 of them before), 0 failed: predictions\n")
+    assert Path("predictions/predictions.csv").read_text().splitlines() == lines
+    assert not Path("masks").exists()
+
+
+def test_json_lines(colour_folder: Path, colour_engine: Path, tmp_path: Path) -> None:
+    code, _, _ = invoke(colour_folder, "--engine", colour_engine, "--format", "jsonl", "--output", tmp_path / "p")
+    assert code == 0
+    found = [json.loads(line) for line in (tmp_path / "p/predictions.jsonl").read_text().splitlines()]
+    assert {line["path"]: line["class"] for line in found}["sub/blue.png"] == "blue"
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--fit", "windows"], "--fit"),
+        (["--overlap", "0.25"], "--overlap"),
+        (["--name-template", "{path}.png", "--overlap", "0"], "--overlap, --name-template"),
+    ],
+)
+def test_segmentations_options_are_refused_for_a_classifier(
+    refused: Callable[..., str],
+    colour_folder: Path,
+    colour_engine: Path,
+    tmp_path: Path,
+    options: list[str],
+    named: str,
+) -> None:
+    line = refused(colour_folder, "--engine", colour_engine, *options)
+    assert line == f"{named}: for segmentation only, and {colour_engine} is a classification model; leave it out"
+    assert not (tmp_path / "masks").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--format", "csv"], "--format"),
+        (["--top-k", "5"], "--top-k"),
+        (["--top-k=1", "--format=jsonl"], "--format, --top-k"),
+    ],
+)
+def test_classifications_options_are_refused_for_segmentation(
+    refused: Callable[..., str], tile_folder: Path, tiny_onnx: Path, options: list[str], named: str
+) -> None:
+    line = refused(tile_folder, "--engine", tiny_onnx, *options)
+    assert line == f"{named}: for classification only, and {tiny_onnx} is a segmentation model; leave it out"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(["--format", "xml"], "'xml' is not one of 'csv', 'jsonl'"), (["--top-k", "0"], "0 is not in the range x>=1")],
+)
+def test_usage_errors_of_classification(
+    refused: Callable[..., str], colour_folder: Path, colour_engine: Path, options: list[str], message: str
+) -> None:
+    assert message in refused(colour_folder, "--engine", colour_engine, *options)
+
+
+def test_an_engine_that_is_not_there_where_the_output_is_left_open(tile_folder: Path, tmp_path: Path) -> None:
+    code, _, err = invoke(tile_folder, "--engine", tmp_path / "none.onnx")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "none.onnx does not exist; make it with: dlcv-export" in err
+
+
+def test_help_says_what_is_for_which_task() -> None:
+    code, out, _ = invoke("--help")
+    assert code == 0
+    words = " ".join(out.split())
+    assert "[default: masks, or predictions for a classifier]" in words
+    assert "[default: {path}.png]" in words
+    assert "[default: 0.25]" in words

@@ -78,6 +78,17 @@ def test_two_folders_are_the_split(tmp_path: Path) -> None:
     assert validation_pairs(tmp_path, DEEPGLOBE) == validation
 
 
+@pytest.mark.parametrize("second", ["val", "valid", "test"])
+def test_the_second_folder_has_other_names(tmp_path: Path, second: str) -> None:
+    filled(tmp_path / second, ["c"])
+    filled(tmp_path, ["a"])
+    assert [pair.name for pair in validation_pairs(tmp_path, DEEPGLOBE)] == ["a", f"{second}/c"], "without train/"
+    filled(tmp_path / "train", ["b"])
+    train, validation = load_split(tmp_path, DEEPGLOBE)
+    assert [pair.name for pair in (*train, *validation)] == ["b", "c"]
+    assert validation_pairs(tmp_path, DEEPGLOBE) == validation
+
+
 def test_one_of_two_folders_is_an_error(tmp_path: Path) -> None:
     filled(tmp_path / "train", ["a"])
     with pytest.raises(DatasetError, match="holds train/ but no validation/; expected both, or none"):

@@ -36,6 +36,7 @@ CARD = ModelCard(
     model="tiny", task="segmentation", classes=("a", "b", "c"), palette=((0, 0, 0), (9, 9, 9), (99, 99, 99)),
     input_size_hw=(4, 6), mean_rgb=(0.0, 0.0, 0.0), std_rgb=(1.0, 1.0, 1.0), head="mask", max_batch=4,
 )  # fmt: skip
+CLASSIFIER = CARD.changed(task="classification", palette=(), head="probs", fit="centre-crop", short_side=6)
 
 
 @pytest.fixture
@@ -81,6 +82,51 @@ def test_a_batch_comes_back_as_the_network_says(world: Any, plan: Path) -> None:
     assert outputs["score"].dtype == np.float32
     np.testing.assert_array_equal(outputs["mask"], images[..., 0] % 3)
     np.testing.assert_array_equal(outputs["score"], images.mean((2, 3), dtype=np.float32))
+
+
+def test_a_classifiers_plan(world: Any, tmp_path: Path) -> None:
+    path = tmp_path / "classifier.plan"
+    path.write_bytes(double.plan_bytes(CLASSIFIER.to_json()))
+    world.tensors = {"image": ("UINT8", (-1, 4, 6, 3)), "probs": ("FLOAT", (-1, 3))}
+    images = np.maximum(_images(3), 1)
+    with open_plan(path) as session:
+        sizes = [call[1] for call in world.calls if call[0] == "mem_alloc"]
+        assert sizes == [4 * 4 * 6 * 3, 4 * 3 * 4] * 2  # image, float32 probs, in two slots
+        probs = session.run(images)["probs"]
+        assert session.card.classes == ("a", "b", "c")
+    assert (probs.dtype, probs.shape) == (np.float32, (3, 3))
+    mean = images.mean((1, 2))
+    np.testing.assert_allclose(probs, mean / mean.sum(1, keepdims=True), rtol=1e-6)  # float32's rounding
+
+
+@pytest.mark.parametrize(
+    ("card", "output", "shown"),
+    [
+        (
+            CLASSIFIER,
+            {"probs": ("FLOAT", (-1, 4))},
+            r"probs float32 \(N, 3\) \(classification, 3 classes\).* float32 \(N, 4\)",
+        ),
+        (CLASSIFIER, {"probs": ("HALF", (-1, 3))}, r"probs float32 \(N, 3\) .* float16 \(N, 3\)"),
+        (CLASSIFIER, {"probs": ("FLOAT", (-1, 3, 4, 6))}, r"probs float32 \(N, 3\) .* float32 \(N, 3, 4, 6\)"),
+        (CLASSIFIER, {"mask": ("UINT8", (-1, 4, 6))}, "head probs, the graph returns mask"),
+        (
+            CARD,
+            {"mask": ("UINT8", (-1, 4, 7))},
+            r"mask uint8 \(N, 4, 6\) \(segmentation, 3 classes\).* uint8 \(N, 4, 7\)",
+        ),
+        (CARD, {"probs": ("FLOAT", (-1, 3))}, "head mask, the graph returns probs"),
+    ],
+)
+def test_a_plan_whose_output_is_not_what_its_card_says_is_refused(
+    world: Any, tmp_path: Path, card: ModelCard, output: Any, shown: str
+) -> None:
+    path = tmp_path / "x.plan"
+    path.write_bytes(double.plan_bytes(card.to_json()))
+    world.tensors = {"image": ("UINT8", (-1, 4, 6, 3)), **output}
+    with pytest.raises(EngineError, match=rf"x\.plan: the card says {shown}; export it again$"):
+        open_plan(path)
+    assert world.memory == {}
 
 
 def test_work_is_queued_in_order_on_one_stream(world: Any, plan: Path) -> None:

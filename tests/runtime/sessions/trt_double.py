@@ -2,8 +2,8 @@
 
 It keeps CUDA's rules that are easily broken: every call needs the primary context current in its thread, work on a
 stream happens no earlier than `synchronize`, device memory is known by address and gone once freed, TensorRT reads the
-addresses and the shape that were set before. Its "network" gives `mask = image[..., 0] % 3` and `score`, the float32
-mean over a row. `test_trt.py` compares its signatures with the real bindings.
+addresses and the shape that were set before. Its "network" gives `mask = image[..., 0] % 3`, `score`, the float32
+mean over a row, and `probs`, each channel's share of the brightness, of which a plan returns some. `test_trt.py` compares its signatures with the real bindings.
 """
 
 from __future__ import annotations
@@ -223,9 +223,16 @@ def make_tensorrt(world: World, name: str = "tensorrt_rtx", version: str = VERSI
     def compute(shape: tuple[int, ...], addresses: dict[str, int]) -> None:
         count = int(np.prod(shape))
         image = np.frombuffer(bytes(world.memory[addresses["image"]][:count]), np.uint8).reshape(shape)
-        for output, result in (("mask", image[..., 0] % 3), ("score", image.mean((2, 3), dtype=np.float32))):
+        network = {
+            "mask": lambda: image[..., 0] % 3,
+            "score": lambda: image.mean((2, 3), dtype=np.float32),
+            "probs": lambda: (
+                image.mean((1, 2), dtype=np.float32) / image.mean((1, 2)).sum(1, dtype=np.float32)[:, None]
+            ),
+        }
+        for output, result in network.items():
             if output in addresses:
-                data = result.tobytes()
+                data = result().tobytes()
                 world.memory[addresses[output]][: len(data)] = data
 
     class ICudaEngine:

@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 from dlcv.runtime.version import __version__
 from dlcv.train.checkpoint import load_checkpoint
 from dlcv.train.cli.train import main
+from dlcv.train.models import list_models
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 TINY = ("--width", 0.05, "--crop", 64, "--device", "cpu", "--learning-rate", 0.003)
@@ -55,7 +56,8 @@ def test_an_unknown_model_lists_the_known_without_loading_torch(run_command: Run
     assert (
         result.stderr == "dlcv-train: unknown model 'fcn9s'; known models: " + result.stderr.split("known models: ")[1]
     )
-    assert "fcn32s, fcn8s" in result.stderr and result.stderr.count("\n") == 1
+    assert result.stderr.endswith(f"known models: {', '.join(list_models())}\n") and result.stderr.count("\n") == 1
+    assert "fcn8s" in result.stderr and "resnet18" in result.stderr
 
 
 def test_a_run_from_the_command_line(scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +65,7 @@ def test_a_run_from_the_command_line(scenes: Path, tmp_path: Path, monkeypatch: 
     result = invoke("--model", "fcn32s", "--data", scenes, *TINY, "--epochs", 1, "--batch", 8, "--workers", 0)
     assert result.exit_code == 0, result.output
     assert result.stdout == ""  # what is for people goes to stderr
-    assert "9 tiles to train on, 3 to validate on; input 96 x 96" in result.stderr
+    assert "9 images to train on, 3 to validate on, 7 classes; input 96 x 96" in result.stderr
     assert "epoch 1/1: loss " in result.stderr and "majority predictor" in result.stderr
     assert "export it with: dlcv-export --model fcn32s" in result.stderr
     card = load_checkpoint(tmp_path / "runs" / "fcn32s" / "best.pt").card
@@ -76,6 +78,78 @@ def test_a_run_from_the_command_line(scenes: Path, tmp_path: Path, monkeypatch: 
     )
     further = invoke("--model", "fcn32s", "--resume", "--epochs", 2)
     assert further.exit_code == 0 and "resumed" in further.stderr and "epoch 2/2: loss " in further.stderr
+
+
+def test_a_classifier_from_the_command_line(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = (
+        "--model",
+        "resnet50",
+        "--data",
+        pictures,
+        "--width",
+        0.05,
+        "--device",
+        "cpu",
+        "--workers",
+        0,
+        "--batch",
+        8,
+    )
+    result = invoke(
+        *options, "--classes", "snow, sea,brick", "--model-option", "stride_in_1x1=true", "--flips", "horizontal",
+        "--least-area", 0.5, "--crop", 24, "--epochs", 2, "--keep-best", 2,
+    )  # fmt: skip
+    assert result.exit_code == 0 and result.stdout == "", result.output
+    assert "30 images to train on, 6 to validate on, 3 classes; input 24 x 24" in result.stderr
+    assert "12 of its 48 images are of other classes" in result.stderr
+    assert "epoch 2/2: loss " in result.stderr and "best accuracy 0." in result.stderr
+    members = " ".join(f"--checkpoint {Path('runs', 'resnet50', 'kept', f'epoch-000{k}.pt')}" for k in (1, 2))
+    swapped = " ".join(members.split(" ")[2:] + members.split(" ")[:2])
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("lowest validation losses, for an ensemble: dlcv-export --model resnet50 --checkpoint ")
+    assert last.endswith((members, swapped))
+    checkpoint = load_checkpoint(tmp_path / "runs" / "resnet50" / "last.pt")
+    assert (checkpoint.card.classes, checkpoint.card.input_size_hw) == (("snow", "sea", "brick"), (24, 24))
+    assert checkpoint.card.short_side == 27 and checkpoint.card.options == {"stride_in_1x1": True}
+    settings = checkpoint.training["settings"]
+    assert (settings["flips"], settings["least_area"], settings["batch"]) == ("horizontal", 0.5, 8)
+
+    further = invoke("--model", "resnet50", "--resume", "--epochs", 3, "--classes", "snow,sea,brick", "--crop", 24)
+    assert further.exit_code == 0 and "epoch 3/3: loss " in further.stderr, further.output
+    assert_one_line(
+        invoke("--model", "resnet50", "--resume", "--classes", "snow,sea"),
+        "begun with --classes snow,sea,brick, not snow,sea; leave --classes out",
+    )
+    assert_one_line(
+        invoke("--model", "resnet50", "--resume", "--model-option", "stride_in_1x1=false"),
+        "begun with --model-option stride_in_1x1=true, not stride_in_1x1=false; leave --model-option out",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--data", "PICTURES", "--classes", "sea,lava"), "has no class"),
+        (("--data", "PICTURES", "--crop", 24, "--short-side", 20), "--short-side 20 is below the crop of 24"),
+        (("--data", "PICTURES", "--model", "resnet18", "--batch", 1), "pass --batch 2 or more"),
+        (("--data", "PICTURES", "--model-option", "depth=3"), "cnn3 has no option 'depth'; known options: none"),
+        (("--data", "PICTURES", "--model-option", "=3"), "expected NAME=VALUE, each name once"),
+        (
+            ("--data", "PICTURES", "--model", "resnet50", "--model-option", "stride_in_1x1=yes"),
+            "option stride_in_1x1 of resnet50 is 'yes', a str; expected a bool",
+        ),
+        (("--model", "fcn8s", "--classes", "a,b"), "--classes and --short-side are for classification; fcn8s segments"),
+        (("--model", "fcn8s", "--short-side", 64), "--classes and --short-side are for classification; fcn8s segments"),
+    ],
+)
+def test_what_a_task_cannot_do_is_one_line(
+    pictures: Path, tmp_path: Path, arguments: tuple[Any, ...], said: str
+) -> None:
+    model = () if "--model" in arguments else ("--model", "cnn3")
+    given = [pictures if argument == "PICTURES" else argument for argument in arguments]
+    assert_one_line(invoke(*model, *given, "--device", "cpu", "--output", tmp_path / "run"), said)
+    assert not (tmp_path / "run").exists()
 
 
 def test_bad_data_is_one_line(scenes: Path, tmp_path: Path) -> None:

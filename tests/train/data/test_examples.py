@@ -11,11 +11,15 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from dlcv.runtime.datasets.description import DatasetDescription
+from dlcv.runtime.datasets.classification import ClassificationSet
 from dlcv.runtime.datasets.labels import read_label
 from dlcv.runtime.datasets.pairs import Pair
+from dlcv.runtime.datasets.segmentation import SegmentationSet
 from dlcv.runtime.errors import DatasetError
-from dlcv.train.data.tiles import EpochBatches, TrainingTiles, count_pixels, read_pair
+from dlcv.train.data.augment import Augmentation, augment_image
+from dlcv.train.data.examples import EpochBatches, TrainingImages
+
+CROP = Augmentation(64)
 
 
 def epoch_of(batches: EpochBatches, epoch: int, start: int = 0) -> list[list[tuple[int, int]]]:
@@ -64,10 +68,10 @@ def test_a_start_past_the_end_leaves_nothing() -> None:
     assert epoch_of(batches, 1, start=5) == [] and len(batches) == 0
 
 
-def test_workers_do_not_change_what_is_seen(training: list[Pair], deepglobe: DatasetDescription) -> None:
+def test_workers_do_not_change_what_is_seen(training: SegmentationSet) -> None:
     batches = EpochBatches(len(training), 4, seed=2)
     batches.epoch = 3
-    tiles = TrainingTiles(training, deepglobe, 64, seed=2)
+    tiles = TrainingImages(training, CROP, seed=2)
     torch.manual_seed(0)
     alone = list(DataLoader(tiles, batch_sampler=batches, num_workers=0))
     torch.manual_seed(1)
@@ -78,16 +82,16 @@ def test_workers_do_not_change_what_is_seen(training: list[Pair], deepglobe: Dat
         assert torch.equal(image, other_image) and torch.equal(label, other_label)
 
 
-def test_an_item_depends_on_seed_epoch_and_index(training: list[Pair], deepglobe: DatasetDescription) -> None:
-    tiles = TrainingTiles(training, deepglobe, 64, seed=0)
+def test_an_item_depends_on_seed_epoch_and_index(training: SegmentationSet) -> None:
+    tiles = TrainingImages(training, CROP, seed=0)
     assert torch.equal(tiles[1, 0][0], tiles[1, 0][0]) and len(tiles) == len(training)
-    others = [tiles[2, 0], tiles[1, 1], TrainingTiles(training, deepglobe, 64, seed=1)[1, 0]]
+    others = [tiles[2, 0], tiles[1, 1], TrainingImages(training, CROP, seed=1)[1, 0]]
     assert not any(torch.equal(tiles[1, 0][0], other[0]) for other in others)
 
 
-def test_an_item_is_a_flipped_cut_of_the_tile(training: list[Pair], deepglobe: DatasetDescription) -> None:
-    image_rgb, label = read_pair(training[0], deepglobe)
-    image, classes = (tensor.numpy() for tensor in TrainingTiles(training, deepglobe, 64, seed=0)[1, 0])
+def test_an_item_is_a_flipped_cut_of_the_tile(training: SegmentationSet) -> None:
+    image_rgb, label = training.read(training.examples[0])
+    image, classes = (tensor.numpy() for tensor in TrainingImages(training, CROP, seed=0)[1, 0])
     found = [
         (axes, y, x)
         for axes in ((), (0,), (1,), (0, 1))
@@ -99,24 +103,51 @@ def test_an_item_is_a_flipped_cut_of_the_tile(training: list[Pair], deepglobe: D
     assert len(found) == 1
 
 
-def test_pixels_are_counted_over_all_labels(training: list[Pair], deepglobe: DatasetDescription) -> None:
-    pixels = count_pixels(training, deepglobe)
-    labels = np.concatenate([read_label(pair, deepglobe).ravel() for pair in training])
+def test_pixels_are_counted_over_all_labels(training: SegmentationSet) -> None:
+    pixels = training.counts()
+    labels = np.concatenate([read_label(pair, training.masks).ravel() for pair in training.examples])
     assert pixels.dtype == np.int64 and pixels.tolist() == [int((labels == k).sum()) for k in range(7)]
     assert pixels.sum() == len(training) * 96 * 96
 
 
-def test_an_image_that_cannot_be_read_is_named(
-    training: list[Pair], deepglobe: DatasetDescription, tmp_path: Path
-) -> None:
+def test_an_image_that_cannot_be_read_is_named(training: SegmentationSet, tmp_path: Path) -> None:
     image = tmp_path / "a_sat.jpg"
     image.write_bytes(b"not an image")
     with pytest.raises(DatasetError, match=r"a_sat\.jpg"):
-        read_pair(Pair("a", image, training[0].mask), deepglobe)
+        training.read(Pair("a", image, training.examples[0].mask))
 
 
-def test_a_mask_of_another_size_is_named(training: list[Pair], deepglobe: DatasetDescription, tmp_path: Path) -> None:
-    shutil.copyfile(training[0].image, tmp_path / "a_sat.jpg")
+def test_a_mask_of_another_size_is_named(training: SegmentationSet, tmp_path: Path) -> None:
+    shutil.copyfile(training.examples[0].image, tmp_path / "a_sat.jpg")
     cv2.imwrite(str(tmp_path / "a_mask.png"), np.zeros((96, 80, 3), np.uint8))
     with pytest.raises(DatasetError, match=r"a_mask\.png is 96 x 80, .* is 96 x 96 .*expected the same size"):
-        read_pair(Pair("a", tmp_path / "a_sat.jpg", tmp_path / "a_mask.png"), deepglobe)
+        training.read(Pair("a", tmp_path / "a_sat.jpg", tmp_path / "a_mask.png"))
+
+
+def test_a_picture_is_an_item_with_the_index_of_its_class(
+    split_pictures: tuple[ClassificationSet, ClassificationSet],
+) -> None:
+    pictures = split_pictures[0]
+    images = TrainingImages(pictures, Augmentation(24), seed=3)
+    for index in (0, 13, 39):
+        image, label = images[1, index]
+        assert image.shape == (24, 24, 3) and image.dtype == torch.uint8
+        assert label.shape == () and label.dtype == torch.int64 and int(label) == pictures.examples[index].label
+        rng = np.random.default_rng([3, 1, index])
+        expected, _ = augment_image(*pictures.read(pictures.examples[index]), Augmentation(24), rng)
+        assert np.array_equal(image.numpy(), expected)
+    others = [images[2, 0], images[1, 1], TrainingImages(pictures, Augmentation(24), seed=4)[1, 0]]
+    assert not any(torch.equal(images[1, 0][0], other[0]) for other in others)
+
+
+def test_workers_do_not_change_what_is_seen_of_pictures(
+    split_pictures: tuple[ClassificationSet, ClassificationSet],
+) -> None:
+    batches = EpochBatches(len(split_pictures[0]), 8, seed=2)
+    batches.epoch = 3
+    images = TrainingImages(split_pictures[0], Augmentation(24), seed=2)
+    alone, helped = (list(DataLoader(images, batch_sampler=batches, num_workers=n)) for n in (0, 1))
+    assert len(alone) == len(helped) == 5
+    for (image, label), (other_image, other_label) in zip(alone, helped, strict=True):
+        assert image.shape == (8, 24, 24, 3) and label.shape == (8,)
+        assert torch.equal(image, other_image) and torch.equal(label, other_label)

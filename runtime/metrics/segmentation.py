@@ -1,4 +1,4 @@
-"""Metrics of segmentation, from one confusion matrix: the single definition, used by training, evaluation and parity.
+"""Metrics of segmentation, from one confusion matrix.
 
 Definitions follow Everingham et al., "The PASCAL Visual Object Classes Challenge: A Retrospective", IJCV 2015: a class's IoU
 is TP / (TP + FP + FN) over all pixels of all tiles together (not a mean of per-tile values). The mean leaves out the classes
@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dlcv.runtime.metrics.base import Tally
 
 
 def confusion_matrix(truth: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
@@ -67,36 +70,75 @@ def majority_confusion(confusion: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True)
-class Scores:
+class SegmentationScores:
     """What one confusion matrix says.
 
     Attributes:
         mean_iou: over the counted classes, 0..1.
         iou: a value a class, 0..1, nan where the class does not occur.
         pixel_accuracy: 0..1.
-        majority_mean_iou: of the predictor that always says the commonest true class, 0..1.
+        majority: mean IoU of the predictor that always says the commonest true class, 0..1.
         majority_class: its index.
         predicted_classes: how many different classes were predicted.
-        pixels: how many pixels were compared.
+        count: how many pixels were compared.
     """
 
     mean_iou: float
     iou: tuple[float, ...]
     pixel_accuracy: float
-    majority_mean_iou: float
+    majority: float
     majority_class: int
     predicted_classes: int
-    pixels: int
+    count: int
+
+    headline_name = "mean IoU"
+    per_class_name = "IoU"
+
+    @property
+    def headline(self) -> float:
+        """The mean IoU."""
+        return self.mean_iou
+
+    @property
+    def per_class(self) -> tuple[float, ...]:
+        """The IoU of each class."""
+        return self.iou
+
+    def figures(self) -> dict[str, float]:
+        """The figures over all classes by their names in files."""
+        return {
+            "mean_iou": self.mean_iou, "pixel_accuracy": self.pixel_accuracy, "majority_mean_iou": self.majority,
+        }  # fmt: skip
 
 
-def scores_of(confusion: NDArray[np.int64], uncounted: Sequence[int] = ()) -> Scores:
-    """All of `Scores` from a confusion matrix, int64 (classes, classes), rows true."""
-    return Scores(
+class SegmentationTally(Tally):
+    """Confusion matrix of pixels."""
+
+    def __init__(self, classes: int, uncounted: Sequence[int] = ()) -> None:
+        self.confusion = np.zeros((classes, classes), np.int64)
+        self._uncounted = tuple(uncounted)
+
+    def add(self, truth: NDArray[Any], answer: NDArray[Any]) -> None:
+        """See `Tally.add`."""
+        self.confusion += confusion_matrix(truth, answer, len(self.confusion))
+
+    def merge(self, other: Tally) -> None:
+        """See `Tally.merge`."""
+        self.confusion += other.confusion
+
+    def scores(self) -> SegmentationScores:
+        """What was collected."""
+        return scores_of(self.confusion, self._uncounted)
+
+
+def scores_of(confusion: NDArray[np.int64], uncounted: Sequence[int] = ()) -> SegmentationScores:
+    """All of `SegmentationScores` from a confusion matrix, int64 (classes, classes), rows true."""
+    return SegmentationScores(
         mean_iou=mean_iou(confusion, uncounted),
         iou=tuple(float(v) for v in iou_per_class(confusion)),
         pixel_accuracy=pixel_accuracy(confusion),
-        majority_mean_iou=mean_iou(majority_confusion(confusion), uncounted),
+        majority=mean_iou(majority_confusion(confusion), uncounted),
         majority_class=int(np.argmax(confusion.sum(1))),
         predicted_classes=int(np.count_nonzero(confusion.sum(0))),
-        pixels=int(confusion.sum()),
+        count=int(confusion.sum()),
     )

@@ -1,4 +1,4 @@
-"""Metrics, against an independent count pixel by pixel and against arrays small enough to check by eye."""
+"""Metrics of segmentation, against an independent count pixel by pixel and against arrays small enough to check by eye."""
 
 from __future__ import annotations
 
@@ -8,33 +8,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dlcv.runtime.metrics import (
+from dlcv.runtime.metrics import make_tally, per_class_lines
+from dlcv.runtime.metrics.segmentation import (
+    SegmentationTally,
     confusion_matrix,
     iou_per_class,
     majority_confusion,
     mean_iou,
     pixel_accuracy,
     scores_of,
-)  # fmt: skip
+)
 
 TRUTH = np.array([[0, 0, 1], [1, 1, 2]], np.uint8)
 PREDICTION = np.array([[0, 1, 1], [1, 0, 2]], np.uint8)
 BY_EYE = np.array([[1, 1, 0, 0], [1, 2, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]], np.int64)
 """The two above over four classes, of which the last does not occur."""
-
-DENSENET201_MLP = np.array(
-    [
-        [3783, 4, 69, 43, 81, 11, 50],
-        [8, 421, 7, 3, 6, 1, 1],
-        [63, 2, 3849, 37, 84, 39, 71],
-        [13, 1, 20, 7169, 24, 22, 35],
-        [68, 4, 63, 40, 4522, 8, 109],
-        [17, 0, 40, 15, 9, 3070, 21],
-        [40, 0, 37, 63, 101, 9, 4735],
-    ],
-    np.int64,
-)
-"""A published confusion matrix, rows true; its per-class recall is known."""
 
 
 def sets_iou(truth: NDArray[np.uint8], prediction: NDArray[np.uint8], index: int) -> float:
@@ -77,16 +65,6 @@ def test_tiles_add_up() -> None:
     assert np.array_equal(parts, confusion_matrix(truth, prediction, 5))
 
 
-def test_recall_of_the_published_confusion_matrix() -> None:
-    truth = np.repeat(np.repeat(np.arange(7), 7), DENSENET201_MLP.ravel()).astype(np.uint8)
-    prediction = np.repeat(np.tile(np.arange(7), 7), DENSENET201_MLP.ravel()).astype(np.uint8)
-    confusion = confusion_matrix(truth, prediction, 7)
-    assert np.array_equal(confusion, DENSENET201_MLP)  # rows are the truth, not the prediction
-    recall = np.diag(confusion) / confusion.sum(1)
-    assert (np.floor(recall * 1000) / 10).tolist() == [93.6, 94.1, 92.8, 98.4, 93.9, 96.7, 94.9]
-    assert pixel_accuracy(confusion) == pytest.approx(27549 / DENSENET201_MLP.sum())
-
-
 def test_the_mean_leaves_out_uncounted_and_absent_classes() -> None:
     assert mean_iou(BY_EYE, [2]) == pytest.approx((1 / 3 + 1 / 2) / 2)
     assert mean_iou(BY_EYE, [2, 3]) == pytest.approx((1 / 3 + 1 / 2) / 2)
@@ -108,28 +86,28 @@ def test_nothing_counted_gives_nan_without_a_warning() -> None:
     empty = np.zeros((3, 3), np.int64)
     assert math.isnan(mean_iou(empty)) and math.isnan(pixel_accuracy(empty))
     assert math.isnan(mean_iou(BY_EYE, range(4)))
-    assert scores_of(empty).pixels == scores_of(empty).predicted_classes == 0
+    assert scores_of(empty).count == scores_of(empty).predicted_classes == 0
 
 
 def test_the_majority_predictor_says_the_commonest_true_class() -> None:
     confusion = np.array([[2, 1, 0], [4, 1, 0], [0, 3, 0]], np.int64)  # 3, 5 and 3 pixels of truth
     assert majority_confusion(confusion).tolist() == [[0, 3, 0], [0, 5, 0], [0, 3, 0]]
     scores = scores_of(confusion)
-    assert scores.majority_class == 1 and scores.majority_mean_iou == pytest.approx((0 + 5 / 11 + 0) / 3)
+    assert scores.majority_class == 1 and scores.majority == pytest.approx((0 + 5 / 11 + 0) / 3)
 
 
 def test_scores_say_what_the_matrix_says() -> None:
     scores = scores_of(BY_EYE, uncounted=[2])
     assert scores.mean_iou == mean_iou(BY_EYE, [2]) and scores.pixel_accuracy == pytest.approx(4 / 6)
     assert scores.iou == pytest.approx((1 / 3, 1 / 2, 1.0, math.nan), nan_ok=True)
-    assert (scores.predicted_classes, scores.pixels, scores.majority_class) == (3, 6, 1)
-    assert scores.majority_mean_iou == pytest.approx((0 + 3 / 6) / 2)
+    assert (scores.predicted_classes, scores.count, scores.majority_class) == (3, 6, 1)
+    assert scores.majority == pytest.approx((0 + 3 / 6) / 2)
 
 
 def test_a_constant_prediction_predicts_one_class() -> None:
     constant = confusion_matrix(TRUTH, np.full_like(TRUTH, 1), 4)
     scores = scores_of(constant)
-    assert scores.predicted_classes == 1 and scores.mean_iou == scores.majority_mean_iou
+    assert scores.predicted_classes == 1 and scores.mean_iou == scores.majority
 
 
 def test_all_256_classes_fit() -> None:
@@ -153,3 +131,23 @@ def test_an_index_beyond_the_classes_is_refused(where: str) -> None:
     pair = (high, low) if where == "truth" else (low, high)
     with pytest.raises(ValueError, match=r"class indices 0\.\.2, got up to 3"):
         confusion_matrix(*pair, 3)
+
+
+def test_a_tally_adds_up_and_merges() -> None:
+    first, second = make_tally("segmentation", 4, [2]), make_tally("segmentation", 4, [2])
+    assert isinstance(first, SegmentationTally)
+    first.add(TRUTH, PREDICTION)
+    second.add(TRUTH, TRUTH)
+    first.merge(second)
+    assert np.array_equal(first.confusion, BY_EYE + confusion_matrix(TRUTH, TRUTH, 4))
+    assert first.scores().figures() == scores_of(first.confusion, [2]).figures()
+
+
+def test_the_names_that_files_and_people_see() -> None:
+    scores = scores_of(BY_EYE)
+    assert (scores.headline_name, scores.headline, scores.per_class_name) == ("mean IoU", scores.mean_iou, "IoU")
+    assert list(scores.figures()) == ["mean_iou", "pixel_accuracy", "majority_mean_iou"]
+    assert scores.figures()["mean_iou"] == scores.mean_iou
+    lines = per_class_lines(scores, ("a", "b", "c", "d"), (3,))
+    assert [name for name, _ in lines] == ["a", "b", "c", "d (not counted)"]
+    assert [value for _, value in lines] == pytest.approx(scores.per_class, nan_ok=True)

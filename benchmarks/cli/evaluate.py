@@ -1,0 +1,72 @@
+"""`dlcv-evaluate`: an engine or checkpoints on labelled images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dlcv.runtime.cli.common import Command, note, refuse_to_overwrite, version_option
+
+
+@click.command("dlcv-evaluate", cls=Command)
+@click.option(
+    "--engine", type=click.Path(path_type=Path), default=None, help="An .onnx or a .plan made by dlcv-export."
+)
+@click.option(
+    "--checkpoint",
+    "checkpoints",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="A best.pt or last.pt instead; several are averaged.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Labelled images: those for validation where the data says so, else all.",
+)
+@click.option(
+    "--dataset",
+    default=None,
+    help="How masks name classes.  [default: dataset.json in DIR, else the one with the engine's classes]",
+)
+@click.option(
+    "--split", type=click.Path(path_type=Path), default=None, help="A run's split.csv: its validation images alone."
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--json", "json_file", type=click.Path(path_type=Path), default=None, help="Write the result there too.")
+@version_option
+def main(
+    engine: Path | None, checkpoints: tuple[Path, ...], data: Path, json_file: Path | None, **options: Any
+) -> None:
+    """Mean IoU and per-class IoU, or accuracy and per-class recall; of an engine without torch.
+
+    \b
+    dlcv-evaluate --engine fcn8s.onnx --data tiles/
+    dlcv-evaluate --checkpoint a.pt --checkpoint b.pt --data images/ --split runs/resnet18/split.csv
+    """
+    from dlcv.runtime.errors import UsageError
+
+    if (engine is None) == (not checkpoints):
+        raise UsageError("expected either --engine FILE or --checkpoint FILE, which may be repeated")
+    paths = [engine] if engine is not None else list(checkpoints)
+    refuse_to_overwrite(json_file, *paths, *filter(None, [options["split"]]))
+    from dlcv.benchmarks.evaluation import run_evaluation
+    from dlcv.runtime.card_reader import kind_of
+    from dlcv.runtime.files import write_bytes
+
+    for path in paths:
+        if (kind_of(path) == "checkpoint") == (engine is not None):
+            expected = "--engine FILE expects an .onnx or a .plan" if engine else "--checkpoint FILE expects a best.pt"
+            raise UsageError(f"{path} is a file of kind {kind_of(path)}; {expected}")
+    report = run_evaluation(paths, data, say=note, **options)
+    click.echo(report.table(str(paths[0]) if len(paths) == 1 else f"mean of {len(paths)} checkpoints"))
+    for line in report.lines():
+        note(line)
+    if json_file:
+        import json
+
+        named = {"engine": str(engine)} if engine else {"checkpoints": [str(path) for path in paths]}
+        write_bytes(json_file, (json.dumps(named | report.to_dict(), indent=1) + "\n").encode())

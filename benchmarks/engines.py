@@ -1,0 +1,47 @@
+"""A graph, a plan or checkpoints as a session. torch is imported only for checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dlcv.runtime.card_reader import kind_of
+from dlcv.runtime.errors import MissingPackageError, UsageError
+from dlcv.runtime.sessions import Session, open_session
+
+
+def kind_of_side(paths: Sequence[Path]) -> str:
+    """What the files of one side are: see `card_reader.kind_of`.
+
+    Raises:
+        UsageError: for several files that are not all checkpoints.
+        EngineError: when one is missing.
+    """
+    kinds = [kind_of(path) for path in paths]
+    for path, kind in zip(paths, kinds, strict=True):
+        if len(paths) > 1 and kind != "checkpoint":
+            raise UsageError(f"{path} is no checkpoint ({kind}); only checkpoints are averaged, name it alone")
+    return kinds[0]
+
+
+def open_engine(paths: Sequence[Path], *, device: str = "auto", lanes: int = 1) -> Session:
+    """Opens an `.onnx`, a `.plan`, a checkpoint, or several checkpoints whose probabilities are averaged.
+
+    Args:
+        paths: the file, or the checkpoints.
+        device, lanes: see `open_session`.
+
+    Raises:
+        DlcvError: when it cannot be used, in words.
+    """
+    if kind_of_side(paths) != "checkpoint":
+        return open_session(paths[0], device=device, lanes=lanes)
+    try:
+        from dlcv.train.ensemble import open_checkpoints
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(
+            str(error.name),
+            f"run the checkpoint {paths[0]}",
+            "pip install 'dlcv-edge[train]'; without torch, take the .reference.npz beside the export",
+        ) from error
+    return open_checkpoints(paths, device=device)

@@ -1,0 +1,92 @@
+"""Where the answers of a run go, behind one contract: a sibling a task, and the run itself knows neither."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from numpy.typing import NDArray
+
+from dlcv.runtime.tiles import Tile
+
+R = TypeVar("R")
+
+
+class Output(ABC, Generic[R]):
+    """The answers of one run on disk; `R` is what `write` hands to `note`.
+
+    In the order in which a run calls them: `names`; `left`; `clear_up`; then inside `with`, for each tile, `write` in one of
+    the writer threads and `note` in the run's own; `by_class`. `names` alone may be called before the output folder is ready.
+
+    Attributes:
+        counted: what `by_class` counts: `pixels` or `images`.
+    """
+
+    counted: str
+
+    @abstractmethod
+    def names(self) -> Mapping[str, str]:
+        """What would be written, by its path below the output folder: what it is, in words."""
+
+    @abstractmethod
+    def left(self, tiles: Sequence[Tile], before: Mapping[str, str]) -> list[Tile]:
+        """The tiles whose answer is not there, or is older than the tile.
+
+        Args:
+            tiles: all that were asked for.
+            before: what the manifest says is done: the file that holds the answer, by the tile's key.
+
+        Raises:
+            OutputError: when the answers of an earlier run cannot be read.
+        """
+
+    @abstractmethod
+    def clear_up(self, left: Sequence[Tile]) -> None:
+        """Takes out what an interrupted run left of the tiles that are run again.
+
+        Raises:
+            OutputError: when that is refused.
+        """
+
+    @abstractmethod
+    def write(self, tile: Tile, answer: NDArray[Any]) -> R:
+        """Takes a tile's answer, in any thread.
+
+        Raises:
+            TileError: when this answer cannot be kept, and another may.
+            OutputError: when nothing can be written.
+        """
+
+    @abstractmethod
+    def note(self, tile: Tile, result: R) -> str:
+        """Ends what `write` began, in the run's own thread, before the manifest tells that the tile is done.
+
+        Returns:
+            The file that holds the answer, by its path below the output folder.
+
+        Raises:
+            OutputError: when it cannot be written.
+        """
+
+    @abstractmethod
+    def by_class(self) -> dict[str, int]:
+        """How many of `counted` each class has."""
+
+    def __enter__(self) -> Output[R]:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+def is_newer(tile: Tile, output: Path) -> bool:
+    """Whether a tile changed after its answer was written; True also where one of the two is not there."""
+    try:
+        return tile.path.stat().st_mtime_ns > output.stat().st_mtime_ns
+    except OSError:
+        return True

@@ -1,0 +1,85 @@
+"""Segmentation's output: a mask a tile, each a file of its own."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dlcv.runtime.card import ModelCard
+from dlcv.runtime.errors import OutputError, TileError
+from dlcv.runtime.files import make_folder, remove_partials
+from dlcv.runtime.outputs.base import Output, is_newer
+from dlcv.runtime.outputs.masks import write_mask
+from dlcv.runtime.tiles import DEFAULT_TEMPLATE, Tile, output_names
+
+_TILE_ERRNOS = (errno.ENAMETOOLONG, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.EINVAL, errno.EILSEQ)
+"""What the operating system refuses for one name; any other refusal would meet every tile."""
+
+
+class MaskFolder(Output[NDArray[np.int64]]):
+    """Writes each mask under the name that its tile's key gives.
+
+    Args:
+        folder: of the masks; it need not be there yet.
+        card: its palette and classes.
+        tiles: all that were asked for.
+        template: of names, see `tiles.py`.
+
+    Raises:
+        UsageError: when two tiles would get one name, or the template cannot be used.
+    """
+
+    counted = "pixels"
+
+    def __init__(self, folder: Path, card: ModelCard, tiles: Sequence[Tile], template: str = DEFAULT_TEMPLATE) -> None:
+        self._folder, self._card = folder, card
+        self._names = output_names(tiles, template)
+        self._pixels = np.zeros(256, np.int64)
+        self._folders: set[Path] = {folder}
+
+    def names(self) -> dict[str, str]:
+        return {name: f"the mask of {key}" for key, name in self._names.items()}
+
+    def left(self, tiles: Sequence[Tile], before: Mapping[str, str]) -> list[Tile]:
+        return [
+            tile
+            for tile in tiles
+            if before.get(tile.key) != self._names[tile.key] or is_newer(tile, self._folder / self._names[tile.key])
+        ]
+
+    def clear_up(self, left: Sequence[Tile]) -> None:
+        for folder in {(self._folder / self._names[tile.key]).parent for tile in left}:
+            remove_partials(folder)
+
+    def write(self, tile: Tile, answer: NDArray[np.uint8]) -> NDArray[np.int64]:
+        path = self._folder / self._names[tile.key]
+        try:
+            if path.parent not in self._folders:
+                make_folder(path.parent)
+                self._folders.add(path.parent)
+            write_mask(path, answer, self._card.palette)
+        except OutputError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _TILE_ERRNOS:
+                raise TileError(str(error)) from error
+            raise
+        return class_pixels(answer)
+
+    def note(self, tile: Tile, result: NDArray[np.int64]) -> str:
+        self._pixels += result
+        return self._names[tile.key]
+
+    def by_class(self) -> dict[str, int]:
+        """Pixels of each class, over the masks that this run wrote."""
+        return dict(zip(self._card.classes, self._pixels.tolist()))
+
+
+def class_pixels(mask: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Pixels of each index in a mask, uint8 (H, W): int64 (256,)."""
+    if mask.size < 1 << 24:  # cv2 counts in float32, exact up to there; it is faster and holds no lock
+        return cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel().astype(np.int64)
+    return np.bincount(mask.ravel(), minlength=256).astype(np.int64)

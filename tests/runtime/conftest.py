@@ -1,0 +1,51 @@
+"""What tests of the runtime share beside `tests/conftest.py`: a tiny classifier and tiles of its classes."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    WriteTile = Callable[[Path, NDArray[np.uint8]], None]
+
+
+@pytest.fixture(scope="session")
+def colours() -> Any:
+    """The module `colour_engine.py`: the classifier's card, its tiles, and what it must say about them."""
+    path = Path(__file__).with_name("colour_engine.py")
+    spec = importlib.util.spec_from_file_location("colour_engine", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def colour_engine(tmp_path_factory: pytest.TempPathFactory, colours: Any) -> Path:
+    """An .onnx: uint8 (N, 32, 32, 3) -> probs float32 (N, 4); where onnx is not installed, the one that was kept."""
+    if importlib.util.find_spec("onnx") is None:
+        folder = os.environ.get("DLCV_TINY")
+        if not folder:
+            pytest.skip("onnx is not installed, and DLCV_TINY names no folder that tests/lean/test_keep.py filled")
+        return Path(folder) / "graphs" / "classifier.onnx"
+    path: Path = colours.write_colour_engine(tmp_path_factory.mktemp("colour-engine") / "classifier.onnx")
+    return path
+
+
+@pytest.fixture
+def colour_folder(tmp_path: Path, colours: Any, write_tile: WriteTile) -> Path:
+    """Tiles of known classes: red.png, green.png, sub/blue.png, sub/grey.png, and wide.png, 40 x 90, red."""
+    folder = tmp_path / "colours"
+    for seed, name in enumerate(("red", "green", "sub/blue", "sub/grey")):
+        write_tile(folder / f"{name}.png", colours.colour_tile(name.split("/")[-1], seed))
+    write_tile(folder / "wide.png", colours.colour_tile("red", 9, (40, 90)))
+    return folder

@@ -1,0 +1,50 @@
+"""What stands where the user left it open: by the engine's task and the machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dlcv.runtime.card import ModelCard
+from dlcv.runtime.errors import UsageError
+from dlcv.runtime.infer_settings import InferSettings, pipeline_settings, task_options
+
+GIVEN: dict[str, Any] = {"sources": ("tiles",), "engine": Path("m.onnx"), "output": Path("out")}
+SEGMENTATION = ModelCard(
+    model="m", task="segmentation", classes=("a", "b"), palette=((0, 0, 0), (1, 1, 1)), input_size_hw=(4, 4), fit="pad",
+    mean_rgb=(0.0, 0.0, 0.0), std_rgb=(1.0, 1.0, 1.0), head="mask",
+)  # fmt: skip
+CLASSIFICATION = SEGMENTATION.changed(task="classification", palette=(), head="probs", fit="centre-crop", short_side=4)
+
+
+def test_the_options_of_a_task_and_their_defaults() -> None:
+    assert task_options(InferSettings(**GIVEN), SEGMENTATION) == {
+        "fit": "pad", "overlap": 0.25, "name_template": "{path}.png",
+    }  # fmt: skip
+    assert task_options(InferSettings(**GIVEN), CLASSIFICATION) == {"format": "csv", "top_k": 5}
+    assert task_options(InferSettings(**GIVEN, overlap=0.0), SEGMENTATION)["overlap"] == 0, "nothing is not left open"
+
+
+def test_an_option_of_another_task_is_refused() -> None:
+    with pytest.raises(
+        UsageError, match=r"^--overlap: for segmentation only, and m\.onnx is a classification model; leave it out$"
+    ):
+        task_options(InferSettings(**GIVEN, overlap=0.0), CLASSIFICATION)
+
+
+@pytest.mark.parametrize(
+    ("card", "device", "max_batch", "given", "batch"),
+    [
+        (SEGMENTATION, "cpu", None, None, 1),
+        (CLASSIFICATION, "cpu", None, None, 8),
+        (SEGMENTATION, "cuda", None, None, 8),
+        (CLASSIFICATION, "cuda", 4, None, 4),
+        (CLASSIFICATION, "cpu", None, 3, 3),
+    ],
+)
+def test_the_batch(card: ModelCard, device: str, max_batch: int | None, given: int | None, batch: int) -> None:
+    session: Any = SimpleNamespace(card=card, device=device, max_batch=max_batch)
+    assert pipeline_settings(InferSettings(**GIVEN, batch=given), session).batch == batch
