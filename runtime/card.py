@@ -168,7 +168,9 @@ def _task_problems(card: ModelCard) -> list[str]:
         if card.head == "mask":
             problems.append("head mask, expected probs or logits for classification")
         if not max(card.input_size_hw, default=0) <= card.short_side <= 65536:
-            problems.append(f"short side {card.short_side}, expected the input's longer side {max(card.input_size_hw, default=0)} or more")
+            problems.append(
+                f"short side {card.short_side}, expected the input's longer side {max(card.input_size_hw, default=0)} or more"
+            )
     return problems
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dlcv.runtime.errors import OutputError
+from dlcv.runtime.errors import OutputError, UsageError
 
 PARTIAL_SUFFIX = ".partial"
 
@@ -102,3 +102,18 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError:
         pass  # the error that brought us here is the one to tell
+
+
+def checkpoint_files(paths: Iterable[Path]) -> list[Path]:
+    """The files themselves; a folder stands for all checkpoints (`*.pt`) in it, by name.
+
+    Raises:
+        UsageError: for a folder without any.
+    """
+    files: list[Path] = []
+    for path in paths:
+        inside = sorted(path.glob("*.pt")) if path.is_dir() else [path]
+        if not inside:
+            raise UsageError(f"{path} holds no checkpoints (*.pt); train with --keep-best K, or name files")
+        files += inside
+    return files

@@ -143,7 +143,9 @@ def centre_crop(
         uint8 (H, W, 3) of `size_hw`.
     """
     scale = min(image_rgb.shape[:2]) / short_side
-    kept = [min(length, max(1, round(side * scale))) for side, length in zip(size_hw, image_rgb.shape[:2], strict=False)]
+    kept = [
+        min(length, max(1, round(side * scale))) for side, length in zip(size_hw, image_rgb.shape[:2], strict=False)
+    ]
     top, left = ((length - side) // 2 for side, length in zip(kept, image_rgb.shape[:2], strict=False))
     return resized(image_rgb[top : top + kept[0], left : left + kept[1]], size_hw, interpolation)
 
@@ -194,9 +196,7 @@ def _padded(image: NDArray[np.uint8], side: _Side, axis: int) -> NDArray[np.uint
     return np.take(image, np.minimum(position, period - position) if side.length > 1 else position * 0, axis=axis)
 
 
-def resized(
-    image: NDArray[np.uint8], size_hw: tuple[int, int], interpolation: str = "area"
-) -> NDArray[np.uint8]:
+def resized(image: NDArray[np.uint8], size_hw: tuple[int, int], interpolation: str = "area") -> NDArray[np.uint8]:
     """uint8 (h, w, 3) -> uint8 (H, W, 3); `area` averages what shrinks and interpolates linearly what grows."""
     import cv2
 

@@ -1,4 +1,4 @@
-"""The k checkpoints with the lowest validation loss, kept beside a run for an ensemble: `kept/epoch-0007.pt`."""
+"""The k checkpoints with the lowest validation loss, kept beside a run for an ensemble: `kept/epoch-0007.pt`. No torch here."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from dlcv.runtime.cli.common import Command, note, refuse_to_overwrite, version_
     "checkpoints",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="A best.pt or last.pt instead; several are averaged.",
+    help="A best.pt or last.pt instead; several, or a folder of them, are averaged.",
 )
 @click.option(
     "--data",
@@ -45,13 +45,15 @@ def main(
 
     \b
     dlcv-evaluate --engine fcn8s.onnx --data tiles/
-    dlcv-evaluate --checkpoint a.pt --checkpoint b.pt --data images/ --split runs/resnet18/split.csv
+    dlcv-evaluate --checkpoint runs/resnet18/kept --data images/ --split runs/resnet18/split.csv
     """
     from dlcv.runtime.errors import UsageError
 
     if (engine is None) == (not checkpoints):
         raise UsageError("expected either --engine FILE or --checkpoint FILE, which may be repeated")
-    paths = [engine] if engine is not None else list(checkpoints)
+    from dlcv.runtime.files import checkpoint_files
+
+    paths = [engine] if engine is not None else checkpoint_files(checkpoints)
     refuse_to_overwrite(json_file, *paths, *filter(None, [options["split"]]))
     from dlcv.benchmarks.evaluation import run_evaluation
     from dlcv.runtime.card_reader import kind_of

@@ -67,16 +67,17 @@ def main(
     \b
     dlcv-parity --reference runs/fcn8s/best.pt --candidate fcn8s.onnx --data tiles/validation
     dlcv-parity --reference fcn8s.reference.npz --candidate fcn8s.plan --data runs/fcn8s/probe
-    dlcv-parity --reference a.pt --reference b.pt --candidate resnet18.onnx --data images/
+    dlcv-parity --reference runs/resnet18/kept --candidate resnet18.onnx --data images/
     """
     from dlcv.benchmarks.parity import check_parity
     from dlcv.benchmarks.tables import comparison_table
     from dlcv.runtime.errors import VerdictError
     from dlcv.runtime.evaluation import NOUNS
-    from dlcv.runtime.files import write_bytes
+    from dlcv.runtime.files import checkpoint_files, write_bytes
 
-    refuse_to_overwrite(json_file, *reference, *candidate, *filter(None, [options["split"]]))
-    report = check_parity(reference, candidate, data, say=note, **options)
+    sides = checkpoint_files(reference), checkpoint_files(candidate)
+    refuse_to_overwrite(json_file, *sides[0], *sides[1], *filter(None, [options["split"]]))
+    report = check_parity(*sides, data, say=note, **options)
     comparison = report.comparison
     noun = NOUNS[comparison.task]
     if comparison.images < report.given:
@@ -86,7 +87,7 @@ def main(
         import json
 
         facts = report.to_dict()
-        for side, files, run_by in zip(("reference", "candidate"), (reference, candidate), report.run_by, strict=True):
+        for side, files, run_by in zip(("reference", "candidate"), sides, report.run_by, strict=True):
             named = {"file": str(files[0])} if len(files) == 1 else {"files": [str(file) for file in files]}
             facts[side] = named | {"run_by": run_by}
         write_bytes(json_file, (json.dumps(facts, indent=1) + "\n").encode())

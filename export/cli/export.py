@@ -17,7 +17,7 @@ from dlcv.runtime.cli.common import Command, note, version_option
     "checkpoints",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="A best.pt or last.pt; several become one graph that averages their probabilities.  [default: runs/MODEL/best.pt]",
+    help="A best.pt or last.pt; several, or a folder of them, become one graph that averages their probabilities.  [default: runs/MODEL/best.pt]",
 )
 @click.option(
     "--output",
@@ -75,15 +75,16 @@ def main(
     \b
     dlcv-export --model fcn8s
     dlcv-export --model fcn8s --checkpoint runs/fcn8s/best.pt --data tiles/ --head probs --output engines/
-    dlcv-export --model resnet18 --checkpoint a.pt --checkpoint b.pt
+    dlcv-export --model resnet18 --checkpoint runs/resnet18/kept
     """
     from dlcv.train.models.registry import model_entry
 
     model_entry(model)
     from dlcv.export.export_model import ExportSettings, export_model
     from dlcv.runtime.evaluation import NOUNS
+    from dlcv.runtime.files import checkpoint_files
 
-    paths = checkpoints or (Path("runs") / model / "best.pt",)
+    paths = tuple(checkpoint_files(checkpoints or [Path("runs") / model / "best.pt"]))
     report = export_model(ExportSettings(model=model, checkpoints=paths, data=data, size_hw=size, **options), say=note)
     verified = report.verification
     note(

@@ -9,8 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from dlcv.runtime.errors import OutputError
-from dlcv.runtime.files import make_folder, partial_name, remove_partials, sha256_of, whole_file, write_bytes
+from dlcv.runtime.errors import OutputError, UsageError
+from dlcv.runtime.files import (
+    checkpoint_files,
+    make_folder,
+    partial_name,
+    remove_partials,
+    sha256_of,
+    whole_file,
+    write_bytes,
+)
 
 
 def test_writes_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -103,3 +111,16 @@ def test_sha256_of(tmp_path: Path) -> None:
     data = bytes(range(256)) * 9000  # more than one block
     (tmp_path / "a").write_bytes(data)
     assert sha256_of(tmp_path / "a") == hashlib.sha256(data).hexdigest()
+
+
+def test_a_folder_stands_for_its_checkpoints(tmp_path: Path) -> None:
+    for name in ("epoch-0010.pt", "epoch-0002.pt", "notes.txt"):
+        (tmp_path / name).touch()
+    files = [tmp_path / "epoch-0002.pt", tmp_path / "epoch-0010.pt"]
+    assert checkpoint_files([tmp_path]) == files
+    assert checkpoint_files([files[1], tmp_path / "gone.pt"]) == [files[1], tmp_path / "gone.pt"]
+
+
+def test_a_folder_without_checkpoints_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"holds no checkpoints \(\*\.pt\); train with --keep-best K, or name files"):
+        checkpoint_files([tmp_path])
