@@ -148,7 +148,7 @@ def _untrained(path: Path, width: float, size: int) -> Path:
 
     from dlcv.export.onnx_from_checkpoint import onnx_from_model
     from dlcv.runtime.card import ModelCard
-    from dlcv.runtime.datasets.description import load_description
+    from dlcv.runtime.datasets.masks.description import load_description
     from dlcv.train.models import create_model
     from dlcv.train.preprocess import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
 

@@ -23,9 +23,9 @@ def comparison_picture(data: Path, masks: Path, engine: Path, target: Path, *, t
         side: height of a tile in the picture, in pixels.
     """
     from dlcv.runtime.card_reader import read_card
-    from dlcv.runtime.datasets.labels import read_label
-    from dlcv.runtime.datasets.pairs import validation_pairs
-    from dlcv.runtime.datasets.segmentation import find_description
+    from dlcv.runtime.datasets.masks.labels import read_label
+    from dlcv.runtime.datasets.masks.pairs import validation_pairs
+    from dlcv.runtime.datasets.masks.tiles import find_description
     from dlcv.runtime.decode import decode_file
     from dlcv.runtime.errors import UsageError
     from dlcv.runtime.manifest import read_manifest

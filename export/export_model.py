@@ -28,11 +28,11 @@ from dlcv.export.plan_from_onnx import PlanReport, find_builder, plan_from_onnx
 from dlcv.export.reference import reference_bytes
 from dlcv.export.verify import Verification, verify_graph
 from dlcv.runtime.card import ModelCard
-from dlcv.runtime.datasets.description import description_from_dict
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.datasets.loading import labelled_for
-from dlcv.runtime.datasets.pairs import validation_pairs
-from dlcv.runtime.datasets.segmentation import SegmentationSet
+from dlcv.runtime.datasets.masks.description import description_from_dict
+from dlcv.runtime.datasets.masks.pairs import validation_pairs
+from dlcv.runtime.datasets.masks.tiles import SegmentationSet
 from dlcv.runtime.errors import (
     DatasetError,
     DlcvError,

@@ -64,7 +64,7 @@ def tiny_card() -> ModelCard:
 
         return read_card(kept("run") / "best.pt")
     from dlcv.runtime.card import ModelCard
-    from dlcv.runtime.datasets.description import load_description
+    from dlcv.runtime.datasets.masks.description import load_description
     from dlcv.train.preprocess import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
 
     description = load_description("deepglobe")
@@ -127,7 +127,7 @@ def tiny_data(
     import cv2
     import numpy as np
 
-    from dlcv.runtime.datasets.description import load_description
+    from dlcv.runtime.datasets.masks.description import load_description
 
     folder = tmp_path_factory.mktemp("tiny-data")
     description = load_description("deepglobe")
@@ -150,9 +150,9 @@ def tiny_checkpoint(
     if LEAN:
         return kept("run") / "best.pt"
     tiny_model, tiny_data = request.getfixturevalue("tiny_model"), request.getfixturevalue("tiny_data")
-    from dlcv.runtime.datasets.description import load_description
-    from dlcv.runtime.datasets.pairs import find_pairs
-    from dlcv.runtime.datasets.segmentation import SegmentationSet
+    from dlcv.runtime.datasets.masks.description import load_description
+    from dlcv.runtime.datasets.masks.pairs import find_pairs
+    from dlcv.runtime.datasets.masks.tiles import SegmentationSet
     from dlcv.train.checkpoint import Checkpoint, save_checkpoint
     from dlcv.train.probe import write_probe
 

@@ -6,7 +6,6 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from dlcv.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from dlcv.train.data.augment import Augmentation
 from dlcv.train.data.examples import EpochBatches, TrainingImages
 from dlcv.train.history import History
+from dlcv.train.interruption import first_ctrl_c
 from dlcv.train.kept import KeptCheckpoints
 from dlcv.train.losses import make_loss, total_loss
 from dlcv.train.models import create_model
@@ -104,7 +104,7 @@ class Trainer:
         """
         history = History(self.run.folder / "history.csv", self.run.card.classes, epoch=self.epoch - 1)
         scores = None
-        with _ctrl_c() as stop:
+        with first_ctrl_c() as stop:
             while self.epoch <= self.run.settings.epochs:
                 started = time.monotonic()
                 train_loss = self._train_epoch(stop)
@@ -253,27 +253,6 @@ def resumable(folder: Path, model: str) -> Checkpoint:
     if not path.exists():
         raise CheckpointError(f"there is no run to go on with: {path} is missing; start one without --resume")
     return load_checkpoint(path, model=model)
-
-
-@contextmanager
-def _ctrl_c() -> Iterator[Callable[[], bool]]:
-    """Within it, the first Ctrl-C is noted (the function given returns True); a second one interrupts at once."""
-    pressed: list[int] = []
-
-    def note(number: int, frame: Any) -> None:
-        if pressed:
-            raise KeyboardInterrupt
-        pressed.append(number)
-
-    try:
-        before = signal.signal(signal.SIGINT, note)
-    except ValueError:  # not the main thread: the caller handles signals
-        yield lambda: False
-        return
-    try:
-        yield lambda: bool(pressed)
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _told_plainly(batches: Iterable[Batch]) -> Iterator[Batch]:

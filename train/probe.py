@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from dlcv.runtime.card import ModelCard
-from dlcv.runtime.datasets.classes import CLASSES_NAME
-from dlcv.runtime.datasets.classification import ClassificationSet
+from dlcv.runtime.datasets.classes.images import ClassificationSet
+from dlcv.runtime.datasets.classes.names import CLASSES_NAME
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.datasets.loading import LABELS_NAME, labelled_for, write_labelled_csv
-from dlcv.runtime.datasets.segmentation import DESCRIPTION_NAME, SegmentationSet
+from dlcv.runtime.datasets.masks.tiles import DESCRIPTION_NAME, SegmentationSet
 from dlcv.runtime.errors import CheckpointError, OutputError
 from dlcv.runtime.files import make_folder, sha256_of, write_bytes
 

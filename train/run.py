@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from dlcv.runtime.card import ModelCard
+from dlcv.runtime.datasets.classes.text_rows import listed
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.datasets.loading import training_split
 from dlcv.runtime.datasets.split import write_split
-from dlcv.runtime.datasets.text_rows import listed
 from dlcv.runtime.errors import CheckpointError, DatasetError, UsageError, one_line
 from dlcv.runtime.files import make_folder
 from dlcv.runtime.progress import Progress

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from dlcv.runtime.card import ModelCard
-from dlcv.runtime.datasets.classes import CLASSES_NAME, check_classes, narrowed, read_classes
-from dlcv.runtime.datasets.classification import ClassificationSet, LabelledImage
-from dlcv.runtime.datasets.description import load_description
-from dlcv.runtime.datasets.formats import LABELS_NAME, read_images
+from dlcv.runtime.datasets.classes.formats import LABELS_NAME, read_images
+from dlcv.runtime.datasets.classes.images import ClassificationSet, LabelledImage
+from dlcv.runtime.datasets.classes.names import CLASSES_NAME, check_classes, narrowed, read_classes
+from dlcv.runtime.datasets.classes.text_rows import listed, shown
 from dlcv.runtime.datasets.labelled import LabelledSet
-from dlcv.runtime.datasets.pairs import all_count_note, load_split, validation_pairs
-from dlcv.runtime.datasets.segmentation import DESCRIPTION_NAME, SegmentationSet, find_description
+from dlcv.runtime.datasets.masks.description import load_description
+from dlcv.runtime.datasets.masks.pairs import all_count_note, load_split, validation_pairs
+from dlcv.runtime.datasets.masks.tiles import DESCRIPTION_NAME, SegmentationSet, find_description
 from dlcv.runtime.datasets.split import TRAIN, VALIDATION, read_split, split_folders, stratified, validation_folder
-from dlcv.runtime.datasets.text_rows import listed, shown
 from dlcv.runtime.decode import read_file
 from dlcv.runtime.errors import DatasetError, TileError
 from dlcv.runtime.files import make_folder, write_bytes

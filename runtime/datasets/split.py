@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from dlcv.runtime.datasets.text_rows import csv_rows, shown
+from dlcv.runtime.datasets.classes.text_rows import csv_rows, shown
 from dlcv.runtime.errors import DatasetError
 from dlcv.runtime.files import write_bytes
 from dlcv.runtime.journal import escape, unescape

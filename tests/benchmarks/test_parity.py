@@ -19,9 +19,9 @@ from dlcv.benchmarks.cli.parity import main
 from dlcv.benchmarks.parity import EngineSide, compare, open_side, same_model
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.card_reader import read_card
-from dlcv.runtime.datasets.description import load_description
-from dlcv.runtime.datasets.pairs import find_pairs
-from dlcv.runtime.datasets.segmentation import SegmentationSet
+from dlcv.runtime.datasets.masks.description import load_description
+from dlcv.runtime.datasets.masks.pairs import find_pairs
+from dlcv.runtime.datasets.masks.tiles import SegmentationSet
 from dlcv.runtime.sessions import Session, open_session
 
 DESCRIPTION = load_description("deepglobe")

@@ -17,9 +17,9 @@ import pytest
 from dlcv.export.reference import IMAGES_WITH_LOGITS, reference_bytes
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.card_reader import read_card
-from dlcv.runtime.datasets.description import load_description
-from dlcv.runtime.datasets.pairs import find_pairs
-from dlcv.runtime.datasets.segmentation import SegmentationSet
+from dlcv.runtime.datasets.masks.description import load_description
+from dlcv.runtime.datasets.masks.pairs import find_pairs
+from dlcv.runtime.datasets.masks.tiles import SegmentationSet
 from dlcv.runtime.errors import CardError, EngineError
 from dlcv.runtime.files import sha256_of
 from dlcv.runtime.reference import read_reference

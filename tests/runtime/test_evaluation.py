@@ -11,11 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 from dlcv.runtime.card import ModelCard
-from dlcv.runtime.datasets.classification import ClassificationSet, LabelledImage
-from dlcv.runtime.datasets.description import load_description
-from dlcv.runtime.datasets.labels import read_label
-from dlcv.runtime.datasets.pairs import find_pairs
-from dlcv.runtime.datasets.segmentation import SegmentationSet
+from dlcv.runtime.datasets.classes.images import ClassificationSet, LabelledImage
+from dlcv.runtime.datasets.masks.description import load_description
+from dlcv.runtime.datasets.masks.labels import read_label
+from dlcv.runtime.datasets.masks.pairs import find_pairs
+from dlcv.runtime.datasets.masks.tiles import SegmentationSet
 from dlcv.runtime.errors import DatasetError, EngineError, TileError
 from dlcv.runtime.evaluation import answer_images, evaluate, one_class_note
 from dlcv.runtime.metrics import make_tally

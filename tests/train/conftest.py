@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dlcv.runtime.datasets.description import DatasetDescription, load_description
 from dlcv.runtime.datasets.loading import training_split
-from dlcv.runtime.datasets.pairs import find_pairs
-from dlcv.runtime.datasets.segmentation import SegmentationSet
+from dlcv.runtime.datasets.masks.description import DatasetDescription, load_description
+from dlcv.runtime.datasets.masks.pairs import find_pairs
+from dlcv.runtime.datasets.masks.tiles import SegmentationSet
 from dlcv.train.data.sample import write_sample
 
 if TYPE_CHECKING:
-    from dlcv.runtime.datasets.classification import ClassificationSet
+    from dlcv.runtime.datasets.classes.images import ClassificationSet
 
 PICTURE_CLASSES = ("brick", "forest", "sea", "snow")
 EACH = 12

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlcv.runtime.datasets.classification import ClassificationSet
+from dlcv.runtime.datasets.classes.images import ClassificationSet
 from dlcv.runtime.datasets.split import read_split
 from dlcv.runtime.errors import CheckpointError, DatasetError, DlcvError, UsageError
 from dlcv.train import run

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from dlcv.runtime.card import ModelCard
-from dlcv.runtime.datasets.classification import ClassificationSet
-from dlcv.runtime.datasets.segmentation import SegmentationSet
+from dlcv.runtime.datasets.classes.images import ClassificationSet
+from dlcv.runtime.datasets.masks.tiles import SegmentationSet
 from dlcv.runtime.errors import CheckpointError, OutputError
 from dlcv.train.probe import PROBE_COUNT, probe_sha256, read_probe, write_probe
 

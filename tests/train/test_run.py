@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlcv.runtime.datasets.description import DatasetDescription
+from dlcv.runtime.datasets.masks.description import DatasetDescription
 from dlcv.runtime.errors import CheckpointError, DatasetError, DlcvError, OutputError, UsageError
 from dlcv.runtime.metrics.segmentation import scores_of
 from dlcv.train import run

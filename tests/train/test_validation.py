@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from dlcv.runtime.card import ModelCard
-from dlcv.runtime.datasets.classification import ClassificationSet, LabelledImage
-from dlcv.runtime.datasets.segmentation import SegmentationSet
+from dlcv.runtime.datasets.classes.images import ClassificationSet, LabelledImage
+from dlcv.runtime.datasets.masks.tiles import SegmentationSet
 from dlcv.runtime.errors import DatasetError, DlcvError
 from dlcv.runtime.fitting import centre_crop
 from dlcv.runtime.metrics.segmentation import confusion_matrix

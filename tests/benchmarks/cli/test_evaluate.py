@@ -15,9 +15,9 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from dlcv.benchmarks.cli.evaluate import main
-from dlcv.runtime.datasets.description import load_description
-from dlcv.runtime.datasets.labels import read_label
-from dlcv.runtime.datasets.pairs import find_pairs
+from dlcv.runtime.datasets.masks.description import load_description
+from dlcv.runtime.datasets.masks.labels import read_label
+from dlcv.runtime.datasets.masks.pairs import find_pairs
 from dlcv.runtime.metrics.segmentation import confusion_matrix, mean_iou
 
 DESCRIPTION = load_description("deepglobe")

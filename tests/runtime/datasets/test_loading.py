@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from dlcv.runtime.card import ModelCard
-from dlcv.runtime.datasets.classification import ClassificationSet
-from dlcv.runtime.datasets.description import load_description
+from dlcv.runtime.datasets.classes.images import ClassificationSet
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.datasets.loading import labelled_for, training_split, write_labelled_csv
+from dlcv.runtime.datasets.masks.description import load_description
 from dlcv.runtime.datasets.split import write_split
 from dlcv.runtime.errors import DatasetError
 

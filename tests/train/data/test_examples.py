@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from dlcv.runtime.datasets.classification import ClassificationSet
-from dlcv.runtime.datasets.labels import read_label
-from dlcv.runtime.datasets.pairs import Pair
-from dlcv.runtime.datasets.segmentation import SegmentationSet
+from dlcv.runtime.datasets.classes.images import ClassificationSet
+from dlcv.runtime.datasets.masks.labels import read_label
+from dlcv.runtime.datasets.masks.pairs import Pair
+from dlcv.runtime.datasets.masks.tiles import SegmentationSet
 from dlcv.runtime.errors import DatasetError
 from dlcv.train.data.augment import Augmentation, augment_image
 from dlcv.train.data.examples import EpochBatches, TrainingImages

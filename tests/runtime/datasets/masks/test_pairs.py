@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dlcv.runtime.datasets.description import load_description
-from dlcv.runtime.datasets.pairs import find_pairs, load_split, validation_pairs
+from dlcv.runtime.datasets.masks.description import load_description
+from dlcv.runtime.datasets.masks.pairs import find_pairs, load_split, validation_pairs
 from dlcv.runtime.errors import DatasetError
 
 DEEPGLOBE = load_description("deepglobe")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dlcv.runtime.datasets.classes import check_classes, narrowed, read_classes, with_labels
-from dlcv.runtime.datasets.classification import ClassificationSet, LabelledImage
-from dlcv.runtime.datasets.found import Found
+from dlcv.runtime.datasets.classes.found import Found
+from dlcv.runtime.datasets.classes.images import ClassificationSet, LabelledImage
+from dlcv.runtime.datasets.classes.names import check_classes, narrowed, read_classes, with_labels
 from dlcv.runtime.errors import DatasetError
 
 SOURCE = Path("t.csv")

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlcv.runtime.datasets.class_csv import find_in_csv
-from dlcv.runtime.datasets.class_folders import find_in_folder
-from dlcv.runtime.datasets.classes import read_classes, with_labels
-from dlcv.runtime.datasets.classification import ClassificationSet, LabelledImage
-from dlcv.runtime.datasets.found import Found
+from dlcv.runtime.datasets.classes.folders import find_in_folder
+from dlcv.runtime.datasets.classes.found import Found
+from dlcv.runtime.datasets.classes.images import ClassificationSet, LabelledImage
+from dlcv.runtime.datasets.classes.names import read_classes, with_labels
+from dlcv.runtime.datasets.classes.table import find_in_csv
 from dlcv.runtime.datasets.split import TEST, VALIDATION
 from dlcv.runtime.errors import DatasetError
 

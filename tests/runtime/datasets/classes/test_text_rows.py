@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dlcv.runtime.datasets.text_rows import csv_rows, listed, shown
+from dlcv.runtime.datasets.classes.text_rows import csv_rows, listed, shown
 from dlcv.runtime.errors import DatasetError
 
 

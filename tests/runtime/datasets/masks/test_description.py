@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dlcv.runtime.datasets.description import DatasetDescription, known_descriptions, load_description
+from dlcv.runtime.datasets.masks.description import DatasetDescription, known_descriptions, load_description
 from dlcv.runtime.errors import DatasetError
 
 VALID: dict[str, Any] = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dlcv.runtime.datasets.class_csv import find_in_csv
+from dlcv.runtime.datasets.classes.table import find_in_csv
 from dlcv.runtime.errors import DatasetError
 
 FOUR = "0 7 128 255"

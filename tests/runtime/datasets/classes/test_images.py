@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlcv.runtime.datasets.classification import ClassificationSet, LabelledImage
+from dlcv.runtime.datasets.classes.images import ClassificationSet, LabelledImage
 from dlcv.runtime.errors import DatasetError
 
 GREY = np.arange(16, dtype=np.uint8).reshape(4, 4)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dlcv.runtime.datasets.class_folders import find_in_folder
+from dlcv.runtime.datasets.classes.folders import find_in_folder
 from dlcv.runtime.errors import DatasetError
 
 

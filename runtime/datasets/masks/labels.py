@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.datasets.description import DatasetDescription, thresholded
-from dlcv.runtime.datasets.pairs import Pair
+from dlcv.runtime.datasets.masks.description import DatasetDescription, thresholded
+from dlcv.runtime.datasets.masks.pairs import Pair
 from dlcv.runtime.errors import DatasetError, TileError
 
 _KNOWN_SHOWN = 12

@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from dlcv.runtime.datasets.description import DatasetDescription, load_description
-from dlcv.runtime.datasets.labels import check_sizes, read_label
-from dlcv.runtime.datasets.pairs import Pair
+from dlcv.runtime.datasets.masks.description import DatasetDescription, load_description
+from dlcv.runtime.datasets.masks.labels import check_sizes, read_label
+from dlcv.runtime.datasets.masks.pairs import Pair
 from dlcv.runtime.errors import DatasetError
 from dlcv.runtime.outputs.masks import write_mask
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from dlcv.runtime.card import MAX_CLASSES
-from dlcv.runtime.datasets.classification import ClassificationSet
-from dlcv.runtime.datasets.found import Found
-from dlcv.runtime.datasets.text_rows import listed, shown, text_rows
+from dlcv.runtime.datasets.classes.found import Found
+from dlcv.runtime.datasets.classes.images import ClassificationSet
+from dlcv.runtime.datasets.classes.text_rows import listed, shown, text_rows
 from dlcv.runtime.errors import DatasetError
 
 CLASSES_NAME = "classes.txt"

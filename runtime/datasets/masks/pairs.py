@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlcv.runtime.datasets.description import DatasetDescription
+from dlcv.runtime.datasets.masks.description import DatasetDescription
 from dlcv.runtime.datasets.split import TRAIN, VALIDATION, VALIDATION_FOLDERS, draw, split_folders, validation_folder
 from dlcv.runtime.errors import DatasetError
 
