@@ -9,11 +9,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 demo: $(VENV)/.demo
 	$(BIN)/python -m dlcv.benchmarks.demo demo
 
+# A process a core; a file's tests stay together, since they share what they have trained or exported.
+TESTS := $(BIN)/python -m pytest -n auto --dist loadfile
+
 test: $(VENV)/.dev links
-	$(BIN)/python -m pytest
+	$(TESTS)
 
 quick: $(VENV)/.dev links
-	$(BIN)/python -m pytest -m "not slow"
+	$(TESTS) -m "not slow"
 
 check: lint types imports test wheel
 

@@ -194,5 +194,11 @@ def _typed(name: str, value: Any) -> Any:
     if name == "width":
         return float(value)
     if name == "options":
-        return dict(value)
+        return _options(value)
     return int(value) if name in ("max_batch", "short_side", "members") else str(value)
+
+
+def _options(value: Any) -> dict[str, bool | int | float | str]:
+    if not isinstance(value, dict) or not all(isinstance(v, (bool, int, float, str)) for v in value.values()):
+        raise ValueError(f"options are {value!r}, expected names with numbers, texts, true or false")
+    return {str(k): v for k, v in value.items()}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlcv.runtime.card import SCHEMA, ModelCard, card_from_dict, card_from_json
+from dlcv.runtime.card import INTERPOLATIONS, SCHEMA, ModelCard, card_from_dict, card_from_json
 from dlcv.runtime.errors import CardError
 
 CARD = ModelCard(
@@ -23,24 +23,38 @@ channel_value = st.integers(0, 255)
 positive = st.floats(1e-3, 1e3)
 
 
+scalar = st.one_of(st.booleans(), st.integers(-9, 9), positive, st.text(max_size=5))
+
+
 @st.composite
 def cards(draw: st.DrawFn) -> ModelCard:
     count = draw(st.integers(1, 9))
+    task = draw(st.sampled_from(["segmentation", "classification"]))
+    size_hw = draw(st.tuples(st.integers(1, 65536), st.integers(1, 65536)))
+    colours = st.lists(st.tuples(channel_value, channel_value, channel_value), min_size=count, max_size=count)
+    own: dict[str, Any] = {
+        "fit": "centre-crop",
+        "short_side": draw(st.integers(max(size_hw), 65536)),
+        "interpolation": draw(st.sampled_from(INTERPOLATIONS)),
+        "palette": (),
+        "head": draw(st.sampled_from(["none", "probs", "logits"])),
+    }
+    if task == "segmentation":
+        own = {"palette": tuple(draw(colours)), "head": draw(st.sampled_from(["none", "mask", "probs", "logits"]))}
     return ModelCard(
         model=draw(st.text(max_size=9)),
-        task=draw(st.sampled_from(["segmentation", "classification"])),
+        task=task,
         classes=tuple(draw(st.lists(st.text(max_size=9), min_size=count, max_size=count))),
-        palette=tuple(
-            draw(st.lists(st.tuples(channel_value, channel_value, channel_value), min_size=count, max_size=count))
-        ),
         uncounted=tuple(draw(st.lists(st.integers(0, count - 1), max_size=3))),
-        input_size_hw=draw(st.tuples(st.integers(1, 65536), st.integers(1, 65536))),
+        input_size_hw=size_hw,
         mean_rgb=draw(st.tuples(positive, positive, positive)),
         std_rgb=draw(st.tuples(positive, positive, positive)),
         width=draw(positive),
-        head=draw(st.sampled_from(["none", "mask", "probs", "logits"])),
+        options=draw(st.dictionaries(st.text(max_size=5), scalar, max_size=3)),
+        members=draw(st.integers(1, 9)),
         max_batch=draw(st.integers(0, 64)),
         versions=draw(st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3)),
+        **own,
     )
 
 
@@ -156,4 +170,42 @@ def test_any_text_gives_a_card_or_a_card_error(text: str | bytes) -> None:
 def test_the_fits_are_those_of_fitting() -> None:
     from dlcv.runtime import card, fitting
 
-    assert card.FITS == fitting.FITS, "the card is standard library only, so it repeats the list"
+    assert card.FITS["segmentation"] == fitting.FITS, "the card is standard library only, so the list stands there"
+
+
+CLASSIFIER: dict[str, Any] = {
+    "task": "classification", "fit": "centre-crop", "short_side": 256, "input_size_hw": (224, 200), "palette": (), "head": "probs",
+}  # fmt: skip
+
+
+def test_a_classifier_has_its_transform_and_no_palette() -> None:
+    card = CARD.changed(**CLASSIFIER)
+    assert card_from_json(card.to_json(), "x") == card
+    assert len(card.changed(classes=tuple(map(str, range(1000))), uncounted=()).classes) == 1000
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"fit": "windows"}, "fit 'windows', expected one of centre-crop"),
+        ({"short_side": 223}, "short side 223, expected the input's longer side 224 or more"),
+        ({"head": "mask"}, "head mask, expected probs or logits for classification"),
+        ({"interpolation": "lanczos"}, "interpolation 'lanczos', expected one of area, linear, cubic"),
+        ({"members": 0}, "0 members, expected 1 or more"),
+        ({"classes": ("a",) * 10_001, "uncounted": ()}, "10001 classes, expected 1 to 10000"),
+    ],
+)
+def test_a_classifier_that_cannot_be_run_is_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(CardError, match=said):
+        CARD.changed(**CLASSIFIER | changes)
+
+
+def test_a_card_of_the_first_schema_is_read() -> None:
+    values = {k: v for k, v in CARD.to_dict().items() if k not in ("short_side", "interpolation", "options", "members")}
+    assert card_from_dict(values | {"schema": 1}, "x") == CARD
+
+
+@pytest.mark.parametrize("options", [[1], {"a": [1]}, {"a": {"b": 1}}, {"a": None}, "text"])
+def test_options_are_plain_values(options: Any) -> None:
+    with pytest.raises(CardError, match=r"^x: its model card cannot be used \(.*options"):
+        card_from_dict({**CARD.to_dict(), "options": options}, "x")

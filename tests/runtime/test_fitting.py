@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from dlcv.runtime.card import ModelCard
 from dlcv.runtime.errors import TileError, UsageError
-from dlcv.runtime.fitting import FITS, fit_tile
+from dlcv.runtime.fitting import FITS, centre_crop, fit_tile, fit_to_card
 
 SIDE = st.integers(1, 70)
 WINDOW = st.integers(1, 24)
@@ -135,3 +136,64 @@ def test_an_unknown_fit_and_an_overlap_out_of_range() -> None:
         fit_tile(tile(4, 4), (4, 4), "crop")
     with pytest.raises(UsageError, match="the overlap of windows is 1, expected 0 or more and less than 1"):
         fit_tile(tile(4, 4), (4, 4), "windows", 1.0)
+
+
+def classifier(size_hw: tuple[int, int], short_side: int) -> ModelCard:
+    return ModelCard(
+        model="resnet18", task="classification", classes=("a", "b"), palette=(), input_size_hw=size_hw, fit="centre-crop",
+        short_side=short_side, mean_rgb=(0.0, 0.0, 0.0), std_rgb=(1.0, 1.0, 1.0), head="probs",
+    )  # fmt: skip
+
+
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 32), st.integers(1, 32), st.integers(0, 40))
+def test_a_crop_always_has_the_size(height: int, width: int, rows: int, columns: int, more: int) -> None:
+    crop = centre_crop(tile(height, width), (rows, columns), max(rows, columns) + more, "area")
+    assert crop.shape == (rows, columns, 3) and crop.dtype == np.uint8
+
+
+@pytest.mark.parametrize(("height", "width", "top", "left"), [(16, 16, 2, 2), (16, 40, 2, 14), (33, 16, 10, 2)])
+def test_the_middle_is_taken_and_nothing_scaled(height: int, width: int, top: int, left: int) -> None:
+    image = tile(height, width)
+    crop = centre_crop(image, (12, 12), 16, "area")
+    assert np.array_equal(crop, image[top : top + 12, left : left + 12])
+    assert np.shares_memory(crop, image)
+
+
+def test_the_shorter_side_decides_the_scale() -> None:
+    image = np.zeros((64, 128, 3), np.uint8)
+    image[:, 32:96] = 200  # the middle square: all that is kept at a crop as large as the shorter side
+    assert (centre_crop(image, (32, 32), 32, "area") == 200).all()
+    assert (centre_crop(image, (32, 34), 34, "area")[:, [0, -1]] == 200).all()
+
+
+def test_area_averages_what_shrinks() -> None:
+    image = np.zeros((8, 8, 3), np.uint8)
+    image[::2] = 100  # rows of 100 and 0
+    assert (centre_crop(image, (4, 4), 4, "area") == 50).all()
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "cubic"])
+def test_the_card_names_the_interpolation(interpolation: str) -> None:
+    image = tile(20, 20)
+    assert not np.array_equal(centre_crop(image, (9, 9), 9, interpolation), centre_crop(image, (9, 9), 9, "area"))
+
+
+def test_a_very_long_image_costs_no_more_than_what_is_kept() -> None:
+    image = np.zeros((2, 2_000_000, 3), np.uint8)  # scaled whole, it would hold 112 million columns
+    assert centre_crop(image, (112, 112), 112, "area").shape == (112, 112, 3)
+
+
+def test_a_classifier_sees_one_window_and_its_answer_is_the_images() -> None:
+    fitted = fit_to_card(tile(50, 70), classifier((32, 32), 36))
+    assert [window.shape for window in fitted.windows] == [(32, 32, 3)] and fitted.tile_hw == (50, 70)
+    answer = np.array([0.25, 0.75], np.float32)
+    assert fitted.join([answer]) is answer
+    with pytest.raises(ValueError, match="expected 1 results, one a window, got 2"):
+        fitted.join([answer, answer])
+
+
+def test_a_fit_for_masks_is_refused_for_a_classifier() -> None:
+    with pytest.raises(
+        UsageError, match=r"fit 'windows' is for segmentation; resnet18 classifies and takes its card's centre-crop"
+    ):
+        fit_to_card(tile(50, 70), classifier((32, 32), 36), fit="windows")
