@@ -108,12 +108,16 @@ def checkpoint_files(paths: Iterable[Path]) -> list[Path]:
     """The files themselves; a folder stands for all checkpoints (`*.pt`) in it, by name.
 
     Raises:
-        UsageError: for a folder without any.
+        UsageError: for a folder without any, and for a run's own: `best.pt` and `last.pt` are one training and no ensemble.
     """
     files: list[Path] = []
     for path in paths:
         inside = sorted(path.glob("*.pt")) if path.is_dir() else [path]
         if not inside:
             raise UsageError(f"{path} holds no checkpoints (*.pt); train with --keep-best K, or name files")
+        if path.is_dir() and any(file.name in ("best.pt", "last.pt") for file in inside):
+            raise UsageError(
+                f"{path} is a run's folder, and best.pt and last.pt are no ensemble; name {path / 'best.pt'}, or {path / 'kept'}"
+            )
         files += inside
     return files

@@ -121,6 +121,18 @@ def test_a_folder_stands_for_its_checkpoints(tmp_path: Path) -> None:
     assert checkpoint_files([files[1], tmp_path / "gone.pt"]) == [files[1], tmp_path / "gone.pt"]
 
 
+@pytest.mark.parametrize("name", ["best.pt", "last.pt"])
+def test_a_runs_own_folder_is_no_ensemble(tmp_path: Path, name: str) -> None:
+    for file in (name, "other.pt"):
+        (tmp_path / file).touch()
+    with pytest.raises(UsageError) as caught:
+        checkpoint_files([tmp_path])
+    assert str(caught.value) == (
+        f"{tmp_path} is a run's folder, and best.pt and last.pt are no ensemble; name {tmp_path / 'best.pt'}, or {tmp_path / 'kept'}"
+    )
+    assert checkpoint_files([tmp_path / name]) == [tmp_path / name]
+
+
 def test_a_folder_without_checkpoints_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"holds no checkpoints \(\*\.pt\); train with --keep-best K, or name files"):
         checkpoint_files([tmp_path])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -150,9 +151,9 @@ def main(ctx: click.Context, /, output: Path | None, resume: bool, overwrite: bo
     if scores is None:
         note(f"{folder}: all {trainer.run.settings.epochs} epochs were done already; train further with --epochs N")
     name = scores.headline_name if scores else "result"
-    note(
-        f"best {name} {trainer.best:.4f}: {folder / 'best.pt'}; export it with: dlcv-export --model {options['model']}"
-    )
+    export = f"dlcv-export --model {options['model']}"
+    best = "" if output is None else f" --checkpoint {quote(str(folder / 'best.pt'))}"
+    note(f"best {name} {trainer.best:.4f}: {folder / 'best.pt'}; export it with: {export}{best}")
     if kept := trainer.kept.paths:
-        members = " ".join(f"--checkpoint {path}" for path in kept)
-        note(f"lowest validation losses, for an ensemble: dlcv-export --model {options['model']} {members}")
+        members = " ".join(f"--checkpoint {quote(str(path))}" for path in kept)
+        note(f"lowest validation losses, for an ensemble: {export} {members}")

@@ -63,7 +63,8 @@ def read_images(
     """
     found = _find(data, say)
     folder = data if os.path.isdir(data) else data.parent
-    indices, classes = with_labels(found, read_classes(folder) or fixed, data)
+    source = data / LABELS_NAME if os.path.isfile(data / LABELS_NAME) else data
+    indices, classes = with_labels(found, read_classes(folder) or fixed, source)
     images = [
         LabelledImage(prefix + image.name, index, image.path, image.pixels)
         for image, index in zip(found, indices, strict=True)

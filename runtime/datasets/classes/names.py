@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,13 +70,15 @@ def with_labels(found: Sequence[Found], fixed: Sequence[str] | None, source: Pat
         source: of the images, for messages.
 
     Raises:
-        DatasetError: when a label is none of the fixed classes or below 0; as `check_classes`.
+        DatasetError: when a label is none of the fixed classes or below 0, or numbers among them could be names as well as
+            indices; as `check_classes`.
     """
     texts = dict.fromkeys(image.label for image in found)
     if fixed is None:
         whole = all(map(_INTEGER.fullmatch, texts))
         fixed = _counted(found, source) if whole else check_classes(sorted(texts), source)
     index = {name: k for k, name in enumerate(fixed)}
+    _require_one_meaning(texts, index, source)
     known = {text: _index(text, index) for text in texts}
     for image in found:
         if known[image.label] is None:
@@ -119,6 +121,18 @@ def _counted(found: Sequence[Found], source: Path) -> tuple[str, ...]:
                 f"labels that are numbers but count nothing need a {CLASSES_NAME}"
             )
     return tuple(map(str, range(max(int(image.label) for image in found) + 1)))
+
+
+def _require_one_meaning(texts: Iterable[str], index: dict[str, int], source: Path) -> None:
+    """Refuses `0` beside classes `1`, `2`, `3`: `0` could only count and `1` could also be a name, so that two would be one class."""
+    whole = [text for text in texts if _INTEGER.fullmatch(text)]
+    names = [text for text in whole if index.get(text, int(text)) != int(text)]
+    counts = [text for text in whole if text not in index and _index(text, index) is not None]
+    if names and counts:
+        raise DatasetError(
+            f"{source}: the label {shown(names[0])} is a class's name and {shown(counts[0])} is none; expected labels that all name "
+            f"the classes {listed(list(index))}, or in {CLASSES_NAME} names that are no numbers, which labels count from 0"
+        )
 
 
 def _index(text: str, index: dict[str, int]) -> int | None:

@@ -158,9 +158,11 @@ def test_a_csv_without_a_split_is_split_by_class(tmp_path: Path) -> None:
 
 def test_labels_outside_the_list_of_classes(tmp_path: Path) -> None:
     images(tmp_path, ["0.png", "1.png"])
-    path = table(tmp_path, ["file,label", "0.png,cat", "1.png,2"])
+    path = tmp_path / "labels.csv"
+    table(tmp_path, ["file,label", "0.png,cat", "1.png,2"]).replace(path)
     (tmp_path / "classes.txt").write_text("cat\ndog\n")
-    assert refusal(path) == f"{path}, row 3: the label '2' is no class; the 2 known are cat, dog"
+    for data in (path, tmp_path):  # the row is of the table, also where its folder was named
+        assert refusal(data) == f"{path}, row 3: the label '2' is no class; the 2 known are cat, dog"
 
 
 def fer(folder: Path, usage: bool = True) -> Path:

@@ -67,7 +67,7 @@ def test_a_run_from_the_command_line(scenes: Path, tmp_path: Path, monkeypatch: 
     assert result.stdout == ""  # what is for people goes to stderr
     assert "9 images to train on, 3 to validate on, 7 classes; input 96 x 96" in result.stderr
     assert "epoch 1/1: loss " in result.stderr and "majority predictor" in result.stderr
-    assert "export it with: dlcv-export --model fcn32s" in result.stderr
+    assert result.stderr.endswith("export it with: dlcv-export --model fcn32s\n")
     card = load_checkpoint(tmp_path / "runs" / "fcn32s" / "best.pt").card
     assert (card.model, card.width) == ("fcn32s", 0.05)
     assert_one_line(invoke("--model", "fcn32s", "--data", scenes), "holds a run already")
@@ -76,6 +76,10 @@ def test_a_run_from_the_command_line(scenes: Path, tmp_path: Path, monkeypatch: 
     assert_one_line(
         invoke("--model", "fcn32s", "--resume", "--crop", 96), "begun with --crop 64, not 96; leave --crop out"
     )
+    (tmp_path / "runs" / "fcn32s").rename(tmp_path / "my run")
+    elsewhere = invoke("--model", "fcn32s", "--resume", "--output", "my run")  # the command that is told must find it
+    assert elsewhere.stderr.endswith("; export it with: dlcv-export --model fcn32s --checkpoint 'my run/best.pt'\n")
+    (tmp_path / "my run").rename(tmp_path / "runs" / "fcn32s")
     further = invoke("--model", "fcn32s", "--resume", "--epochs", 2)
     assert further.exit_code == 0 and "resumed" in further.stderr and "epoch 2/2: loss " in further.stderr
 

@@ -51,6 +51,17 @@ def test_fixed_classes_are_named_or_counted() -> None:
     assert with_labels(found("1", "0"), ("1", "0"), SOURCE)[0] == [0, 1]  # a name comes first
 
 
+def test_numbers_that_could_be_names_or_indices() -> None:
+    """Taken one by one, 0 would count the first class and 1 would name it."""
+    assert refused("1", "0", "2", fixed=("1", "2", "3")) == (
+        "t.csv: the label '1' is a class's name and '0' is none; expected labels that all name the classes 1, 2, 3, "
+        "or in classes.txt names that are no numbers, which labels count from 0"
+    )
+    assert with_labels(found("1", "3", "2"), ("1", "2", "3"), SOURCE)[0] == [0, 2, 1]
+    assert with_labels(found("1", "01", "2"), ("0", "1", "2"), SOURCE)[0] == [1, 1, 2]  # both meanings are the same
+    assert "row 3: the label '7' is no class" in refused("1", "7", fixed=("1", "2", "3"))
+
+
 @pytest.mark.parametrize("label", ["wolf", "3", "-1", "Cat"])
 def test_labels_outside_the_classes(label: str) -> None:
     assert refused("cat", label, fixed=("cat", "dog", "owl")) == (

@@ -1,0 +1,1 @@
+"""Labels that are masks: which image has which mask, what masks mean, and the tiles as a `LabelledSet`."""
