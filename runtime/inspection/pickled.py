@@ -20,6 +20,8 @@ STORAGES = {
 """torch's names of storages -> name and bytes of an element."""
 _HARMLESS = {"collections.OrderedDict", "torch.Size", "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor",
              "torch._utils._rebuild_parameter", *(f"torch.{name}" for name in STORAGES)}  # fmt: skip
+_MAX_OPCODES = 1_000_000
+"""A network of a thousand tensors has some 50,000, and its optimizer twice as many; this many take seconds."""
 _MAX_TENSORS = 100_000
 _MAX_DEPTH = 64
 _MAX_SIZE = 1 << 48
@@ -92,7 +94,9 @@ def read_pickled(data: bytes) -> Pickled:
     """
     machine = _Machine()
     try:
-        for opcode, argument, _ in pickletools.genops(data):
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+            if count >= _MAX_OPCODES:
+                raise PickleError(f"its pickle has more than {_MAX_OPCODES} opcodes")
             machine.step(opcode.name, argument)
         root = machine.result
     except PickleError:

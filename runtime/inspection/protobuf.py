@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import IO
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-_MAX_FIELDS = 2_000_000
-_MAX_TEXT = 1 << 26
+_MAX_FIELDS = 500_000
+"""Of a large network's graph some ten thousand; this many take seconds."""
+_MAX_TEXT = 1 << 25
 _WINDOW = 1 << 16
 _FIXED = {FIXED64: 8, FIXED32: 4}
 

@@ -119,6 +119,12 @@ def test_a_list_in_itself_and_many_references_end() -> None:
     assert read_pickled(doubling).tensors == {}  # 2 to the power of 50 places, 50 containers
 
 
+def test_more_opcodes_than_are_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dlcv.runtime.inspection.pickled._MAX_OPCODES", 1000)
+    with pytest.raises(PickleError, match="more than 1000 opcodes"):
+        read_pickled(b"\x80\x02" + b"K\x01" * 1000 + b".")
+
+
 def test_members_must_hold_what_the_pickle_says(tmp_path: Path) -> None:
     data = b"\x80\x02}X\x01\0\0\0w" + TENSOR + b"s."
     assert checkpoint_details(archive(tmp_path / "a.pt", data, {"0": bytes(24)}))["parameters"] == 6
