@@ -17,6 +17,8 @@ COMMANDS = {
     "dlcv-sample": "dlcv.train.cli.sample",
     "dlcv-export": "dlcv.export.cli.export",
     "dlcv-infer": "dlcv.runtime.cli.infer",
+    "dlcv-inspect": "dlcv.runtime.cli.inspect",
+    "dlcv-doctor": "dlcv.runtime.cli.doctor",
     "dlcv-evaluate": "dlcv.benchmarks.cli.evaluate",
     "dlcv-parity": "dlcv.benchmarks.cli.parity",
 }

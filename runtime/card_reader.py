@@ -59,6 +59,17 @@ def read_card(path: str | Path) -> ModelCard:
         CardError: when it carries no card or one that cannot be used.
     """
     path = Path(path)
+    card = find_card(path)
+    if card is None:
+        remedy = "export it with: dlcv-export --model NAME"
+        if kind_of(path) == "checkpoint":
+            remedy = "take a best.pt of dlcv-train, or start a training from these weights with: dlcv-train --init FILE"
+        raise CardError(f"{path} carries no dlcv model card, so its classes and normalisation are unknown; {remedy}")
+    return card
+
+
+def find_card(path: Path) -> ModelCard | None:
+    """As `read_card`; None where the file carries no card."""
     reader = {
         "plan": _from_plan,
         "checkpoint": _from_checkpoint,
@@ -66,14 +77,7 @@ def read_card(path: str | Path) -> ModelCard:
         "reference": _from_checkpoint,
         "onnx": _from_onnx,
     }
-    kind = kind_of(path)
-    card = reader[kind](path)
-    if card is None:
-        remedy = "export it with: dlcv-export --model NAME"
-        if kind == "checkpoint":
-            remedy = "take a best.pt of dlcv-train, or start a training from these weights with: dlcv-train --init FILE"
-        raise CardError(f"{path} carries no dlcv model card, so its classes and normalisation are unknown; {remedy}")
-    return card
+    return reader[kind_of(path)](path)
 
 
 def _from_sidecar(path: Path) -> ModelCard | None:

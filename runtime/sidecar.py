@@ -9,6 +9,7 @@ from typing import Any
 from dlcv.runtime.errors import EngineError
 from dlcv.runtime.files import sha256_of
 
+REFERENCE_SUFFIX = ".reference.npz"
 _MAX_BYTES = 1 << 20
 """A longer JSON is none of ours."""
 
@@ -26,7 +27,7 @@ def check_sidecar(path: Path) -> None:
             when the engine cannot be read.
     """
     sidecar = path.with_suffix(".json")
-    files = _files(sidecar)
+    files = listed_files(sidecar)
     if not files:
         return
     listed = files.get(path.name)
@@ -46,7 +47,33 @@ def check_sidecar(path: Path) -> None:
         )
 
 
-def _files(sidecar: Path) -> dict[str, Any]:
+def sidecar_state(path: Path, sha256: str) -> str:
+    """What the sidecar beside a file says of it, in a word.
+
+    Args:
+        path: of an `.onnx`, a `.plan` or a `.reference.npz`.
+        sha256: of the file.
+
+    Returns:
+        `none` where no sidecar of dlcv-export lies beside it; `not listed`; `matches`; or `differs`: another hash is listed.
+    """
+    files = listed_files(sidecar_of(path))
+    if not files:
+        return "none"
+    listed = files.get(path.name)
+    if not isinstance(listed, dict):
+        return "not listed"
+    return "matches" if listed.get("sha256") == sha256 else "differs"
+
+
+def sidecar_of(path: Path) -> Path:
+    """`NAME.json` of `NAME.onnx`, `NAME.plan` or `NAME.reference.npz`."""
+    if path.name.endswith(REFERENCE_SUFFIX):
+        return path.with_name(path.name.removesuffix(REFERENCE_SUFFIX) + ".json")
+    return path.with_suffix(".json")
+
+
+def listed_files(sidecar: Path) -> dict[str, Any]:
     """What a sidecar lists, by file name; empty for whatever is not a sidecar."""
     try:
         if sidecar.stat().st_size > _MAX_BYTES:

@@ -28,7 +28,9 @@ HEAVY = ("numpy", "cv2", "onnxruntime", "torch", "onnx", "PIL")
 
 
 def test_these_are_the_commands() -> None:
-    assert set(COMMANDS) >= {"dlcv-train", "dlcv-sample", "dlcv-export", "dlcv-infer", "dlcv-evaluate", "dlcv-parity"}
+    assert set(COMMANDS) >= {
+        "dlcv-train", "dlcv-sample", "dlcv-export", "dlcv-infer", "dlcv-inspect", "dlcv-doctor", "dlcv-evaluate", "dlcv-parity",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -27,6 +27,7 @@ PAGES = (
     "docs/export.md",
     "docs/inference.md",
     "docs/parity.md",
+    "docs/inspect.md",
     "README.md",
 )
 
@@ -35,6 +36,8 @@ SMALL = {
     "dlcv-train": "--width 0.1 --crop 64 --batch 4 --workers 0 --device cpu",
     "dlcv-export": "",
     "dlcv-infer": "",
+    "dlcv-inspect": "",
+    "dlcv-doctor": "",
     "dlcv-evaluate": "",
     "dlcv-parity": "",
 }
@@ -46,7 +49,7 @@ CLASSIFIER_EPOCHS = 5
 
 def _commands(page: str) -> list[str]:
     """The indented lines of a page that begin with one of our commands."""
-    found = re.findall(r"^    (dlcv-[a-z]+ .*?)(?:\s+#.*)?$", (ROOT / page).read_text(), re.MULTILINE)
+    found = re.findall(r"^    (dlcv-[a-z]+(?: .*?)?)(?:\s+#.*)?$", (ROOT / page).read_text(), re.MULTILINE)
     return [command.strip() for command in found]
 
 
@@ -116,7 +119,7 @@ def shells(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 def _has_gpu() -> bool:
     from dlcv.runtime.sessions.cuda import driver_problem
 
-    return driver_problem() is None
+    return not driver_problem()
 
 
 def test_pages_show_commands() -> None:

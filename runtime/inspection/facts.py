@@ -1,0 +1,69 @@
+"""What an inspection is made of: ports, tensors, element types, and the inspection itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dlcv.runtime.card import ModelCard
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or an output, or a tensor of a checkpoint.
+
+    Attributes:
+        name: as the file has it.
+        dtype: numpy's name of the type, such as `uint8`; `bfloat16` and the like are named as everybody does.
+        shape: sizes; a text is the name of a size that is known only when it runs, such as `N`.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.dtype} ({', '.join(map(str, self.shape))})"
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a file says of itself.
+
+    Attributes:
+        path: of the file, as it was given.
+        kind: `onnx`, `plan`, `checkpoint`, `reference` or `sidecar`.
+        bytes: its size.
+        sha256: of the whole file.
+        card: the model card; None where it carries none.
+        sidecar: `matches`, `differs`, `not listed`, `none`: what the sidecar beside it says (see `sidecar.py`).
+        inputs: what it takes.
+        outputs: what it returns.
+        ports_from: `graph`, `card` or empty: where inputs and outputs stand.
+        built_by: what made it, by name, with its version.
+        details: what only this kind of file has, as JSON values.
+    """
+
+    path: str
+    kind: str
+    bytes: int
+    sha256: str
+    card: ModelCard | None = None
+    sidecar: str = "none"
+    inputs: tuple[Port, ...] = ()
+    outputs: tuple[Port, ...] = ()
+    ports_from: str = ""
+    built_by: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        values = {name: getattr(self, name) for name in ("path", "kind", "bytes", "sha256", "sidecar", "ports_from")}
+        return values | {
+            "card": self.card.to_dict() if self.card else None,
+            "inputs": [asdict(port) for port in self.inputs],
+            "outputs": [asdict(port) for port in self.outputs],
+            "built_by": dict(self.built_by),
+            "details": dict(self.details),
+        }
