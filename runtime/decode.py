@@ -140,7 +140,9 @@ def _check_values(header: ImageHeader, options: DecodeOptions) -> None:
     if header.kind != "unsigned" or header.bits > 16 or header.format == "JPEG":
         raise TileError(f"{what}, expected 8-bit unsigned; convert the image to 8 bits a channel")
     if options.scale_16bit is None:
-        raise TileError(f"{what}, expected 8-bit; pass --scale-16bit MIN,MAX: the values that become 0 and 255")
+        raise TileError(
+            f"{what}, expected 8-bit; convert it, or give dlcv-infer --scale-16bit MIN,MAX: the values that become 0 and 255"
+        )
 
 
 def _decoded_rgb(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:

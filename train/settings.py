@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -15,6 +15,8 @@ MAY_CHANGE_ON_RESUME = ("data", "epochs", "workers", "device", "keep_best")
 OPTIONS = {"options": "--model-option"}
 """Options of the command whose names are not those of the settings."""
 
+TASK_OPTIONS = {"segmentation": ("dataset",), "classification": ("classes", "short_side", "least_area")}
+"""Settings that one task alone has."""
 DEFAULT_BATCH = {"segmentation": 8, "classification": 64}
 DEFAULT_CROP = 256
 """Of segmentation, in pixels."""
@@ -136,3 +138,20 @@ def model_options(typed: Sequence[str]) -> dict[str, Any]:
         except ValueError:
             options[name] = value
     return options
+
+
+def require_own_options(model: str, task: str, typed: Collection[str]) -> None:
+    """Refuses options that would be passed over in silence.
+
+    Args:
+        model: for the message.
+        task: the model's.
+        typed: names of the settings that the user gave.
+
+    Raises:
+        UsageError: when one is of another task.
+    """
+    for other, names in TASK_OPTIONS.items():
+        wrong = [f"--{name.replace('_', '-')}" for name in names if name in typed]
+        if other != task and wrong:
+            raise UsageError(f"{', '.join(wrong)}: for {other} only, and {model} is a {task} model; leave it out")

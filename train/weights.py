@@ -96,7 +96,9 @@ def _take(model: nn.Module, path: Path, found: Weights) -> str:
     own = model.state_dict()
     fitting = _fitting(found, own)
     other_form = [name for name in own if name in found and name not in fitting]
-    if not any(own[name].is_floating_point() for name in fitting):  # counters fit any width, and are no weights
+    weights = [name for name in fitting if own[name].is_floating_point()]  # counters fit any width, and are no weights
+    kernels = any(own[name].ndim > 1 for name in weights)  # so do the biases of a head
+    if not weights or (not kernels and any(own[name].ndim > 1 for name in other_form)):
         names = f"expected names such as {next(iter(own))!r}, got {list(found)[:2]}"
         shapes = f"; of another shape: {_some([_both(n, found, own) for n in other_form])}" if other_form else ""
         shapes += "; pass the --width that the file was trained with (published weights: 1)" if other_form else ""

@@ -148,7 +148,7 @@ def test_a_half_is_rounded_up() -> None:
 
 def test_16_bits_are_refused_otherwise() -> None:
     assert refusal(cv2.imencode(".png", WORDS)[1].tobytes()) == (
-        "16-bit values, expected 8-bit; pass --scale-16bit MIN,MAX: the values that become 0 and 255"
+        "16-bit values, expected 8-bit; convert it, or give dlcv-infer --scale-16bit MIN,MAX: the values that become 0 and 255"
     )
 
 

@@ -165,7 +165,7 @@ def bad_tiles(folder: Path, good: bytes) -> dict[str, str]:
     flipped[len(good) // 2] ^= 0xFF
     (folder / "flipped.png").write_bytes(flipped)
     return {
-        "deep.png": "16-bit values, expected 8-bit; pass --scale-16bit MIN,MAX",
+        "deep.png": "16-bit values, expected 8-bit; convert it, or give dlcv-infer --scale-16bit MIN,MAX",
         "float.tif": "float",
         "cut.png": "cut",
         "zero.jpg": "the file is empty; copy it again",

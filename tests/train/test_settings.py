@@ -10,6 +10,7 @@ from dlcv.train.settings import (
     TrainSettings,
     default_learning_rate,
     model_options,
+    require_own_options,
     settings_on_resume,
 )
 
@@ -81,3 +82,12 @@ def test_model_options_are_values() -> None:
 def test_an_option_without_a_name_or_twice_is_refused(typed: tuple[str, ...]) -> None:
     with pytest.raises(UsageError, match=r"--model-option .*: expected NAME=VALUE, each name once, such as stride_in"):
         model_options(typed)
+
+
+def test_options_of_the_other_task_are_told() -> None:
+    require_own_options("fcn8s", "segmentation", {"dataset", "crop", "batch"})
+    require_own_options("cnn3", "classification", {"classes", "short_side", "least_area"})
+    with pytest.raises(
+        UsageError, match=r"^--short-side, --least-area: for classification only, and fcn8s is a segmen"
+    ):
+        require_own_options("fcn8s", "segmentation", {"short_side", "least_area"})

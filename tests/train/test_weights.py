@@ -302,3 +302,12 @@ def test_tensors_without_plain_numbers_are_refused(tmp_path: Path, tensor: Tenso
 def test_line_breaks_in_names_do_not_break_the_line(tmp_path: Path) -> None:
     torch.save(Classifier().state_dict() | {"a\nb": torch.zeros(1)}, tmp_path / "w.pth")
     assert initialise_from(Classifier(), tmp_path / "w.pth").endswith(r"not taken from the file: a\nb")
+
+
+def test_a_head_that_happens_to_fit_is_no_start(tmp_path: Path) -> None:
+    """Of a model of another width only the biases of the head have the shape of this one's."""
+    torch.save(create_model("cnn3", classes=4, width=0.5).state_dict(), tmp_path / "wide.pth")
+    with pytest.raises(
+        CheckpointError, match=r"no tensor of .*wide\.pth fits .*pass the --width that the file was trained"
+    ):
+        initialise_from(create_model("cnn3", classes=4, width=0.25), tmp_path / "wide.pth")

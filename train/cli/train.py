@@ -135,16 +135,16 @@ def main(ctx: click.Context, /, output: Path | None, resume: bool, overwrite: bo
         raise UsageError("--resume goes on with the run and --overwrite starts again; pass one of them")
 
     from dlcv.train import run
-    from dlcv.train.settings import TrainSettings, model_options
+    from dlcv.train.settings import TrainSettings, model_options, require_own_options
 
+    typed = {k for k in options if ctx.get_parameter_source(k) is click.core.ParameterSource.COMMANDLINE}
+    require_own_options(options["model"], model_entry(options["model"]).task, typed)
     options["options"] = model_options(options["options"])
     options["classes"] = tuple(filter(None, map(str.strip, options["classes"].split(","))))
     folder = output or Path("runs") / options["model"]
     if resume:
-        typed = {
-            k: v for k, v in options.items() if ctx.get_parameter_source(k) is click.core.ParameterSource.COMMANDLINE
-        }
-        trainer = run.resume(folder, typed | {"model": options["model"]}, say=note)
+        given = {k: v for k, v in options.items() if k in typed or k == "model"}
+        trainer = run.resume(folder, given, say=note)
     else:
         trainer = run.start(TrainSettings(**options), folder, overwrite=overwrite, say=note)
     scores = trainer.train()

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlcv.runtime.card import ModelCard
-from dlcv.runtime.datasets.masks.description import DatasetDescription, known_descriptions, load_description
 from dlcv.runtime.datasets.labelled import LabelledSet
+from dlcv.runtime.datasets.masks.description import DatasetDescription, known_descriptions, load_description
 from dlcv.runtime.datasets.masks.labels import check_sizes, read_label
 from dlcv.runtime.datasets.masks.pairs import Pair
 from dlcv.runtime.decode import DecodeOptions, decode_file

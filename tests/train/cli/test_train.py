@@ -143,8 +143,15 @@ def test_a_classifier_from_the_command_line(pictures: Path, tmp_path: Path, monk
             ("--data", "PICTURES", "--model", "resnet50", "--model-option", "stride_in_1x1=yes"),
             "option stride_in_1x1 of resnet50 is 'yes', a str; expected a bool",
         ),
-        (("--model", "fcn8s", "--classes", "a,b"), "--classes and --short-side are for classification; fcn8s segments"),
-        (("--model", "fcn8s", "--short-side", 64), "--classes and --short-side are for classification; fcn8s segments"),
+        (
+            ("--model", "fcn8s", "--classes", "a,b"),
+            "--classes: for classification only, and fcn8s is a segmentation model",
+        ),
+        (
+            ("--model", "fcn8s", "--short-side", 64),
+            "--short-side: for classification only, and fcn8s is a segmentation model",
+        ),
+        (("--model", "cnn3", "--dataset", "x"), "--dataset: for segmentation only, and cnn3 is a classification model"),
     ],
 )
 def test_what_a_task_cannot_do_is_one_line(
