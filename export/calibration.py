@@ -166,6 +166,7 @@ def int8_from_onnx(
     _free_the_logits(result.graph)
     _share_ranges(result.graph)
     _give_each_user_a_pair(result.graph)
+    _drop_unused(result.graph)
     return result
 
 
@@ -267,6 +268,13 @@ def _next_scale(graph: onnx.GraphProto, name: str) -> list[str] | None:
         if user.op_type in _KEEPS_RANGE and (found := _next_scale(graph, user.output[0])):
             return found
     return None
+
+
+def _drop_unused(graph: onnx.GraphProto) -> None:
+    """Takes away the scales that no node reads any more, about which ONNX Runtime would warn."""
+    read = {name for node in graph.node for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
+        graph.initializer.remove(tensor)
 
 
 def _users(graph: onnx.GraphProto, name: str) -> list[onnx.NodeProto]:
