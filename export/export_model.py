@@ -11,8 +11,8 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,19 @@ import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
+from dlcv.export.calibration import CalibrationTiles, calibration_tiles
 from dlcv.export.graph import DEFAULT_HEAD, HEADS
+from dlcv.export.low_precision import Given, LowPrecision, PrecisionSettings, low_precision
 from dlcv.export.onnx_from_checkpoint import onnx_from_model
 from dlcv.export.plan_from_onnx import PlanReport, find_builder, plan_from_onnx
+from dlcv.export.proof import prove
 from dlcv.export.reference import reference_bytes
 from dlcv.export.verify import Verification, verify_graph
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.datasets.loading import labelled_for
 from dlcv.runtime.datasets.masks.description import description_from_dict
-from dlcv.runtime.datasets.masks.pairs import validation_pairs
+from dlcv.runtime.datasets.masks.pairs import find_pairs, validation_pairs
 from dlcv.runtime.datasets.masks.tiles import SegmentationSet
 from dlcv.runtime.errors import (
     DatasetError,
@@ -72,6 +75,7 @@ class ExportSettings:
         data: labelled images to verify on; None takes the probe of the first checkpoint's run.
         size_hw: input size in pixels; None takes the checkpoint's. The short side of classification grows and shrinks with it.
         builder: see `plan_from_onnx.find_builder`.
+        precision: of the graph, what it must hold, and what int8 is calibrated on.
     """
 
     model: str
@@ -83,16 +87,18 @@ class ExportSettings:
     data: Path | None = None
     size_hw: tuple[int, int] | None = None
     builder: str = "auto"
+    precision: PrecisionSettings = field(default_factory=PrecisionSettings)
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export gave: final paths, what was verified, and the plan's report or why there is none."""
+    """What an export gave: final paths, what was verified, the plan's report or why there is none, and the low precision's."""
 
     files: tuple[Path, ...]
     verification: Verification
     plan: PlanReport | None
     no_plan: str
+    low: LowPrecision | None = None
 
 
 def export_model(settings: ExportSettings, say: Callable[[str], None] = lambda _: None) -> ExportReport:
@@ -103,7 +109,7 @@ def export_model(settings: ExportSettings, say: Callable[[str], None] = lambda _
         CheckpointError, DatasetError: when there is no checkpoint, or no images to verify on.
         MissingPackageError: when a plan is asked for and no builder is installed.
         ExportError: when the graph or the plan cannot be made.
-        VerdictError: when the graph does not give what torch gives.
+        VerdictError: when the graph does not give what torch gives, or is not in the precision asked for.
         OutputError: when files cannot be written.
     """
     _check(settings)
@@ -122,17 +128,23 @@ def export_model(settings: ExportSettings, say: Callable[[str], None] = lambda _
     say(f"verifying on {len(labelled)} {NOUNS[card.task]}s")
     verification = verify_graph(proto, card, session, windows)
     verification.require()
+    prove(proto, "fp32").require()
+    low = None
+    if settings.precision.precision != "fp32":
+        tiles = _calibration(settings, members[0], card, labelled)
+        low = low_precision(Given(network, proto, card, session, labelled, windows), settings.precision, tiles, say)
+        proto, card, verification = low.proto, low.card, low.verification
     with _staging(settings) as staging:
         _write_graph(settings, staging, proto, reference_bytes(session, card, labelled))
         plan = None if no_plan else _plan(settings, staging, card, lambda text: say(_final(text, staging)))
-        _write_sidecar(settings, staging, card, verification, plan)
+        _write_sidecar(settings, staging, card, verification, plan, low)
         files = _move_all(staging, settings.output)
     old_plan = settings.output / f"{settings.model}.plan"
     if plan is None and old_plan.exists():
         say(f"{old_plan} is of an earlier export and will be refused; build it anew with --format plan, or remove it")
     if plan is not None:
         plan = replace(plan, path=settings.output / plan.path.name)
-    return ExportReport(files, verification, plan, no_plan)
+    return ExportReport(files, verification, plan, no_plan, low)
 
 
 def _check(settings: ExportSettings) -> None:
@@ -140,6 +152,7 @@ def _check(settings: ExportSettings) -> None:
         raise UsageError(
             f"unknown head {settings.head!r} or format {settings.format!r}; heads: {', '.join(HEADS)}; formats: {', '.join(FORMATS)}"
         )
+    settings.precision.check()
     entry = model_entry(settings.model)
     if settings.head == "mask" and entry.task != "segmentation":
         raise UsageError(
@@ -178,6 +191,21 @@ def _labelled(settings: ExportSettings, checkpoint: Checkpoint, card: ModelCard)
     else:
         labelled = labelled_for(card, settings.data)
     return labelled.evenly(VERIFY_IMAGES)
+
+
+def _calibration(
+    settings: ExportSettings, checkpoint: Checkpoint, card: ModelCard, verified: LabelledSet[Any]
+) -> CalibrationTiles | None:
+    """What int8 is calibrated on; None for another precision."""
+    asked = settings.precision
+    if asked.precision != "int8":
+        return None
+    candidates: LabelledSet[Any] | None = None
+    if asked.calibration_data is not None and card.task == "segmentation":  # a folder of pairs holds masks too
+        masks = description_from_dict(checkpoint.dataset, "of the checkpoint", source=str(settings.checkpoints[0]))
+        with suppress(DatasetError):
+            candidates = SegmentationSet(find_pairs(asked.calibration_data, masks), masks)
+    return calibration_tiles(asked.calibration_data, asked.calibration_tiles, card, verified, candidates)
 
 
 def _windows(labelled: LabelledSet[Any], card: ModelCard) -> list[NDArray[np.uint8]]:
@@ -255,12 +283,15 @@ def _plan(settings: ExportSettings, staging: Path, card: ModelCard, say: Callabl
 
 
 def _write_sidecar(
-    settings: ExportSettings, staging: Path, card: ModelCard, verification: Verification, plan: PlanReport | None
-) -> None:
+    settings: ExportSettings, staging: Path, card: ModelCard, verification: Verification, plan: PlanReport | None,
+    low: LowPrecision | None,
+) -> None:  # fmt: skip
     facts: dict[str, Any] = {
         "card": card.to_dict(),
         "verification": verification.to_dict() | {"onnxruntime": ort.__version__},
     }
+    if low is not None:
+        facts |= low.to_dict()
     if plan is not None:
         facts["plan"] = {"card": plan.card.to_dict(), "built": plan.sentence, "warnings": list(plan.warnings)}
     facts["files"] = {

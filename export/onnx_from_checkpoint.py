@@ -20,6 +20,8 @@ from dlcv.runtime.version import __version__
 
 OPSET = 18
 """Read by TensorRT 8.6 and later, and by ONNX Runtime 1.14 and later."""
+OPSETS = {"bf16": 22}
+"""Where it is another: the first whose convolutions know bfloat16."""
 
 
 def onnx_from_model(model: nn.Module, card: ModelCard) -> onnx.ModelProto:
@@ -41,7 +43,7 @@ def onnx_from_model(model: nn.Module, card: ModelCard) -> onnx.ModelProto:
     with _quiet_exporter():
         try:
             program = torch.onnx.export(
-                graph, (example,), dynamo=True, opset_version=OPSET, input_names=["image"], output_names=[card.head],
+                graph, (example,), dynamo=True, opset_version=opset_of(card), input_names=["image"], output_names=[card.head],
                 dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},), verbose=False,
             )  # fmt: skip
         except Exception as error:  # the exporter's errors have no base of their own
@@ -50,10 +52,24 @@ def onnx_from_model(model: nn.Module, card: ModelCard) -> onnx.ModelProto:
             ) from error
     assert program is not None
     proto = program.model_proto
+    return with_card(proto, card)
+
+
+def with_card(proto: onnx.ModelProto, card: ModelCard) -> onnx.ModelProto:
+    """The graph with this card alone in its metadata, held to the contract; changes `proto`.
+
+    Raises:
+        ExportError: as `check_contract`.
+    """
     _clean(proto)
     helper.set_model_props(proto, {ONNX_KEY: card.to_json()})
     check_contract(proto, card)
     return proto
+
+
+def opset_of(card: ModelCard) -> int:
+    """The opset of a graph in the card's precision."""
+    return OPSETS.get(card.precision, OPSET)
 
 
 def check_contract(proto: onnx.ModelProto, card: ModelCard) -> None:
@@ -63,7 +79,7 @@ def check_contract(proto: onnx.ModelProto, card: ModelCard) -> None:
         ExportError: names everything that is broken.
     """
     problems = [
-        *_opset_problems(proto),
+        *_opset_problems(proto, opset_of(card)),
         *_input_problems(proto, card),
         *_head_problems(proto, card),
         *_card_problems(proto, card),
@@ -87,10 +103,10 @@ def logits_name(proto: onnx.ModelProto, card: ModelCard) -> str:
     raise ExportError(f"the graph has no {wanted}, which the head {card.head} ends in")
 
 
-def _opset_problems(proto: onnx.ModelProto) -> Iterator[str]:
+def _opset_problems(proto: onnx.ModelProto, asked: int) -> Iterator[str]:
     found = {entry.domain: entry.version for entry in proto.opset_import}
-    if found.get("") != OPSET:  # torch's exporter may return another than asked
-        yield f"opset {found.get('')}, asked for {OPSET}"
+    if found.get("") != asked:  # torch's exporter may return another than asked
+        yield f"opset {found.get('')}, asked for {asked}"
 
 
 def _input_problems(proto: onnx.ModelProto, card: ModelCard) -> Iterator[str]:

@@ -16,9 +16,11 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from dlcv.export.onnx_from_checkpoint import logits_name
+from dlcv.export.rounding import rounded_twin
 from dlcv.runtime.answers import softmax
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.comparison import MAX_PROBABILITY_DIFFERENCE
+from dlcv.runtime.comparison import MIN_AGREEMENT as MIN_AGREEMENT_BY_PRECISION
 from dlcv.runtime.errors import ExportError, VerdictError, one_line
 from dlcv.runtime.evaluation import NOUNS
 from dlcv.train.session import TorchSession
@@ -27,6 +29,8 @@ MIN_AGREEMENT = 0.9999
 """Of argmax, in float32: what differs is ties between two classes, decided by the order of additions."""
 MAX_LOGIT_DIFFERENCE = 1e-3
 """Relative to the largest logit: float32 sums of some thousand products in another order differ by about 1e-6 to 1e-4."""
+MAX_LOW_LOGIT_DIFFERENCE = {"fp16": 0.05, "bf16": 0.25, "int8": 0.5}
+"""Likewise by precision: tens of layers whose results are rounded to 11, 8 or 7 bits; a layer that is lost moves them by more."""
 BATCH = 3
 
 
@@ -43,6 +47,7 @@ class Verification:
         not_finite: NaN and infinite logits, of the graph and of torch.
         predicted_classes: how many classes torch predicts on these images.
         head_is_argmax: share of pixels or images in which the graph's own head agrees with the argmax of its logits, 0..1.
+        precision: of the graph; it sets the bounds.
         probability_difference: the head `probs` alone: the largest absolute difference to the softmax of torch's logits.
     """
 
@@ -55,6 +60,7 @@ class Verification:
     predicted_classes: int
     head_is_argmax: float
     probability_difference: float | None = None
+    precision: str = "fp32"
 
     def problems(self) -> list[str]:
         """What fails, in words; empty when the graph is what torch is."""
@@ -65,21 +71,28 @@ class Verification:
             )
         if self.not_finite:
             found.append(f"{self.not_finite} logits are NaN or infinite")
-        if not self.agreement >= MIN_AGREEMENT:
-            found.append(f"argmax agreement {self.agreement:.6f}, expected at least {MIN_AGREEMENT}")
-        if not self.logit_difference <= MAX_LOGIT_DIFFERENCE * self.logit_scale:
+        least, furthest = self._bounds()
+        if not self.agreement >= least:
+            found.append(f"argmax agreement {self.agreement:.6f}, expected at least {least}")
+        if not self.logit_difference <= furthest * self.logit_scale:
             found.append(
-                f"largest logit difference {self.logit_difference:.3g} at logits up to {self.logit_scale:.3g}, expected at most {MAX_LOGIT_DIFFERENCE} of that"
+                f"largest logit difference {self.logit_difference:.3g} at logits up to {self.logit_scale:.3g}, expected at most {furthest} of that"
             )
         if not self.head_is_argmax >= MIN_AGREEMENT:
             of = "pixels" if self.task == "segmentation" else "images"
             found.append(
                 f"the head agrees with its own logits on {self.head_is_argmax:.6f} of the {of}, expected at least {MIN_AGREEMENT}"
             )
-        apart, most = self.probability_difference, MAX_PROBABILITY_DIFFERENCE["fp32"]
-        if apart is not None and not apart <= most:
+        apart, most = self.probability_difference, MAX_PROBABILITY_DIFFERENCE.get(self.precision)
+        if apart is not None and most is not None and not apart <= most:
             found.append(f"largest probability difference {apart:.3g}, expected at most {most}")
         return found
+
+    def _bounds(self) -> tuple[float, float]:
+        """The least agreement, and the largest logit difference relative to the largest logit."""
+        if self.precision == "fp32":
+            return MIN_AGREEMENT, MAX_LOGIT_DIFFERENCE
+        return MIN_AGREEMENT_BY_PRECISION[self.task][self.precision], MAX_LOW_LOGIT_DIFFERENCE[self.precision]
 
     def require(self) -> None:
         """Raises VerdictError, with all problems, when there are any."""
@@ -91,7 +104,7 @@ class Verification:
     def to_dict(self) -> dict[str, Any]:
         """As JSON values, by the names of the task: `tiles` and `mask_is_argmax`, or `images` and `head_is_argmax`."""
         names = {"images": "tiles", "head_is_argmax": "mask_is_argmax"} if self.task == "segmentation" else {}
-        return {names.get(k, k): v for k, v in asdict(self).items() if k != "task" and v is not None}
+        return {names.get(k, k): v for k, v in asdict(self).items() if k not in ("task", "precision") and v is not None}
 
 
 def verify_graph(
@@ -109,8 +122,7 @@ def verify_graph(
     Raises:
         ExportError: when ONNX Runtime refuses the graph.
     """
-    logits = logits_name(proto, card)
-    twin = _session(_twin(proto, logits))
+    twin, logits = twin_session(proto, card)
     found = _Found()
     views = [*windows, *(window[::-1, ::-1] for window in windows)] if len(windows) < BATCH else windows
     for start in range(0, len(views), BATCH):
@@ -121,8 +133,18 @@ def verify_graph(
         task=card.task, images=len(windows), agreement=found.same / found.count if found.count else 0.0,
         logit_difference=found.difference, logit_scale=found.scale, not_finite=found.not_finite,
         predicted_classes=len(found.classes), head_is_argmax=found.own / found.count if found.count else 0.0,
-        probability_difference=found.probability_difference if card.head == "probs" else None,
+        probability_difference=found.probability_difference if card.head == "probs" else None, precision=card.precision,
     )  # fmt: skip
+
+
+def twin_session(proto: onnx.ModelProto, card: ModelCard) -> tuple[ort.InferenceSession, str]:
+    """ONNX Runtime on a graph whose logits are an output too, and their name; of a low type, see `rounded_twin`.
+
+    Raises:
+        ExportError: when ONNX Runtime refuses the graph.
+    """
+    logits = logits_name(proto, card)
+    return _session(rounded_twin(_twin(proto, logits))), logits
 
 
 @dataclass

@@ -45,6 +45,7 @@ class ModelCard:
         options: of the model beside its width, such as `stride_in_1x1` of a ResNet.
         members: how many checkpoints' probabilities the graph averages; 1 is a single model.
         precision: of the graph's convolutions: `fp32`, `fp16`, `bf16` or `int8`.
+        proof: what proves the precision, in a line, such as the share of the multiply-adds; empty in float32 and before export.
         head: what the graph returns: `mask`, `probs` or `logits`; `none` in a checkpoint.
         checkpoint_sha256: of the checkpoint's weights file that the graph was made from; empty in a checkpoint.
         onnx_sha256: of the graph that a plan was built from; empty elsewhere.
@@ -67,6 +68,7 @@ class ModelCard:
     options: Mapping[str, Any] = field(default_factory=dict)
     members: int = 1
     precision: str = "fp32"
+    proof: str = ""
     head: str = "none"
     checkpoint_sha256: str = ""
     onnx_sha256: str = ""
@@ -77,8 +79,11 @@ class ModelCard:
         _check(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """The card as plain JSON values, the schema's number first."""
-        return {"schema": SCHEMA} | {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        """The card as plain JSON values, the schema's number first; an empty proof is left out."""
+        values = {"schema": SCHEMA} | {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        if not self.proof:
+            del values["proof"]
+        return values
 
     def to_json(self) -> str:
         """The card as ASCII JSON without line breaks, the same text for the same card."""

@@ -145,6 +145,10 @@ def test_command_works(shells: dict[str, Shell], page: str, line: str) -> None:
         assert done.returncode == 2
         assert "no NVIDIA driver" in done.stderr or "does not exist" in done.stderr
         return
+    if "--precision int8" in line and done.returncode == 1:
+        # A network of seconds of training, whose logits lie near each other, may lose more in int8 than is allowed, and is told so.
+        assert "no file was written: argmax agreement 0.9" in done.stderr.splitlines()[-1]
+        return
     assert done.returncode == 0, f"{page}: {line}\n{done.stderr}"
 
 
