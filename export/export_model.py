@@ -53,12 +53,12 @@ from dlcv.train.checkpoint import Checkpoint
 from dlcv.train.ensemble import ensemble_of, load_members, sha256_of_members
 from dlcv.train.kept import FOLDER as KEPT_FOLDER
 from dlcv.train.models.registry import model_entry
-from dlcv.train.probe import read_probe
+from dlcv.train.probe import PROBE_COUNT, read_probe
 from dlcv.train.session import TorchSession
 
 FORMATS = ("auto", "onnx", "plan")
-VERIFY_IMAGES = 32
-"""How many images verification takes at most, evenly spaced."""
+VERIFY_IMAGES = {"segmentation": 32, "classification": PROBE_COUNT["classification"]}
+"""How many images verification takes at most, evenly spaced; a classifier's bounds count on all of its probe."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def export_model(settings: ExportSettings, say: Callable[[str], None] = lambda _
     members = load_members(settings.checkpoints, model=settings.model)
     network, card = ensemble_of(members, settings.checkpoints)
     card = _card(card, settings)
-    labelled = _labelled(settings, members[0], card)
+    labelled = _labelled(settings, members[0], card, say)
     windows = _windows(labelled, card)
     session = TorchSession(network, card, torch.device("cpu"))
     say(
@@ -179,7 +179,9 @@ def _why_no_plan(settings: ExportSettings) -> str:
     return ""
 
 
-def _labelled(settings: ExportSettings, checkpoint: Checkpoint, card: ModelCard) -> LabelledSet[Any]:
+def _labelled(
+    settings: ExportSettings, checkpoint: Checkpoint, card: ModelCard, say: Callable[[str], None]
+) -> LabelledSet[Any]:
     """Images to verify on: from `data`, else the run's probe."""
     path = settings.checkpoints[0]
     if settings.data is None:
@@ -189,8 +191,8 @@ def _labelled(settings: ExportSettings, checkpoint: Checkpoint, card: ModelCard)
         masks = description_from_dict(checkpoint.dataset, "of the checkpoint", source=str(path))
         labelled = SegmentationSet(validation_pairs(settings.data, masks), masks)
     else:
-        labelled = labelled_for(card, settings.data)
-    return labelled.evenly(VERIFY_IMAGES)
+        labelled = labelled_for(card, settings.data, say=say)
+    return labelled.evenly(VERIFY_IMAGES[labelled.task])
 
 
 def _calibration(

@@ -110,7 +110,8 @@ def one_class_note(tally: Tally, classes: Sequence[str]) -> str:
     if scores.predicted_classes != 1:
         return ""
     said = int(np.argmax(tally.confusion.sum(0)))
-    if said != scores.majority_class:
+    truth = tally.confusion.sum(1)
+    if truth[said] < truth.max():  # classes may be equally common
         return f"it predicts only {classes[said]}, which is not even the commonest class"
     worth = "the majority share" if scores.headline_name == "accuracy" else "the majority predictor's"
     return f"it predicts only {classes[said]}: {scores.headline_name} equals {worth}"

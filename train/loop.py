@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.errors import CheckpointError, DatasetError, DlcvError, Interrupted
-from dlcv.runtime.metrics import Scores, per_class_lines
+from dlcv.runtime.evaluation import one_class_note
+from dlcv.runtime.metrics import Scores, Tally, per_class_lines
 from dlcv.runtime.progress import Progress
 from dlcv.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from dlcv.train.data.augment import Augmentation
@@ -108,7 +109,8 @@ class Trainer:
             while self.epoch <= self.run.settings.epochs:
                 started = time.monotonic()
                 train_loss = self._train_epoch(stop)
-                validation_loss, scores = self._validate(stop)
+                validation_loss, tally = self._validate(stop)
+                scores = tally.scores()
                 history.add(
                     scores, epoch=self.epoch, step=self.steps, learning_rate=self.learning_rate(), train_loss=train_loss,
                     validation_loss=validation_loss, seconds=time.monotonic() - started,
@@ -117,7 +119,7 @@ class Trainer:
                     _epoch_line(
                         self.epoch,
                         self.run,
-                        scores,
+                        tally,
                         train_loss=train_loss,
                         validation_loss=validation_loss,
                         seconds=time.monotonic() - started,
@@ -181,7 +183,7 @@ class Trainer:
             generator=torch.Generator(),  # its own, so that a loader made anew on resume leaves torch's state as it was
         )  # fmt: skip
 
-    def _validate(self, stop: Callable[[], bool]) -> tuple[float, Scores]:
+    def _validate(self, stop: Callable[[], bool]) -> tuple[float, Tally]:
         def advance(images: int) -> None:
             progress.advance(images)
             if stop():  # resumed, the epoch has no step left and is validated from the start
@@ -193,7 +195,7 @@ class Trainer:
                 session, self.run.validation, self.loss.cpu(), batch=self.run.settings.batch, advance=advance
             )
         self.loss.to(self.device)
-        return loss, tally.scores()
+        return loss, tally
 
     def _finish_epoch(self, scores: Scores, validation_loss: float) -> None:
         self.last_scores = scores.figures() | {
@@ -270,8 +272,9 @@ def _quiet_worker(_: int) -> None:
 
 
 def _epoch_line(
-    epoch: int, run: Run, scores: Scores, *, train_loss: float, validation_loss: float, seconds: float
+    epoch: int, run: Run, tally: Tally, *, train_loss: float, validation_loss: float, seconds: float
 ) -> str:
+    scores = tally.scores()
     lines = per_class_lines(scores, run.card.classes)
     each = " ".join(f"{name} {value:.3f}" for name, value in lines if not math.isnan(value))
     others = [f"{name.replace('_', ' ')} {value:.4f}" for name, value in list(scores.figures().items())[1:-1]]
@@ -280,6 +283,6 @@ def _epoch_line(
         f"{scores.headline_name} {scores.headline:.4f} (majority predictor {scores.majority:.4f}), "
         f"{', '.join(others)}, {seconds:.0f} s | {each}"
     )
-    if scores.predicted_classes == 1:
-        text += f" | it predicts one class only, so that its {scores.headline_name} is a constant's: train longer, or weigh the classes with --loss weighted-cross-entropy"
+    if note := one_class_note(tally, run.card.classes):
+        text += f" | {note}; train longer, or weigh the classes with --loss weighted-cross-entropy"
     return text

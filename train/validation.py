@@ -17,8 +17,6 @@ from dlcv.runtime.metrics import Tally
 from dlcv.runtime.pipeline import Outcome, Pipeline, PipelineSettings
 from dlcv.train.session import TorchSession
 
-Found = tuple[float, Tally]
-
 
 def validate(
     session: TorchSession,
@@ -45,26 +43,24 @@ def validate(
         DlcvError: when an output is not a finite number.
         DatasetError: when an image or its label cannot be read.
     """
-    total, losses = labelled.tally(), []
+    tally, losses = labelled.tally(), []
 
-    def finish(example: Example, logits: NDArray[Any]) -> Found:
+    def finish(example: Example, logits: NDArray[Any]) -> float:
         if not np.isfinite(logits).all():  # their argmax would still be a valid class
             raise DlcvError(f"the outputs for {example.name} are not numbers; try a smaller --learning-rate")
-        label, tally = labelled.label(example), labelled.tally()
-        logits = np.ascontiguousarray(logits)
+        label, logits = labelled.label(example), np.ascontiguousarray(logits)
         value = float(loss(torch.from_numpy(logits)[None], torch.from_numpy(label.astype(np.int64))[None]))
         tally.add(label, logits.argmax(0).astype(np.uint8) if labelled.task == "segmentation" else logits)
-        return value, tally
+        return value
 
-    def report(outcome: Outcome[Example, Found]) -> None:
+    def report(outcome: Outcome[Example, float]) -> None:
         assert outcome.result is not None, "reading raises DatasetError and not TileError"
-        losses.append(outcome.result[0])
-        total.merge(outcome.result[1])
+        losses.append(outcome.result)
         advance(1)
 
-    pipeline: Pipeline[Example, Found] = Pipeline(
+    pipeline: Pipeline[Example, float] = Pipeline(
         session, lambda example: labelled.read(example)[0], finish, PipelineSettings(batch), lambda out: out["logits"]
     )
     pipeline.run(labelled.examples, report)
     counted = [value for value in losses if not math.isnan(value)]
-    return math.fsum(counted) / len(counted) if counted else math.nan, total
+    return math.fsum(counted) / len(counted) if counted else math.nan, tally

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from dlcv.benchmarks.cli.options import labelled_data_options
 from dlcv.runtime.cli.common import Command, note, refuse_to_overwrite, version_option
 
 
@@ -21,22 +22,7 @@ from dlcv.runtime.cli.common import Command, note, refuse_to_overwrite, version_
     multiple=True,
     help="A best.pt or last.pt instead; several, or a folder of them, are averaged.",
 )
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Labelled images: those for validation where the data says so, else all.",
-)
-@click.option(
-    "--dataset",
-    default=None,
-    help="How masks name classes.  [default: dataset.json in DIR, else the one with the engine's classes]",
-)
-@click.option(
-    "--split", type=click.Path(path_type=Path), default=None, help="A run's split.csv: its validation images alone."
-)
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--json", "json_file", type=click.Path(path_type=Path), default=None, help="Write the result there too.")
+@labelled_data_options
 @version_option
 def main(
     engine: Path | None, checkpoints: tuple[Path, ...], data: Path, json_file: Path | None, **options: Any

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from dlcv.benchmarks.cli.options import labelled_data_options
 from dlcv.runtime.cli.common import Command, note, refuse_to_overwrite, version_option
 
 
@@ -25,15 +26,7 @@ from dlcv.runtime.cli.common import Command, note, refuse_to_overwrite, version_
     multiple=True,
     help="A checkpoint (several are averaged), an .onnx or a .plan.",
 )
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="Labelled images; a run's probe/ serves.")
-@click.option(
-    "--dataset",
-    default=None,
-    help="How masks name classes.  [default: dataset.json in DIR, else the one with the engine's classes]",
-)
-@click.option(
-    "--split", type=click.Path(path_type=Path), default=None, help="A run's split.csv: its validation images alone."
-)
+@labelled_data_options
 @click.option(
     "--max-drop",
     type=click.FloatRange(0),
@@ -53,8 +46,6 @@ from dlcv.runtime.cli.common import Command, note, refuse_to_overwrite, version_
     default=None,
     help="Of classification.  [default: by the candidate's precision; fp32: 0.001, else none]",
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--json", "json_file", type=click.Path(path_type=Path), default=None, help="Write the result there too.")
 @version_option
 def main(
     *, reference: tuple[Path, ...], candidate: tuple[Path, ...], data: Path, json_file: Path | None, **options: Any

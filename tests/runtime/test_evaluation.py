@@ -171,6 +171,10 @@ def test_a_model_that_says_one_class_is_told_in_plain_words() -> None:
     for label in (0, 1, 1):
         other.add(np.array(label), np.array([1, 0]))
     assert one_class_note(other, ("lake", "sea")) == "it predicts only lake, which is not even the commonest class"
+    tied = make_tally("classification", 2)
+    for label in (0, 1):
+        tied.add(np.array(label), np.array([0, 1]))
+    assert one_class_note(tied, ("lake", "sea")) == "it predicts only sea: accuracy equals the majority share"
     masks = make_tally("segmentation", 2)
     masks.add(np.array([[0, 1, 1]], np.uint8), np.ones((1, 3), np.uint8))
     assert one_class_note(masks, ("lake", "sea")) == "it predicts only sea: mean IoU equals the majority predictor's"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -19,6 +19,8 @@ from dlcv.train.data.sample import write_sample
 
 if TYPE_CHECKING:
     from dlcv.runtime.datasets.classes.images import ClassificationSet
+    from dlcv.train.loop import Trainer
+    from dlcv.train.settings import TrainSettings
 
 PICTURE_CLASSES = ("brick", "forest", "sea", "snow")
 EACH = 12
@@ -83,3 +85,17 @@ def pictures(tmp_path_factory: pytest.TempPathFactory, write_pictures: Callable[
 def split_pictures(pictures: Path) -> tuple[ClassificationSet, ClassificationSet]:
     """`pictures` as training splits them by the seed 0: 40 that train, 8 that validate."""
     return training_split("classification", pictures, dataset="", validation_share=0.2, seed=0)  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="module")
+def start(settings: TrainSettings) -> Callable[..., Trainer]:
+    """folder, changes of the file's own `settings` -> a trainer that has not trained yet."""
+    from dlcv.train import run
+    from dlcv.train.settings import TrainSettings
+
+    def start_in(
+        folder: Path, *, overwrite: bool = False, say: Callable[[str], None] = lambda _: None, **changes: Any
+    ) -> Trainer:
+        return run.start(TrainSettings(**settings.to_dict() | changes), folder, overwrite=overwrite, say=say)
+
+    return start_in

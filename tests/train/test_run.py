@@ -37,18 +37,6 @@ def settings(scenes: Path) -> TrainSettings:
 
 
 @pytest.fixture(scope="module")
-def start(settings: TrainSettings) -> Start:
-    """folder, changed settings -> a trainer that has not trained yet."""
-
-    def start_in(
-        folder: Path, *, overwrite: bool = False, say: Callable[[str], None] = lambda _: None, **changes: Any
-    ) -> Trainer:
-        return run.start(TrainSettings(**settings.to_dict() | changes), folder, overwrite=overwrite, say=say)
-
-    return start_in
-
-
-@pytest.fixture(scope="module")
 def finished(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of three epochs; nobody changes it."""
     folder = tmp_path_factory.mktemp("runs") / "fcn8s"

@@ -1,16 +1,12 @@
-"""The TensorRT session's own logic on a double of TensorRT and pycuda, and the double against the real bindings."""
+"""The TensorRT session's own logic on a double of TensorRT and pycuda; the double itself: test_trt_double.py."""
 
 from __future__ import annotations
 
 import gc
-import importlib.util
-import inspect
-import re
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,17 +17,6 @@ from dlcv.runtime.errors import EngineError, MissingPackageError, PlanError
 from dlcv.runtime.sessions import cuda, open_session
 from dlcv.runtime.sessions.trt import open_plan
 
-
-def _load_double() -> Any:
-    spec = importlib.util.spec_from_file_location("trt_double", Path(__file__).with_name("trt_double.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-double = _load_double()
 CARD = ModelCard(
     model="tiny", task="segmentation", classes=("a", "b", "c"), palette=((0, 0, 0), (9, 9, 9), (99, 99, 99)),
     input_size_hw=(4, 6), mean_rgb=(0.0, 0.0, 0.0), std_rgb=(1.0, 1.0, 1.0), head="mask", max_batch=4,
@@ -40,7 +25,7 @@ CLASSIFIER = CARD.changed(task="classification", palette=(), head="probs", fit="
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def world(double: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     world = double.World()
     package, driver = double.make_pycuda(world)
     for name, module in {
@@ -61,7 +46,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.fixture
-def plan(tmp_path: Path) -> Path:
+def plan(double: Any, tmp_path: Path) -> Path:
     path = tmp_path / "tiny.plan"
     path.write_bytes(double.plan_bytes(CARD.to_json()))
     return path
@@ -84,7 +69,7 @@ def test_a_batch_comes_back_as_the_network_says(world: Any, plan: Path) -> None:
     np.testing.assert_array_equal(outputs["score"], images.mean((2, 3), dtype=np.float32))
 
 
-def test_a_classifiers_plan(world: Any, tmp_path: Path) -> None:
+def test_a_classifiers_plan(double: Any, world: Any, tmp_path: Path) -> None:
     path = tmp_path / "classifier.plan"
     path.write_bytes(double.plan_bytes(CLASSIFIER.to_json()))
     world.tensors = {"image": ("UINT8", (-1, 4, 6, 3)), "probs": ("FLOAT", (-1, 3))}
@@ -119,7 +104,7 @@ def test_a_classifiers_plan(world: Any, tmp_path: Path) -> None:
     ],
 )
 def test_a_plan_whose_output_is_not_what_its_card_says_is_refused(
-    world: Any, tmp_path: Path, card: ModelCard, output: Any, shown: str
+    double: Any, world: Any, tmp_path: Path, card: ModelCard, output: Any, shown: str
 ) -> None:
     path = tmp_path / "x.plan"
     path.write_bytes(double.plan_bytes(card.to_json()))
@@ -324,7 +309,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(world: Any, plan: Path) -> N
 
 @pytest.mark.parametrize("names", [("tensorrt", "tensorrt_lean"), ("tensorrt_lean",)])
 def test_a_plan_of_full_tensorrt_takes_tensorrt_then_the_lean_runtime(
-    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]
+    double: Any, world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]
 ) -> None:
     path = tmp_path / "full.plan"
     path.write_bytes(double.plan_bytes(CARD.to_json(), magic=b"ftrt", version="10.9.0.34"))
@@ -338,7 +323,7 @@ def test_a_plan_of_full_tensorrt_takes_tensorrt_then_the_lean_runtime(
 
 
 def test_preflight_speaks_before_any_library_is_asked(
-    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    double: Any, world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "other.plan"
     path.write_bytes(double.plan_bytes(CARD.to_json(), version="1.6.0.10"))
@@ -371,7 +356,7 @@ def test_without_pycuda_the_pip_command_is_told(world: Any, plan: Path, monkeypa
 
 
 def test_without_a_driver_no_library_is_loaded_and_the_graph_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    double: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cuda, "driver_problem", lambda: "no NVIDIA driver (libcuda.so.1)")
     for name in ("tensorrt", "tensorrt_lean", "tensorrt_rtx", "pycuda"):
@@ -383,93 +368,3 @@ def test_without_a_driver_no_library_is_loaded_and_the_graph_is_named(
         match=r"^this machine has no NVIDIA driver \(libcuda\.so\.1\), and .* instead: --engine .*fcn8s\.onnx$",
     ):
         open_session(path)
-
-
-# --- the double against the real bindings ---------------------------------------------------------------------------
-
-TENSORRT_CALLS = {
-    "Runtime": ["__init__", "deserialize_cuda_engine"],
-    "ICudaEngine": [
-        "get_tensor_name", "get_tensor_mode", "get_tensor_dtype", "get_tensor_shape", "get_tensor_profile_shape",
-        "create_execution_context", "create_runtime_config",
-    ],
-    "IExecutionContext": ["set_input_shape", "set_tensor_address", "execute_async_v3"],
-    "IRuntimeConfig": ["create_runtime_cache", "set_runtime_cache"],
-    "IRuntimeCache": ["serialize", "deserialize"],
-    "ILogger": ["log"],
-}  # fmt: skip
-PYCUDA_CALLS = {
-    "": ["init", "mem_alloc", "pagelocked_empty", "memcpy_htod_async", "memcpy_dtoh_async"],
-    "Device": ["__init__", "retain_primary_context"],
-    "Context": ["push", "pop"],
-    "Stream": ["__init__", "synchronize"],
-    "DeviceAllocation": ["free", "__int__"],
-    "HostAllocation": ["free"],
-}
-
-
-def _pairs(calls: dict[str, list[str]]) -> list[tuple[str, str]]:
-    return [(owner, name) for owner, names in calls.items() for name in names]
-
-
-def _overloads(doc: str, name: str) -> list[list[tuple[str, bool]]]:
-    """(parameter, has a default) of each overload in a docstring of pybind11 or Boost.Python, `self` left out."""
-    found = []
-    for arguments in re.findall(rf"^(?:\d+\. )?{name}\((.*)\) ->", doc, re.MULTILINE):
-        if "*args" not in arguments:
-            parts = [
-                part.strip(" []")
-                for part in re.split(r",(?![^\[(<]*[\])>](?!,))", re.sub(r"\[\s*,", ",", arguments))
-                if part.strip(" []")
-            ]
-            names = [(re.split(r"[:=]", re.sub(r"^\(\w+\)", "", part))[0].strip(), "=" in part) for part in parts]
-            found.append(names)
-    return found
-
-
-def _assert_fits(fake: Any, doc: str, name: str, bound: bool) -> None:
-    parameters = [p.name for p in inspect.signature(fake).parameters.values() if p.name != "self"]
-    for overload in _overloads(doc, name):
-        real = overload[1:] if bound else overload
-        positional = all(re.fullmatch(r"arg\d+", p) for p, _ in real)  # Boost.Python without names
-        names = parameters if positional and len(real) == len(parameters) else [p for p, _ in real]
-        required = [p for (_, default), p in zip(real, names, strict=True) if not default]
-        if [p for p in names if p in parameters] == parameters and set(required) <= set(parameters):
-            return
-    raise AssertionError(f"the double's {name}({', '.join(parameters)}) is none of {_overloads(doc, name)}")
-
-
-@pytest.mark.parametrize(("owner", "name"), _pairs(TENSORRT_CALLS))
-def test_the_double_has_the_signatures_of_tensorrt(owner: str, name: str) -> None:
-    real = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheels for this Python")
-    fake = double.make_tensorrt(double.World())
-    _assert_fits(getattr(getattr(fake, owner), name), getattr(getattr(real, owner), name).__doc__, name, bound=True)
-
-
-def test_the_double_has_the_attributes_of_tensorrt() -> None:
-    real = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheels for this Python")
-    fake = double.make_tensorrt(double.World())
-    assert set(fake.DataType.__members__) <= set(real.DataType.__members__)
-    assert set(fake.TensorIOMode.__members__) == set(real.TensorIOMode.__members__)
-    assert set(fake.ILogger.Severity.__members__) == set(real.ILogger.Severity.__members__)
-    assert real.ILogger.ERROR == real.ILogger.Severity.ERROR
-    assert isinstance(inspect.getattr_static(real.ICudaEngine, "num_io_tensors"), property)
-
-
-@pytest.mark.parametrize(("owner", "name"), _pairs(PYCUDA_CALLS))
-def test_the_double_has_the_signatures_of_pycuda(owner: str, name: str) -> None:
-    real = pytest.importorskip("pycuda.driver", reason="pycuda needs libcuda.so.1 to be imported", exc_type=ImportError)
-    fake: ModuleType = double.make_pycuda(double.World())[1]
-    of_real, of_fake = (getattr(real, owner), getattr(fake, owner)) if owner else (real, fake)
-    static = name == "pop"
-    _assert_fits(getattr(of_fake, name), getattr(of_real, name).__doc__, name, bound=owner != "" and not static)
-    assert issubclass(real.MemoryError, real.Error)
-    assert isinstance(real.Stream.handle, property)
-
-
-def test_a_double_that_drifts_is_caught() -> None:
-    doc = "set_tensor_address(self: a.b.IExecutionContext, name: str, memory: typing.SupportsInt) -> bool"
-    _assert_fits(lambda self, name, memory: None, doc, "set_tensor_address", bound=True)
-    for drifted in (lambda self, name, address: None, lambda self, name: None, lambda self, memory, name: None):
-        with pytest.raises(AssertionError, match="is none of"):
-            _assert_fits(drifted, doc, "set_tensor_address", bound=True)

@@ -1,0 +1,38 @@
+"""Options that the commands on labelled images share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option(
+        "--data",
+        type=click.Path(path_type=Path),
+        required=True,
+        help="Labelled images: those for validation where the data says so, else all; a run's probe/ serves.",
+    ),
+    click.option(
+        "--dataset",
+        default=None,
+        help="How masks name classes.  [default: dataset.json in DIR, else the one with the engine's classes]",
+    ),
+    click.option(
+        "--split", type=click.Path(path_type=Path), default=None, help="A run's split.csv: its validation images alone."
+    ),
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+    click.option(
+        "--json", "json_file", type=click.Path(path_type=Path), default=None, help="Write the result there too."
+    ),
+)
+
+
+def labelled_data_options(function: F) -> F:
+    """Adds `--data`, `--dataset`, `--split`, `--device` and `--json` (as `json_file`)."""
+    return reduce(lambda wrapped, option: option(wrapped), reversed(_OPTIONS), function)
