@@ -95,7 +95,7 @@ def _ways(paths: list[Path], graph: Path, folder: Path) -> dict[str, Callable[[]
 
     card = read_card(graph)
     height, width = card.input_size_hw
-    settings = InferSettings(
+    settings = InferSettings.of(
         sources=tuple(map(str, paths)), engine=graph, output=folder / "masks", overwrite=True, quiet=True, device="cpu",
         fit="resize",
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +27,55 @@ DEFAULT_OUTPUT = {"segmentation": Path("masks"), "classification": Path("predict
 
 
 @dataclass(frozen=True)
+class EngineSettings:
+    """Which engine, and how it is opened.
+
+    Attributes:
+        path: of the engine: an `.onnx` or a `.plan`.
+        device: `auto`, `cpu`, `cuda`.
+    """
+
+    path: Path
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class FittingSettings:
+    """How a tile comes to the engine's size and its answer back.
+
+    Attributes:
+        fit: segmentation: see `fitting.py`; None takes the card's.
+        overlap: segmentation: of windows, as a share of their side; None: 0.25.
+    """
+
+    fit: str | None = None
+    overlap: float | None = None
+
+
+@dataclass(frozen=True)
+class OutputSettings:
+    """What is written, and under which names.
+
+    Attributes:
+        name_template: segmentation: a mask's name, see `tiles.py`; None: `{path}.png`.
+        format: classification: `csv` or `jsonl`; None: `csv`.
+        top_k: classification: classes in a row, at least 1; None: 5. Of fewer classes, all.
+    """
+
+    name_template: str | None = None
+    format: str | None = None
+    top_k: int | None = None
+
+
+@dataclass(frozen=True)
 class InferSettings:
     """What a run was asked to do.
 
     Attributes:
         sources: files, folders, globs.
-        engine: an `.onnx` or a `.plan`.
         output: folder of masks or predictions, manifest and summary.
-        device: `auto`, `cpu`, `cuda`.
+        engine, fitting, outputs: see their classes.
         batch: windows at once; None: 8, and 1 for segmentation on a CPU.
-        fit: segmentation: see `fitting.py`; None takes the card's.
-        overlap: segmentation: of windows, as a share of their side; None: 0.25.
-        name_template: segmentation: a mask's name, see `tiles.py`; None: `{path}.png`.
-        format: classification: `csv` or `jsonl`; None: `csv`.
-        top_k: classification: classes in a row, at least 1; None: 5. Of fewer classes, all.
         decoders, writers: threads; None: one a core.
         decode: limits and 16-bit scale.
         resume, overwrite: what to do with a run that the folder holds.
@@ -48,21 +83,35 @@ class InferSettings:
     """
 
     sources: tuple[str, ...]
-    engine: Path
     output: Path
-    device: str = "auto"
+    engine: EngineSettings
+    fitting: FittingSettings = field(default_factory=FittingSettings)
+    outputs: OutputSettings = field(default_factory=OutputSettings)
     batch: int | None = None
-    fit: str | None = None
-    overlap: float | None = None
-    name_template: str | None = None
-    format: str | None = None
-    top_k: int | None = None
     decoders: int | None = None
     writers: int | None = None
     decode: DecodeOptions = field(default_factory=DecodeOptions)
     resume: bool = False
     overwrite: bool = False
     quiet: bool = False
+
+    @classmethod
+    def of(cls, *, engine: Path, **options: Any) -> InferSettings:
+        """From options in one list, as a command has them: each goes to the group that knows its name.
+
+        Args:
+            engine: its path.
+            options: attributes of this class and of its groups.
+        """
+
+        def taken(group: type[Any]) -> dict[str, Any]:
+            return {one.name: options.pop(one.name) for one in fields(group) if one.name in options}
+
+        groups = {
+            "fitting": FittingSettings(**taken(FittingSettings)),
+            "outputs": OutputSettings(**taken(OutputSettings)),
+        }
+        return cls(engine=EngineSettings(path=engine, **taken(EngineSettings)), **groups, **options)
 
 
 def default_output(engine: Path) -> Path:
@@ -80,17 +129,18 @@ def task_options(settings: InferSettings, card: ModelCard) -> dict[str, Any]:
     Raises:
         UsageError: when one of another task was given.
     """
+    given = vars(settings.fitting) | vars(settings.outputs)
     for task, names in TASK_OPTIONS.items():
-        typed = [f"--{name.replace('_', '-')}" for name in names if getattr(settings, name) is not None]
+        typed = [f"--{name.replace('_', '-')}" for name in names if given[name] is not None]
         if task != card.task and typed:
             raise UsageError(
-                f"{', '.join(typed)}: for {task} only, and {settings.engine} is a {card.task} model; leave it out"
+                f"{', '.join(typed)}: for {task} only, and {settings.engine.path} is a {card.task} model; leave it out"
             )
     defaults = {
         "fit": card.fit, "overlap": DEFAULT_OVERLAP, "name_template": DEFAULT_TEMPLATE,
         "format": DEFAULT_FORMAT, "top_k": DEFAULT_TOP_K,
     }  # fmt: skip
-    values = {name: getattr(settings, name) for name in TASK_OPTIONS[card.task]}
+    values = {name: given[name] for name in TASK_OPTIONS[card.task]}
     return {name: defaults[name] if value is None else value for name, value in values.items()}
 
 
@@ -100,12 +150,12 @@ def pipeline_settings(settings: InferSettings, session: Session) -> PipelineSett
     batch = settings.batch or min(default, session.max_batch or default)
     if session.max_batch and batch > session.max_batch:
         raise UsageError(
-            f"--batch {batch} is above the {session.max_batch} that {settings.engine} was built for; pass a smaller one, or export with --max-batch {batch}"
+            f"--batch {batch} is above the {session.max_batch} that {settings.engine.path} was built for; pass a smaller one, or export with --max-batch {batch}"
         )
     return PipelineSettings(
         batch=batch,
         decoders=settings.decoders or cpu_count(),
         writers=settings.writers or cpu_count(),
-        fit=settings.fit,
-        overlap=DEFAULT_OVERLAP if settings.overlap is None else settings.overlap,
+        fit=settings.fitting.fit,
+        overlap=DEFAULT_OVERLAP if settings.fitting.overlap is None else settings.fitting.overlap,
     )

@@ -69,12 +69,12 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
         OutputError: when results cannot be written; what is there is whole.
         KeyboardInterrupt: after Ctrl-C; finished tiles are in the manifest.
     """
-    card = engine_card(settings.engine, device=settings.device)
+    card = engine_card(settings.engine.path, device=settings.engine.device)
     options = task_options(settings, card)
     tiles = find_tiles(settings.sources, leave_out=settings.output, say=say)
     output = _output(settings, card, tiles, options)
     _refuse_to_overwrite_inputs(settings, tiles, output)
-    with open_session(settings.engine, device=settings.device, lanes=cpu_count()) as session:
+    with open_session(settings.engine.path, device=settings.engine.device, lanes=cpu_count()) as session:
         identity = _identity(settings, options)
         with RunFolder(settings.output, identity, resume=settings.resume, overwrite=settings.overwrite) as folder:
             return _Run(settings, session, folder, tiles, output).run()
@@ -164,14 +164,14 @@ class _Run(Generic[R]):
             },
             "batches": times.batches,
             "session": self._session.description,
-            "engine": str(self._settings.engine),
+            "engine": str(self._settings.engine.path),
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
             "dlcv": __version__,
         }
 
 
 def _refuse_to_overwrite_inputs(settings: InferSettings, tiles: Sequence[Tile], output: Output[Any]) -> None:
-    inputs = {os.path.realpath(tile.path) for tile in tiles} | {os.path.realpath(settings.engine)}
+    inputs = {os.path.realpath(tile.path) for tile in tiles} | {os.path.realpath(settings.engine.path)}
     folder = os.path.realpath(settings.output)
     for name, what in output.names().items():
         if os.path.join(folder, name) in inputs:
@@ -184,7 +184,7 @@ def _identity(settings: InferSettings, options: dict[str, Any]) -> dict[str, Any
     """What makes an answer what it is: a resumed run must agree in all of it."""
     return {
         "folders": source_folders(settings.sources),
-        "engine_sha256": sha256_of(settings.engine),
+        "engine_sha256": sha256_of(settings.engine.path),
         **options,
         "scale_16bit": list(settings.decode.scale_16bit) if settings.decode.scale_16bit else None,
     }

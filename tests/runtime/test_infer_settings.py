@@ -21,18 +21,20 @@ CLASSIFICATION = SEGMENTATION.changed(task="classification", palette=(), head="p
 
 
 def test_the_options_of_a_task_and_their_defaults() -> None:
-    assert task_options(InferSettings(**GIVEN), SEGMENTATION) == {
+    assert task_options(InferSettings.of(**GIVEN), SEGMENTATION) == {
         "fit": "pad", "overlap": 0.25, "name_template": "{path}.png",
     }  # fmt: skip
-    assert task_options(InferSettings(**GIVEN), CLASSIFICATION) == {"format": "csv", "top_k": 5}
-    assert task_options(InferSettings(**GIVEN, overlap=0.0), SEGMENTATION)["overlap"] == 0, "nothing is not left open"
+    assert task_options(InferSettings.of(**GIVEN), CLASSIFICATION) == {"format": "csv", "top_k": 5}
+    assert task_options(InferSettings.of(**GIVEN, overlap=0.0), SEGMENTATION)["overlap"] == 0, (
+        "nothing is not left open"
+    )
 
 
 def test_an_option_of_another_task_is_refused() -> None:
     with pytest.raises(
         UsageError, match=r"^--overlap: for segmentation only, and m\.onnx is a classification model; leave it out$"
     ):
-        task_options(InferSettings(**GIVEN, overlap=0.0), CLASSIFICATION)
+        task_options(InferSettings.of(**GIVEN, overlap=0.0), CLASSIFICATION)
 
 
 @pytest.mark.parametrize(
@@ -47,4 +49,4 @@ def test_an_option_of_another_task_is_refused() -> None:
 )
 def test_the_batch(card: ModelCard, device: str, max_batch: int | None, given: int | None, batch: int) -> None:
     session: Any = SimpleNamespace(card=card, device=device, max_batch=max_batch)
-    assert pipeline_settings(InferSettings(**GIVEN, batch=given), session).batch == batch
+    assert pipeline_settings(InferSettings.of(**GIVEN, batch=given), session).batch == batch

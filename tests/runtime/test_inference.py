@@ -37,7 +37,7 @@ def run(tiny_onnx: Path, tmp_path: Path) -> Callable[..., Summary]:
 
     def run(*sources: Path, **settings: Any) -> Summary:
         given = {"engine": tiny_onnx, "output": tmp_path / "masks", "device": "cpu", "quiet": True, **settings}
-        return infer(InferSettings(sources=tuple(map(str, sources)), **given))
+        return infer(InferSettings.of(sources=tuple(map(str, sources)), **given))
 
     return run
 

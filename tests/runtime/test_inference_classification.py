@@ -36,7 +36,7 @@ def run(colour_engine: Path, out: Path) -> Callable[..., Summary]:
 
     def run(*sources: Path, **settings: Any) -> Summary:
         given = {"engine": colour_engine, "output": out, "device": "cpu", "quiet": True, **settings}
-        return infer(InferSettings(sources=tuple(map(str, sources)), **given))
+        return infer(InferSettings.of(sources=tuple(map(str, sources)), **given))
 
     return run
 

@@ -26,7 +26,7 @@ Scenes = list[NDArray[np.uint8]]
 def run(tiny_onnx: Path, tmp_path: Path) -> Callable[..., Summary]:
     def run(source: Path, **settings: Any) -> Summary:
         given = {"output": tmp_path / "masks", "device": "cpu", "quiet": True, "engine": tiny_onnx} | settings
-        return infer(InferSettings(sources=(str(source),), **given))
+        return infer(InferSettings.of(sources=(str(source),), **given))
 
     return run
 

@@ -1,0 +1,39 @@
+"""How a tile comes to the engine's size: `FittingSettings`, and what is decoded."""
+
+from __future__ import annotations
+
+import click
+
+
+def min_max(value: str) -> tuple[float, float]:
+    """`MIN,MAX`: two numbers, the first below the second."""
+    try:
+        low, high = (float(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not MIN,MAX, such as 0,10000") from None
+    if not low < high:
+        raise click.BadParameter(f"MIN must be below MAX, got {value}")
+    return low, high
+
+
+OPTIONS = (
+    click.option(
+        "--fit",
+        type=click.Choice(["windows", "pad", "resize"]),
+        default=None,
+        help="Segmentation: tiles of another size: windows (smaller ones padded), pad only, or resize.  [default: the engine's]",
+    ),
+    click.option(
+        "--overlap",
+        type=click.FloatRange(0, 0.9),
+        default=None,
+        help="Segmentation: of windows, as a share of their side.  [default: 0.25]",
+    ),
+    click.option(
+        "--scale-16bit",
+        type=min_max,
+        default=None,
+        metavar="MIN,MAX",
+        help="Map 16-bit values linearly to 8 bits; without it such tiles fail.",
+    ),
+)
