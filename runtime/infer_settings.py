@@ -107,11 +107,9 @@ class InferSettings:
         def taken(group: type[Any]) -> dict[str, Any]:
             return {one.name: options.pop(one.name) for one in fields(group) if one.name in options}
 
-        groups = {
-            "fitting": FittingSettings(**taken(FittingSettings)),
-            "outputs": OutputSettings(**taken(OutputSettings)),
-        }
-        return cls(engine=EngineSettings(path=engine, **taken(EngineSettings)), **groups, **options)
+        engine_settings = EngineSettings(path=engine, **taken(EngineSettings))
+        fitting, outputs = FittingSettings(**taken(FittingSettings)), OutputSettings(**taken(OutputSettings))
+        return cls(engine=engine_settings, fitting=fitting, outputs=outputs, **options)
 
 
 def default_output(engine: Path) -> Path:
