@@ -64,7 +64,7 @@ def config_of(engine: Path, kind: str, card: ModelCard, *, name: str, max_batch:
         *(
             f"output {{ {_port(engine, port)}{f' label_filename: {_quoted(LABELS)}' if labelled else ''} }}"
             for port in outputs
-        ),  # fmt: skip
+        ),
     ]
     parameter = f'parameters {{ key: "dlcv" value {{ string_value: {_quoted(card.to_json())} }} }}'
     return Config(_lines(dictated), parameter + "\n", _lines(_tuning(engine, kind, inputs, max_batch)))
