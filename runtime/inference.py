@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.decode import decode_file
-from dlcv.runtime.errors import UsageError
+from dlcv.runtime.errors import EngineError, UsageError
 from dlcv.runtime.files import remove_partials, sha256_of
 from dlcv.runtime.infer_settings import InferSettings, default_output, pipeline_settings, task_options
 from dlcv.runtime.machine import cpu_count
@@ -74,7 +74,10 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
     tiles = find_tiles(settings.sources, leave_out=settings.output, say=say)
     output = _output(settings, card, tiles, options)
     _refuse_to_overwrite_inputs(settings, tiles, output)
-    with open_session(settings.engine.path, device=settings.engine.device, lanes=cpu_count()) as session:
+    engine = settings.engine
+    with open_session(engine.path, device=engine.device, lanes=cpu_count(), trust=engine.trust) as session:
+        if session.card != card:  # what was checked and loaded is not what was read before
+            raise EngineError(f"{engine.path} was exchanged while the run began; start again")
         identity = _identity(settings, options)
         with RunFolder(settings.output, identity, resume=settings.resume, overwrite=settings.overwrite) as folder:
             return _Run(settings, session, folder, tiles, output).run()
