@@ -24,18 +24,22 @@ def kind_of_side(paths: Sequence[Path]) -> str:
     return kinds[0]
 
 
-def open_engine(paths: Sequence[Path], *, device: str = "auto", lanes: int = 1) -> Session:
+def open_engine(
+    paths: Sequence[Path], *, device: str = "auto", session: str = "auto", compute: str = "card", lanes: int = 1
+) -> Session:
     """Opens an `.onnx`, a `.plan`, a checkpoint, or several checkpoints whose probabilities are averaged.
 
     Args:
         paths: the file, or the checkpoints.
-        device, lanes: see `open_session`.
+        device, session, compute, lanes: see `open_session`; of checkpoints, which torch runs in float32, `device` alone.
 
     Raises:
         DlcvError: when it cannot be used, in words.
     """
     if kind_of_side(paths) != "checkpoint":
-        return open_session(paths[0], device=device, lanes=lanes)
+        return open_session(paths[0], device=device, session=session, compute=compute, lanes=lanes)
+    if (session, compute) != ("auto", "card"):
+        raise UsageError(f"{paths[0]} is a checkpoint and runs in torch in float32; --session and --compute are for engines")
     try:
         from dlcv.train.ensemble import open_checkpoints
     except ModuleNotFoundError as error:

@@ -32,11 +32,17 @@ class EngineSettings:
 
     Attributes:
         path: of the engine: an `.onnx` or a `.plan`.
-        device: `auto`, `cpu`, `cuda`.
+        device, session, compute: where, with which library, and in what a float32 graph may be computed: see `open_session`.
     """
 
     path: Path
     device: str = "auto"
+    session: str = "auto"
+    compute: str = "card"
+
+    def how(self) -> dict[str, str]:
+        """What `open_session` takes of it, by name."""
+        return {"device": self.device, "session": self.session, "compute": self.compute}
 
 
 @dataclass(frozen=True)

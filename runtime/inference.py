@@ -74,7 +74,7 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
     tiles = find_tiles(settings.sources, leave_out=settings.output, say=say)
     output = _output(settings, card, tiles, options)
     _refuse_to_overwrite_inputs(settings, tiles, output)
-    with open_session(settings.engine.path, device=settings.engine.device, lanes=cpu_count()) as session:
+    with open_session(settings.engine.path, **settings.engine.how(), lanes=cpu_count()) as session:
         identity = _identity(settings, options)
         with RunFolder(settings.output, identity, resume=settings.resume, overwrite=settings.overwrite) as folder:
             return _Run(settings, session, folder, tiles, output).run()
@@ -164,6 +164,7 @@ class _Run(Generic[R]):
             },
             "batches": times.batches,
             "session": self._session.description,
+            "computes": self._session.computes,
             "engine": str(self._settings.engine.path),
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
             "dlcv": __version__,
@@ -185,6 +186,7 @@ def _identity(settings: InferSettings, options: dict[str, Any]) -> dict[str, Any
     return {
         "folders": source_folders(settings.sources),
         "engine_sha256": sha256_of(settings.engine.path),
+        "compute": settings.engine.compute,
         **options,
         "scale_16bit": list(settings.decode.scale_16bit) if settings.decode.scale_16bit else None,
     }

@@ -111,16 +111,25 @@ class Model:
         return [tile.join([next(remaining) for _ in tile.windows]) for tile in tiles]
 
 
-def load(engine: str | Path, *, device: str = "auto", fit: str | None = None, batch: int = DEFAULT_BATCH) -> Model:
+def load(
+    engine: str | Path,
+    *,
+    device: str = "auto",
+    session: str = "auto",
+    compute: str = "card",
+    fit: str | None = None,
+    batch: int = DEFAULT_BATCH,
+) -> Model:
     """Opens an `.onnx` or a `.plan` as a `Model`.
 
     Args:
         engine: the file, with a model card.
         device: `auto`, `cpu` or `cuda`.
+        session, compute: the library, and what a float32 graph may be computed in: see `open_session`.
         fit: segmentation: `windows`, `pad` or `resize`; None takes the card's.
         batch: windows that go through the session at once.
 
     Raises:
         EngineError, CardError, MissingPackageError: when the file cannot be run, in words.
     """
-    return Model(open_session(engine, device=device), fit=fit, batch=batch)
+    return Model(open_session(engine, device=device, session=session, compute=compute), fit=fit, batch=batch)
