@@ -39,7 +39,9 @@ def open_engine(
     if kind_of_side(paths) != "checkpoint":
         return open_session(paths[0], device=device, session=session, compute=compute, lanes=lanes)
     if (session, compute) != ("auto", "card"):
-        raise UsageError(f"{paths[0]} is a checkpoint and runs in torch in float32; --session and --compute are for engines")
+        raise UsageError(
+            f"{paths[0]} is a checkpoint and runs in torch in float32; --session and --compute are for engines"
+        )
     try:
         from dlcv.train.ensemble import open_checkpoints
     except ModuleNotFoundError as error:

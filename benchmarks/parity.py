@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 
 from dlcv.benchmarks.engines import kind_of_side, open_engine
 from dlcv.runtime.card import ModelCard
-from dlcv.runtime.comparison import MAX_DROP, MAX_PROBABILITY_DIFFERENCE, MIN_AGREEMENT, Comparing, Comparison, bound_precision
+from dlcv.runtime.comparison import (
+    MAX_DROP,
+    MAX_PROBABILITY_DIFFERENCE,
+    MIN_AGREEMENT,
+    Comparing,
+    Comparison,
+    bound_precision,
+)
 from dlcv.runtime.datasets.labelled import Example, LabelledSet
 from dlcv.runtime.datasets.loading import labelled_for
 from dlcv.runtime.errors import DatasetError, TileError, UsageError

@@ -18,7 +18,12 @@ from dlcv.runtime.errors import EXIT_ERROR, EXIT_INCOMPLETE, Interrupted, UsageE
 @version_option
 @click.pass_context
 def main(
-    ctx: click.Context, /, tiles: tuple[str, ...], scale_16bit: tuple[float, float] | None, explain: bool, **options: Any
+    ctx: click.Context,
+    /,
+    tiles: tuple[str, ...],
+    scale_16bit: tuple[float, float] | None,
+    explain: bool,
+    **options: Any,
 ) -> None:
     """Write what the engine says about each of TILES: files, folders (searched recursively) or globs.
 

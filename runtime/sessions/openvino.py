@@ -206,7 +206,9 @@ def _openvino() -> Any:
         import openvino
     except ModuleNotFoundError as error:
         if error.name != "openvino":
-            raise EngineError(f"openvino is installed and does not load ({error}); install it again: {INSTALL}") from error
+            raise EngineError(
+                f"openvino is installed and does not load ({error}); install it again: {INSTALL}"
+            ) from error
         raise MissingPackageError("openvino", "run a graph with OpenVINO", INSTALL) from error
     except Exception as error:  # missing parts of a library show in many ways
         raise EngineError(

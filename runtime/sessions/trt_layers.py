@@ -43,7 +43,9 @@ def _operator(layer: Mapping[str, Any], batch: int) -> Operator | None:
     if not isinstance(weights, dict) or not weights.get("Count") or not inputs or not outputs:
         return None
     given, out = inputs[0], outputs[0]
-    transposed = "deconv" in str(layer.get("LayerType", "")).lower() or "deconv" in str(layer.get("ParameterType", "")).lower()
+    transposed = (
+        "deconv" in str(layer.get("LayerType", "")).lower() or "deconv" in str(layer.get("ParameterType", "")).lower()
+    )
     sides = (given if transposed else out).get("Dimensions", [])
     return Operator(
         str(layer.get("Name", "")), str(layer.get("LayerType", "")), _precision(layer, given),
