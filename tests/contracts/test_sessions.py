@@ -407,7 +407,7 @@ def _without_bf16() -> bool:
 @pytest.mark.parametrize(("task", "name", "precision"), LOW_CASES)
 def test_a_precision_agrees_with_torch_at_its_bound_or_is_refused(low: LowWorld, task: str, name: str, precision: str) -> None:  # fmt: skip
     if name == "openvino" and precision == "bf16" and _without_bf16():
-        with pytest.raises(PrecisionError, match="^bf16 needs a CPU with AVX512_BF16 or AMX, and "):
+        with pytest.raises(PrecisionError, match=r"^bf16 needs a CPU with AVX512_BF16 or AMX, and "):
             OPENERS[name](low.at(precision), low.head)
         return
     if (name, precision) not in COMPUTES:
@@ -463,7 +463,7 @@ def test_an_int8_label_on_float32_convolutions_is_caught_twice(low: LowWorld, ta
     onnx.helper.set_model_props(proto, {ONNX_KEY: low.card.changed(precision="int8").to_json()})
     path.write_bytes(proto.SerializeToString())
     for library in ("onnxruntime", "openvino"):
-        with pytest.raises(PrecisionError, match="says int8, and 0 of its .* are in int8; export it again$"):
+        with pytest.raises(PrecisionError, match=r"says int8, and 0 of its .* are in int8; export it again$"):
             open_session(path, session=library)
     pytest.importorskip("openvino")
     monkeypatch.setattr(candidates, "_check_label", lambda wanted: None)

@@ -83,7 +83,7 @@ def test_one_that_alone_is_asked_for_gives_its_own_error(tiny_onnx: Path, withou
     with pytest.raises(MissingPackageError) as caught:
         open_session(tiny_onnx, session="openvino")
     assert caught.value is MISSING
-    with pytest.raises(EngineError, match="^--session openvino runs on cpu, not on cuda; leave --device out$"):
+    with pytest.raises(EngineError, match=r"^--session openvino runs on cpu, not on cuda; leave --device out$"):
         open_session(tiny_onnx, session="openvino", device="cuda")
 
 
@@ -118,7 +118,7 @@ def test_one_that_does_not_keep_the_precision_when_opened_is_passed_over(tiny_on
         assert session.description.startswith("ONNX Runtime ")
     if candidates.platform.machine() in ("x86_64", "AMD64"):
         assert "passed over: openvino on cpu: it would run in bf16" in map(str, explain_session(tiny_onnx))
-    with pytest.raises(PrecisionError, match="^it would run in bf16$"):
+    with pytest.raises(PrecisionError, match=r"^it would run in bf16$"):
         open_session(tiny_onnx, session="openvino")
 
 

@@ -60,18 +60,18 @@ def test_tf32_is_off_unless_asked_for(wanted: Any, asked: list[Any]) -> None:
 
 
 def test_what_cuda_does_not_compute_is_refused(wanted: Any, asked: list[Any]) -> None:
-    with pytest.raises(PrecisionError, match="no int8 convolution and would compute in float32$"):
+    with pytest.raises(PrecisionError, match=r"no int8 convolution and would compute in float32$"):
         onnxrt.open_cuda(wanted("int8"))
-    with pytest.raises(PrecisionError, match="in float32 or TF32, never in bf16$"):
+    with pytest.raises(PrecisionError, match=r"in float32 or TF32, never in bf16$"):
         onnxrt.open_cuda(wanted(compute="bf16"))
     assert asked == []
 
 
 def test_the_tensorrt_provider_only_when_asked_and_at_the_cards_precision(wanted: Any, asked: list[Any], tiny_onnx: Path) -> None:  # fmt: skip
-    with pytest.raises(EngineError, match="for minutes; ask for it with --session onnxruntime-tensorrt$"):
+    with pytest.raises(EngineError, match=r"for minutes; ask for it with --session onnxruntime-tensorrt$"):
         onnxrt.check_tensorrt(wanted("fp16"))
     with pytest.raises(
-        PrecisionError, match="no option against TF32 in a float32 graph; allow it with --compute tf32$"
+        PrecisionError, match=r"no option against TF32 in a float32 graph; allow it with --compute tf32$"
     ):
         onnxrt.check_tensorrt(wanted(session="onnxruntime-tensorrt"))
     cache = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(tiny_onnx.parent / ".onnxruntime-tensorrt")}
