@@ -25,19 +25,31 @@ def kind_of_side(paths: Sequence[Path]) -> str:
     return kinds[0]
 
 
-def open_engine(paths: Sequence[Path], *, device: str = "auto", lanes: int = 1, trust: Trust | None = None) -> Session:
+def open_engine(
+    paths: Sequence[Path],
+    *,
+    device: str = "auto",
+    session: str = "auto",
+    compute: str = "card",
+    lanes: int = 1,
+    trust: Trust | None = None,
+) -> Session:
     """Opens an `.onnx`, a `.plan`, a checkpoint, or several checkpoints whose probabilities are averaged.
 
     Args:
         paths: the file, or the checkpoints.
-        device, lanes: see `open_session`.
+        device, session, compute, lanes: see `open_session`; of checkpoints, which torch runs in float32, `device` alone.
         trust: likewise; of checkpoints, which run no code of theirs, each is checked where a hash or a signature is asked for.
 
     Raises:
         DlcvError: when it cannot be used, in words.
     """
     if kind_of_side(paths) != "checkpoint":
-        return open_session(paths[0], device=device, lanes=lanes, trust=trust)
+        return open_session(paths[0], device=device, session=session, compute=compute, lanes=lanes, trust=trust)
+    if (session, compute) != ("auto", "card"):
+        raise UsageError(
+            f"{paths[0]} is a checkpoint and runs in torch in float32; --session and --compute are for engines"
+        )
     for path in paths:
         check_file(path, trust or Trust())
     try:

@@ -26,10 +26,12 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """What an evaluation gave: the images, and what was counted on them."""
+    """What an evaluation gave: the images, what was counted on them, and the session: in words, and what it computes in."""
 
     labelled: LabelledSet[Any]
     tally: Tally
+    run_by: str
+    computes: str
 
     def table(self, title: str) -> str:
         """The headline, a line a class, and the other figures, below `title`."""
@@ -42,7 +44,7 @@ class EvaluationReport:
         beside = (
             f"{len(labelled)} {NOUNS[labelled.task]}s; majority predictor ({labelled.classes[scores.majority_class]}): "
         )
-        found = [f"{beside}{scores.headline_name} {scores.majority:.4f}"]
+        found = [f"{beside}{scores.headline_name} {scores.majority:.4f}", f"run by {self.run_by}"]
         return found + [note for note in [one_class_note(self.tally, labelled.classes)] if note]
 
     def to_dict(self) -> dict[str, Any]:
@@ -52,6 +54,8 @@ class EvaluationReport:
         return {
             f"{NOUNS[labelled.task]}s": len(labelled),
             **{name: or_none(value) for name, value in scores.figures().items()},
+            "run_by": self.run_by,
+            "computes": self.computes,
             "majority_class": labelled.classes[scores.majority_class],
             "predicted_classes": scores.predicted_classes,
             "count": scores.count,
@@ -68,6 +72,8 @@ def run_evaluation(
     split: Path | None = None,
     device: str = "auto",
     trust: Trust | None = None,
+    session: str = "auto",
+    compute: str = "card",
     say: Callable[[str], None] = lambda _: None,
 ) -> EvaluationReport:
     """Evaluates an engine, or checkpoints whose probabilities are averaged.
@@ -75,18 +81,18 @@ def run_evaluation(
     Args:
         paths: see `open_engine`.
         data, dataset, split: see `labelled_for`.
-        device, trust: see `open_session`.
+        device, session, compute, trust: see `open_session`.
         say: takes lines for people.
 
     Raises:
         DlcvError: when the engine or the data cannot be used, in words.
     """
-    with open_engine(paths, device=device, lanes=cpu_count(), trust=trust) as session:
-        labelled = labelled_for(session.card, data, dataset=dataset, split=split, say=say)
+    with open_engine(paths, device=device, session=session, compute=compute, lanes=cpu_count(), trust=trust) as engine:
+        labelled = labelled_for(engine.card, data, dataset=dataset, split=split, say=say)
         settings = PipelineSettings(
-            batch=_batch(session), decoders=cpu_count(), writers=cpu_count(), fit=session.card.fit
+            batch=_batch(engine), decoders=cpu_count(), writers=cpu_count(), fit=engine.card.fit
         )
-        return EvaluationReport(labelled, evaluate(session, labelled, settings))
+        return EvaluationReport(labelled, evaluate(engine, labelled, settings), engine.description, engine.computes)
 
 
 def _batch(session: Session) -> int:

@@ -79,7 +79,7 @@ def measure(name: str, *, pairs: int, width: float = 1.0) -> ModelFigures:
         path.write_bytes(onnx_from_model(model, card).SerializeToString())
         plan_mb, plan_s = _plan(path, card)
         ours = TorchSession(model, card, torch.device("cpu"))
-        with open_session(path, device="cpu") as engine:
+        with open_session(path, device="cpu", session="onnxruntime") as engine:
             expected, got = ours.run(images)["logits"], engine.run(images)["logits"]
             ratio = paired_ratio(lambda: ours.run(images[:1]), lambda: engine.run(images[:1]), pairs)
     return ModelFigures(

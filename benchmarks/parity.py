@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 
 from dlcv.benchmarks.engines import kind_of_side, open_engine
 from dlcv.runtime.card import ModelCard
-from dlcv.runtime.comparison import MAX_DROP, MAX_PROBABILITY_DIFFERENCE, MIN_AGREEMENT, Comparing, Comparison
+from dlcv.runtime.comparison import (
+    MAX_DROP,
+    MAX_PROBABILITY_DIFFERENCE,
+    MIN_AGREEMENT,
+    Comparing,
+    Comparison,
+    bound_precision,
+)
 from dlcv.runtime.datasets.labelled import Example, LabelledSet
 from dlcv.runtime.datasets.loading import labelled_for
 from dlcv.runtime.errors import DatasetError, TileError, UsageError
@@ -32,7 +39,7 @@ class EngineSide:
     """A side that computes: checkpoints, a graph or a plan."""
 
     def __init__(self, session: Session) -> None:
-        self.card, self.description = session.card, session.description
+        self.card, self.description, self.computes = session.card, session.description, session.computes
         self._session = session
 
     def has(self, labelled: LabelledSet[Any], example: Example) -> bool:
@@ -54,7 +61,7 @@ class StoredSide:
     """A side that remembers: the answers in a `.reference.npz`, found by the hash of an image's file."""
 
     def __init__(self, reference: Reference, path: Path) -> None:
-        self.card, self.description = reference.card, f"stored answers of torch in {path}"
+        self.card, self.description, self.computes = reference.card, f"stored answers of torch in {path}", "fp32"
         self._reference = reference
 
     def has(self, labelled: LabelledSet[Any], example: Example) -> bool:
@@ -76,13 +83,19 @@ Side = EngineSide | StoredSide
 
 
 def open_side(
-    paths: Sequence[Path], device: str = "auto", *, like: ModelCard | None = None, trust: Trust | None = None
+    paths: Sequence[Path],
+    device: str = "auto",
+    *,
+    session: str = "auto",
+    compute: str = "card",
+    like: ModelCard | None = None,
+    trust: Trust | None = None,
 ) -> Side:
     """Opens a side.
 
     Args:
         paths: a graph, a plan, a `.reference.npz` or a checkpoint; several checkpoints are averaged.
-        device, trust: see `open_engine`.
+        device, session, compute, trust: see `open_engine`.
         like: the other side's card: a checkpoint, which runs at any size, takes input size and fitting from it, so that
             both sides see the same windows.
 
@@ -93,10 +106,10 @@ def open_side(
     if kind == "reference":
         check_file(paths[0], trust or Trust())
         return StoredSide(read_reference(paths[0]), paths[0])
-    session = open_engine(paths, device=device, trust=trust)
-    if kind == "checkpoint" and like is not None and like.task == session.card.task:
-        session.card = session.card.changed(input_size_hw=like.input_size_hw, fit=like.fit, short_side=like.short_side)
-    return EngineSide(session)
+    engine = open_engine(paths, device=device, session=session, compute=compute, trust=trust)
+    if kind == "checkpoint" and like is not None and like.task == engine.card.task:
+        engine.card = engine.card.changed(input_size_hw=like.input_size_hw, fit=like.fit, short_side=like.short_side)
+    return EngineSide(engine)
 
 
 def compare(
@@ -176,6 +189,8 @@ def check_parity(
     split: Path | None = None,
     device: str = "auto",
     trust: Trust | None = None,
+    session: str = "auto",
+    compute: str = "card",
     max_drop: float | None = None,
     min_agreement: float | None = None,
     max_probability_difference: float | None = None,
@@ -187,9 +202,11 @@ def check_parity(
         reference, candidate: see `open_side`; stored answers can be the reference alone.
         data, dataset, split: see `labelled_for`.
         device, trust: see `open_engine`; every file of both sides must be one of those trusted.
+        session, compute: likewise, of the candidate alone.
         max_drop: how far mean IoU or accuracy may fall.
         min_agreement: share of pixels or images, 0..1.
-        max_probability_difference: of a class of an image. None takes, for each bound, that of the candidate's task and precision.
+        max_probability_difference: of a class of an image. None takes, for each bound, that of the candidate's task and precision:
+            the card's, or what the session computes in where that is less.
         say: takes lines for people.
 
     Raises:
@@ -199,7 +216,7 @@ def check_parity(
         raise UsageError(
             f"{candidate[0]} holds stored answers and can be the reference only; name an engine or a checkpoint"
         )
-    second = open_side(candidate, device, trust=trust)
+    second = open_side(candidate, device, session=session, compute=compute, trust=trust)
     try:
         first = open_side(reference, device, like=second.card, trust=trust)
     except BaseException:
@@ -216,7 +233,7 @@ def check_parity(
         first.close()
         second.close()
     bounds = _bounds(
-        second.card,
+        second,
         {
             "max_drop": max_drop,
             "min_agreement": min_agreement,
@@ -227,13 +244,14 @@ def check_parity(
     return ParityReport(comparison, problems, len(labelled), bounds, (first.description, second.description))
 
 
-def _bounds(card: ModelCard, given: Mapping[str, float | None]) -> dict[str, Any]:
+def _bounds(side: Side, given: Mapping[str, float | None]) -> dict[str, Any]:
     """The bounds that were given; those left at None by the candidate's task and precision."""
+    card, precision = side.card, bound_precision(side.card.precision, side.computes)
     probabilities = MAX_PROBABILITY_DIFFERENCE if card.task == "classification" else {}
     default = {
         "max_drop": MAX_DROP,
-        "min_agreement": MIN_AGREEMENT[card.task][card.precision],
-        "max_probability_difference": probabilities.get(card.precision),
+        "min_agreement": MIN_AGREEMENT[card.task][precision],
+        "max_probability_difference": probabilities.get(precision),
     }
     return {name: default[name] if given[name] is None else given[name] for name in default}
 

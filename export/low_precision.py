@@ -16,12 +16,14 @@ from dlcv.export.calibration import METHODS, CalibrationTiles, int8_from_onnx
 from dlcv.export.onnx_from_checkpoint import onnx_from_model, with_card
 from dlcv.export.precision import network_at
 from dlcv.export.proof import Proof, prove
+from dlcv.export.proof_openvino import executed_in_openvino, with_executed
 from dlcv.export.stages import TwinSession, compare_stages, require_stage
 from dlcv.export.verify import Verification, verify_graph
 from dlcv.runtime.card import PRECISIONS, ModelCard
 from dlcv.runtime.comparison import MAX_DROP, Comparison
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.errors import UsageError
+from dlcv.runtime.sessions.executed import Executed
 from dlcv.train.session import TorchSession
 
 DEFAULT_METHOD = "percentile"
@@ -71,6 +73,7 @@ class LowPrecision:
         proof: of its precision.
         stages: by name: the float32 graph and this one, each against torch on the labelled images.
         calibration: what it was calibrated on; empty but for int8.
+        executed: what OpenVINO runs in which precision; None where it was not asked, see `executed_in_openvino`.
     """
 
     proto: onnx.ModelProto
@@ -79,11 +82,15 @@ class LowPrecision:
     proof: Proof
     stages: dict[str, Comparison]
     calibration: dict[str, Any]
+    executed: Executed | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """What the sidecar holds of it, as JSON values."""
         stages = {name: comparison.to_dict() for name, comparison in self.stages.items()}
-        facts = {"proof": self.proof.to_dict(), "stages": stages}
+        proof = self.proof.to_dict() | {"sentence": self.card.proof}
+        if self.executed is not None:
+            proof["executed"] = self.executed.to_dict()
+        facts = {"proof": proof, "stages": stages}
         return facts | ({"calibration": self.calibration} if self.calibration else {})
 
 
@@ -124,13 +131,14 @@ def low_precision(
         proto = onnx_from_model(network_at(given.network, precision, card.input_size_hw), card)
     proof = prove(proto, precision, settings.min_share)
     proof.require()
-    card = card.changed(proof=proof.sentence())
+    executed = executed_in_openvino(proto, card)
+    card = card.changed(proof=with_executed(proof.sentence(), executed))
     proto = with_card(proto, card)
-    say(f"verifying {precision}: {proof.sentence()}")
+    say(f"verifying {precision}: {card.proof}")
     verification = verify_graph(proto, card, given.session, given.windows)
     verification.require()
     sides = {"onnx fp32": TwinSession(given.proto, given.card), f"onnx {precision}": TwinSession(proto, card)}
     stages = compare_stages(given.session, sides, given.labelled)
     require_stage(stages[f"onnx {precision}"], precision, settings.max_drop)
     facts = {} if tiles is None else {"method": settings.calibration, **tiles.to_dict()}
-    return LowPrecision(proto, card, verification, proof, stages, facts)
+    return LowPrecision(proto, card, verification, proof, stages, facts, executed)

@@ -27,6 +27,20 @@ In float32 only ties differ. Images are few where pixels are many: below 1000 of
 bf16 and int8 one, two and three of the 48 of a run's probe may lie so near a boundary that rounding moves them across.
 """
 
+_HELD_AS = {"tf32": "fp16"}
+"""TF32 has float16's 10 bits of mantissa."""
+
+
+def bound_precision(precision: str, computes: str) -> str:
+    """By which precision of `MIN_AGREEMENT` an engine is held: the lower one of its card's and of what its session computes in.
+
+    A float16 graph that is computed in float32 has weights of float16 still.
+    """
+    low = _HELD_AS.get(computes, computes)
+    order = list(MIN_AGREEMENT["segmentation"])  # the most exact first
+    return max(precision, low, key=order.index)
+
+
 MAX_PROBABILITY_DIFFERENCE = {"fp32": 1e-3}
 """The largest difference of a class's probability, by precision. Few images show little by their class alone, so in float32, where
 probabilities move by 1e-6 to 1e-4, they are held too; a lower precision moves those near a boundary by any amount.

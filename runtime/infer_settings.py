@@ -33,13 +33,19 @@ class EngineSettings:
 
     Attributes:
         path: of the engine: an `.onnx` or a `.plan`.
-        device: `auto`, `cpu`, `cuda`.
+        device, session, compute: where, with which library, and in what a float32 graph may be computed: see `open_session`.
         trust: what the file must prove before a library opens it.
     """
 
     path: Path
     device: str = "auto"
+    session: str = "auto"
+    compute: str = "card"
     trust: Trust = field(default_factory=Trust)
+
+    def how(self) -> dict[str, Any]:
+        """What `open_session` takes of it, by name."""
+        return {"device": self.device, "session": self.session, "compute": self.compute, "trust": self.trust}
 
 
 @dataclass(frozen=True)

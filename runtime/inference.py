@@ -75,7 +75,7 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
     output = _output(settings, card, tiles, options)
     _refuse_to_overwrite_inputs(settings, tiles, output)
     engine = settings.engine
-    with open_session(engine.path, device=engine.device, lanes=cpu_count(), trust=engine.trust) as session:
+    with open_session(engine.path, **engine.how(), lanes=cpu_count()) as session:
         if session.card != card:  # what was checked and loaded is not what was read before
             raise EngineError(f"{engine.path} was exchanged while the run began; start again")
         identity = _identity(settings, options)
@@ -167,6 +167,7 @@ class _Run(Generic[R]):
             },
             "batches": times.batches,
             "session": self._session.description,
+            "computes": self._session.computes,
             "engine": str(self._settings.engine.path),
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
             "dlcv": __version__,
@@ -188,6 +189,7 @@ def _identity(settings: InferSettings, options: dict[str, Any]) -> dict[str, Any
     return {
         "folders": source_folders(settings.sources),
         "engine_sha256": sha256_of(settings.engine.path),
+        "compute": settings.engine.compute,
         **options,
         "scale_16bit": list(settings.decode.scale_16bit) if settings.decode.scale_16bit else None,
     }

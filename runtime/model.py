@@ -113,14 +113,22 @@ class Model:
 
 
 def load(
-    engine: str | Path, *, device: str = "auto", fit: str | None = None, batch: int = DEFAULT_BATCH,
-    require_hash: str | None = None, require_signature: str | None = None,
-) -> Model:  # fmt: skip
+    engine: str | Path,
+    *,
+    device: str = "auto",
+    session: str = "auto",
+    compute: str = "card",
+    fit: str | None = None,
+    batch: int = DEFAULT_BATCH,
+    require_hash: str | None = None,
+    require_signature: str | None = None,
+) -> Model:
     """Opens an `.onnx` or a `.plan` as a `Model`.
 
     Args:
         engine: the file, with a model card.
         device: `auto`, `cpu` or `cuda`.
+        session, compute: the library, and what a float32 graph may be computed in: see `open_session`.
         fit: segmentation: `windows`, `pad` or `resize`; None takes the card's.
         batch: windows that go through the session at once.
         require_hash: the SHA-256 that the file must have, in hexadecimal.
@@ -130,4 +138,5 @@ def load(
         EngineError, CardError, MissingPackageError: when the file cannot be run or is not the one required, in words.
     """
     trust = Trust.of(() if require_hash is None else require_hash, require_signature)
-    return Model(open_session(engine, device=device, trust=trust), fit=fit, batch=batch)
+    opened = open_session(engine, device=device, session=session, compute=compute, trust=trust)
+    return Model(opened, fit=fit, batch=batch)

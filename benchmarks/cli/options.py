@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from dlcv.runtime.cli import session_options
 from dlcv.runtime.cli.trust_options import TRUST_OPTIONS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -28,7 +29,7 @@ _OPTIONS = (
     click.option(
         "--split", type=click.Path(path_type=Path), default=None, help="A run's split.csv: its validation images alone."
     ),
-    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+    *session_options.OPTIONS,
     *TRUST_OPTIONS,
     click.option(
         "--json", "json_file", type=click.Path(path_type=Path), default=None, help="Write the result there too."
@@ -37,5 +38,5 @@ _OPTIONS = (
 
 
 def labelled_data_options(function: F) -> F:
-    """Adds `--data`, `--dataset`, `--split`, `--device`, `--json` (as `json_file`) and those of `take_trust`."""
+    """Adds `--data`, `--dataset`, `--split`, `--device`, `--session`, `--compute`, `--json` (as `json_file`) and those of `take_trust`."""
     return reduce(lambda wrapped, option: option(wrapped), reversed(_OPTIONS), function)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,7 +10,7 @@ import click
 from dlcv.runtime.cli.common import Command, note, version_option
 from dlcv.runtime.cli.infer_options import infer_options
 from dlcv.runtime.cli.trust_options import take_trust
-from dlcv.runtime.errors import EXIT_INCOMPLETE, Interrupted, UsageError
+from dlcv.runtime.errors import EXIT_ERROR, EXIT_INCOMPLETE, Interrupted, UsageError, one_line
 
 
 @click.command("dlcv-infer", cls=Command)
@@ -18,7 +19,12 @@ from dlcv.runtime.errors import EXIT_INCOMPLETE, Interrupted, UsageError
 @version_option
 @click.pass_context
 def main(
-    ctx: click.Context, /, tiles: tuple[str, ...], scale_16bit: tuple[float, float] | None, **options: Any
+    ctx: click.Context,
+    /,
+    tiles: tuple[str, ...],
+    scale_16bit: tuple[float, float] | None,
+    explain: bool,
+    **options: Any,
 ) -> None:
     """Write what the engine says about each of TILES: files, folders (searched recursively) or globs.
 
@@ -30,13 +36,17 @@ def main(
     dlcv-infer tiles/ --engine fcn8s.plan
     dlcv-infer tiles/ more/a.tif 'x/*.jpg' --engine fcn8s.onnx --output masks/
     dlcv-infer tiles/ --engine resnet18.onnx --format jsonl --top-k 3
+    dlcv-infer --engine fcn8s.onnx --explain
     """
+    options["trust"] = take_trust(options)
+    if explain:
+        _explain(ctx, **options)
+        return
     if options["resume"] and options["overwrite"]:
         raise UsageError("--resume keeps what is done and --overwrite forgets it; pass one of them")
     from dlcv.runtime.decode import DecodeOptions
     from dlcv.runtime.inference import InferSettings, default_output, infer
 
-    options["trust"] = take_trust(options)
     options["output"] = options["output"] or default_output(options["engine"])
     try:
         settings = InferSettings.of(sources=tiles, decode=DecodeOptions(scale_16bit=scale_16bit), **options)
@@ -49,3 +59,14 @@ def main(
     if summary.failed:
         note(f"first failure: {summary.first_failure}; all are in {options['output'] / 'manifest.csv'}")
         ctx.exit(EXIT_INCOMPLETE)
+
+
+def _explain(ctx: click.Context, engine: Path, **options: Any) -> None:
+    from dlcv.runtime.sessions import explain_session
+
+    how = {name: options[name] for name in ("device", "session", "compute", "trust")}
+    verdicts = explain_session(engine, **how)
+    for verdict in verdicts:
+        click.echo(one_line(verdict))
+    if not any(verdict.chosen for verdict in verdicts):
+        ctx.exit(EXIT_ERROR)

@@ -16,7 +16,7 @@ from dlcv.runtime.version import __version__
 
 __all__ = ["Diagnosis", "diagnose", "examine"]
 
-TENSORRT_MODULES = ("tensorrt", "tensorrt_lean", "tensorrt_rtx")
+SESSION_MODULES = ("tensorrt", "tensorrt_lean", "tensorrt_rtx", "openvino")
 NOT_CHECKED = (
     "torch, onnx, onnxscript, pycuda and isal were not imported: their metadata was read",
     "nothing was computed on a GPU: whether CUDA's and cuDNN's libraries fit shows when a session opens",
@@ -66,7 +66,7 @@ class Diagnosis:
 
 def examine() -> Diagnosis:
     """Looks at this machine; each library is loaded in a process of its own, and none in this one."""
-    loaded = probes.load_modules((*NEEDED, *TENSORRT_MODULES))
+    loaded = probes.load_modules((*NEEDED, *SESSION_MODULES))
     return diagnose(_system(), Machine(packages.installed_packages(), loaded, probes.driver()))
 
 
@@ -87,7 +87,7 @@ def diagnose(system: Mapping[str, Any], machine: Machine) -> Diagnosis:
         elif module not in machine.loaded and here:
             again = f"pip install --force-reinstall --no-deps {here[0]}"
             broken.append(Advice(f"{here[0]} is installed and has no module {module}: files are missing", again))
-    for module in TENSORRT_MODULES:
+    for module in SESSION_MODULES:
         if module in machine.loaded and (problem := machine.loaded[module].problem):
             warnings.append(Advice(f"{module} is installed and does not load ({problem})"))
     if machine.driver["problem"] and machine.driver["kernel_driver"]:

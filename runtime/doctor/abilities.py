@@ -53,6 +53,7 @@ def abilities_of(machine: Machine) -> list[Ability]:
     """What can be done on a machine, and what not."""
     return [
         Ability("run an .onnx on the CPU", _onnx(machine, "CPUExecutionProvider")),
+        Ability("run an .onnx with OpenVINO, the fastest on a CPU", _openvino(machine)),
         Ability("run an .onnx through CUDA", _onnx(machine, "CUDAExecutionProvider") or _gpu(machine)),
         *(Ability(f"run a plan of {LABELS[kind]}", _run_plan(machine, kind)) for kind in LABELS),
         Ability("train", _extra(machine, _TRAIN)),
@@ -71,6 +72,16 @@ def _onnx(machine: Machine, provider: str) -> Advice | None:
     wheel = provider == "CUDAExecutionProvider" and here and preferred(ONNX_RUNTIME) == "onnxruntime-gpu"
     command = f"pip uninstall -y {here} && pip install onnxruntime-gpu" if wheel else ""
     return Advice(f"this build of ONNX Runtime has no {provider}", command)
+
+
+def _openvino(machine: Machine) -> Advice | None:
+    command = "pip install 'dlcv-edge[openvino]'"
+    if "openvino" not in machine.loaded:
+        return Advice("openvino is not installed", command)
+    if problem := machine.loaded["openvino"].problem:
+        return Advice(f"openvino is installed and does not load ({problem})", command)
+    lacking = next((module for module in _RUNTIME if not machine.loads(module)), "")
+    return Advice(f"{lacking} does not load (see above)") if lacking else unfit("openvino", machine.packages)
 
 
 def _gpu(machine: Machine) -> Advice | None:

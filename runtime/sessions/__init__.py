@@ -1,45 +1,76 @@
-"""One file a library behind one contract; `open_session` chooses by the engine's file and loads the library on use."""
+"""One file a library behind one contract; `open_session` takes the fastest that can run a file and loads the library on use."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.card_reader import kind_of, read_card
 from dlcv.runtime.errors import EngineError
 from dlcv.runtime.provenance import Trust, check_engine
 from dlcv.runtime.sessions.base import Session
+from dlcv.runtime.sessions.wanted import COMPUTES, DEVICES, SESSIONS, Wanted
 
-DEVICES = ("auto", "cpu", "cuda")
+if TYPE_CHECKING:
+    from dlcv.runtime.sessions.candidates import Verdict
 
-__all__ = ["DEVICES", "Session", "engine_card", "open_session"]
+__all__ = ["COMPUTES", "DEVICES", "SESSIONS", "Session", "engine_card", "explain_session", "open_session"]
 
 
-def open_session(engine: str | Path, *, device: str = "auto", lanes: int = 1, trust: Trust | None = None) -> Session:
+def open_session(
+    engine: str | Path,
+    *,
+    device: str = "auto",
+    session: str = "auto",
+    compute: str = "card",
+    lanes: int = 1,
+    trust: Trust | None = None,
+) -> Session:
     """Opens an engine file.
 
     Args:
         engine: an `.onnx` or a `.plan` with a model card.
-        device: `cpu`, `cuda`, or `auto`: CUDA where a driver and a provider are there, else the CPU. A plan needs CUDA.
+        device: `cpu`, `cuda`, or `auto`. A plan needs CUDA.
+        session: the library: `tensorrt`, `onnxruntime-tensorrt`, `onnxruntime`, `openvino`, or `auto`: the fastest that can run the file
+            here at its precision.
+        compute: `card`: at the precision that the file says. `tf32`, `fp16` or `bf16` let a float32 graph be computed in less.
         lanes: batches in flight on a CPU, each with its share of the cores: 1 answers a single batch soonest, one a core
             gets most out of a folder. A GPU has its own two.
         trust: the hash or the signature that the file must have before a library opens it; None: what the environment asks for.
 
     Raises:
         EngineError, CardError: when the file cannot be run, or is not the one that its sidecar lists or `trust` wants, in words.
+        PrecisionError: when it would be computed in another precision than its card says or `compute` asks for.
         MissingPackageError: when the library that runs it is not installed.
     """
-    path = Path(engine)
-    kind = _engine_kind(path, device)
-    trust = trust or Trust()
-    data = check_engine(path, kind, trust)
-    if kind == "plan":
-        from dlcv.runtime.sessions.trt import open_plan
+    from dlcv.runtime.sessions.candidates import choose
 
-        return open_plan(path, data, host_code=trust.host_code)
-    from dlcv.runtime.sessions.onnxrt import open_onnx
+    opened, _ = choose(_wanted(engine, device, session, compute, lanes, trust))
+    assert opened is not None  # else it has raised
+    return opened
 
-    return open_onnx(path, data, device=device, lanes=lanes)
+
+def explain_session(
+    engine: str | Path,
+    *,
+    device: str = "auto",
+    session: str = "auto",
+    compute: str = "card",
+    trust: Trust | None = None,
+) -> list[Verdict]:
+    """What `open_session` would choose, and why not the others: opens the file and closes it again.
+
+    Raises:
+        EngineError, CardError: as `open_session`, for what is wrong with the file or the request; that no session can run it is no
+            error, but stands in the verdicts.
+    """
+    from dlcv.runtime.sessions.candidates import choose
+
+    opened, verdicts = choose(_wanted(engine, device, session, compute, 1, trust), explain=True)
+    if opened is not None:
+        opened.close()
+    return verdicts
 
 
 def engine_card(engine: str | Path, *, device: str = "auto") -> ModelCard:
@@ -51,6 +82,20 @@ def engine_card(engine: str | Path, *, device: str = "auto") -> ModelCard:
     path = Path(engine)
     _engine_kind(path, device)
     return read_card(path)
+
+
+def _wanted(engine: str | Path, device: str, session: str, compute: str, lanes: int, trust: Trust | None) -> Wanted:
+    for what, value, known in (("session", session, SESSIONS), ("compute", compute, COMPUTES)):
+        if value not in known:
+            raise EngineError(f"unknown {what} {value!r}; known: {', '.join(known)}")
+    path = Path(engine)
+    kind = _engine_kind(path, device)
+    trust = trust or Trust()
+    data = check_engine(path, kind, trust)
+    return Wanted(
+        path, kind, read_card(path, data), device=device, session=session, compute=compute, lanes=lanes,
+        data=data, host_code=trust.host_code,
+    )  # fmt: skip
 
 
 def _engine_kind(path: Path, device: str) -> str:

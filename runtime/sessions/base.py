@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.errors import EngineError
+from dlcv.runtime.sessions.executed import Executed
 
 
 class Session(ABC):
@@ -22,8 +23,9 @@ class Session(ABC):
 
     Attributes:
         card: the model card that the engine's file carries.
-        description: library, version and device, in words, such as `ONNX Runtime 1.31.1 on CPU`.
+        description: library, version, device and precision, in words, such as `ONNX Runtime 1.31.1 on CPU, in fp32`.
         device: `cpu` or `cuda`.
+        computes: what convolutions and matrix products are computed in: `fp32`, `tf32`, `fp16`, `bf16` or `int8`.
         max_batch: the largest batch that `run` takes; None where there is no bound.
         parallel: how many threads may be inside `run` at the same time (batches in flight).
 
@@ -33,6 +35,7 @@ class Session(ABC):
     card: ModelCard
     description: str
     device: str = "cpu"
+    computes: str = "fp32"
     max_batch: int | None = None
     parallel: int = 1
     _closed: bool = False
@@ -56,6 +59,10 @@ class Session(ABC):
     @abstractmethod
     def _run(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """`run`, after the check of the batch."""
+
+    def executed(self) -> Executed | None:
+        """What each operator with multiply-adds really runs in, where the library tells; else None."""
+        return None
 
     def close(self) -> None:
         """Frees what the session holds; a closed session cannot run."""

@@ -24,14 +24,22 @@ _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAP
 
 def driver_problem() -> str:
     """What is wrong with the NVIDIA driver, as the end of "this machine has ..."; empty where it works."""
-    try:
-        library = ctypes.CDLL(_LIBRARY)
-    except OSError:
-        return f"no NVIDIA driver ({_LIBRARY})"
+    if missing := driver_library_missing():
+        return missing
+    library = ctypes.CDLL(_LIBRARY)
     code = int(library.cuInit(0))
     if code == _NO_DEVICE:
         return "an NVIDIA driver and no GPU that it may use (see nvidia-smi and CUDA_VISIBLE_DEVICES)"
     return f"an NVIDIA driver that does not start (cuInit returned {code}; see nvidia-smi)" if code else ""
+
+
+def driver_library_missing() -> str:
+    """`no NVIDIA driver (libcuda.so.1)` where its library is not there; else empty. Starts no driver, unlike `driver_problem`."""
+    try:
+        ctypes.CDLL(_LIBRARY)
+    except OSError:
+        return f"no NVIDIA driver ({_LIBRARY})"
+    return ""
 
 
 def driver_present() -> bool:

@@ -1,12 +1,11 @@
-"""ONNX Runtime: the graph itself, on a CPU or through CUDA.
+"""ONNX Runtime: the graph itself, on a CPU, through CUDA, or through its TensorRT provider.
 
-A graph is run at its card's precision: TF32 is off, so that float32 is float32.
+A graph is run at its card's precision: TF32 is off unless asked for, so that float32 is float32.
 """
 
 from __future__ import annotations
 
-import ctypes
-from pathlib import Path
+import platform
 from typing import Any
 
 import numpy as np
@@ -14,89 +13,176 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from dlcv.runtime.card import ModelCard
-from dlcv.runtime.card_reader import read_card
-from dlcv.runtime.errors import EngineError, one_line
+from dlcv.runtime.errors import EngineError, PrecisionError, one_line
 from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.sessions.base import Session, check_head
+from dlcv.runtime.sessions.cuda import driver_library_missing
+from dlcv.runtime.sessions.wanted import Wanted
 
 _LOG_FATAL = 4
 CUDA_LANES = 2
 """Batches in flight on a GPU: one computes while the other is copied."""
-CUDA_OPTIONS = {"use_tf32": "0"}
+CACHE_FOLDER = ".onnxruntime-tensorrt"
+"""Beside the graph: the engines that the TensorRT provider builds, which takes minutes."""
 _TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
 
 
 class OnnxSession(Session):
-    """A graph in ONNX Runtime; see `open_onnx`."""
+    """A graph in ONNX Runtime; see `open_cpu`, `open_cuda`, `open_tensorrt`.
 
-    def __init__(self, session: ort.InferenceSession, card: ModelCard, *, device: str, parallel: int) -> None:
-        self.card, self.device, self.parallel = card, device, parallel
-        self.description = f"ONNX Runtime {ort.__version__} on {device.upper()}"
+    Args:
+        session: ONNX Runtime's.
+        card: of the graph.
+        on: where it runs, in words.
+        device: `cpu` or `cuda`.
+        computes: see `Session`.
+        parallel: batches in flight.
+        bound: whether images are copied to the device, and outputs back, by IO binding: once each, and not by way of every operator
+            that ONNX Runtime puts on the CPU.
+    """
+
+    def __init__(
+        self, session: ort.InferenceSession, card: ModelCard, *, on: str, device: str, computes: str, parallel: int,
+        bound: bool = False,
+    ) -> None:  # fmt: skip
+        self.card, self.device, self.computes, self.parallel = card, device, computes, parallel
+        self.description = f"ONNX Runtime {ort.__version__} on {on}, in {computes}"
         self._session: ort.InferenceSession | None = session
+        self._bound = bound
         self._names = [output.name for output in session.get_outputs()]
 
     def _run(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         session = self._session
         if session is None:
             raise EngineError("the session is closed; open it again")
+        images = np.ascontiguousarray(images)
         try:
-            return dict(zip(self._names, session.run(self._names, {"image": np.ascontiguousarray(images)})))
+            found = self._run_bound(session, images) if self._bound else session.run(self._names, {"image": images})
         except Exception as error:  # ONNX Runtime's exceptions share no base of their own
             raise EngineError(f"ONNX Runtime failed on a batch of {len(images)}: {_reason(error)}") from error
+        return dict(zip(self._names, found))
+
+    def _run_bound(self, session: ort.InferenceSession, images: NDArray[np.uint8]) -> list[NDArray[Any]]:
+        binding = session.io_binding()  # of this call alone: other threads have theirs
+        binding.bind_ortvalue_input("image", ort.OrtValue.ortvalue_from_numpy(images, self.device, 0))
+        for name in self._names:
+            binding.bind_output(name, self.device)
+        session.run_with_iobinding(binding)
+        found: list[NDArray[Any]] = binding.copy_outputs_to_cpu()
+        return found
 
     def close(self) -> None:
         super().close()
         self._session = None  # frees it once no other thread is inside `run`
 
 
-def open_onnx(path: Path, data: bytes | None = None, *, device: str = "auto", lanes: int = 1) -> OnnxSession:
-    """Opens a graph.
+def check_cpu(wanted: Wanted) -> None:
+    """Raises EngineError or PrecisionError when ONNX Runtime's CPU provider cannot run a graph at the precision asked for."""
+    if wanted.compute != "card":
+        raise PrecisionError(f"ONNX Runtime computes a float32 graph in float32 on a CPU, never in {wanted.compute}")
+    if wanted.card.precision == "bf16":
+        raise PrecisionError(
+            "ONNX Runtime has no bfloat16 convolution on a CPU; run it with --session openvino, or export with --precision fp32"
+        )
 
-    Args:
-        path: an `.onnx` with a model card.
-        data: its bytes, where they were checked; then the file is not opened again.
-        device: `cpu`, `cuda`, or `auto`.
-        lanes: batches in flight on a CPU; the cores are divided among them.
+
+def open_cpu(wanted: Wanted) -> OnnxSession:
+    """Opens a graph on the CPU.
 
     Raises:
-        CardError: when the graph carries no card.
-        EngineError: when ONNX Runtime refuses it, or `cuda` is asked for and is not to be had.
+        PrecisionError: when ONNX Runtime does not compute in what was asked for.
+        EngineError: when ONNX Runtime refuses the graph, or it is not what its card says.
     """
-    card = read_card(path, data)
-    use_cuda = device == "cuda" or (device == "auto" and cuda_missing() is None)
-    if device == "cuda" and (missing := cuda_missing()):
-        raise EngineError(f"--device cuda: {missing}; run with --device cpu")
+    check_cpu(wanted)
+    session = _session(wanted, ["CPUExecutionProvider"])
+    precision = wanted.card.precision
+    computes = "fp32" if precision == "fp16" and platform.machine() in ("x86_64", "AMD64") else precision
+    return OnnxSession(session, wanted.card, on="CPU", device="cpu", computes=computes, parallel=wanted.lanes)
+
+
+def check_cuda(wanted: Wanted) -> None:
+    """Raises EngineError or PrecisionError when the CUDA provider cannot run a graph at the precision asked for."""
+    if missing := cuda_missing():
+        raise EngineError(missing)
+    if wanted.card.precision == "int8":
+        raise PrecisionError("ONNX Runtime's CUDA provider has no int8 convolution and would compute in float32")
+    if wanted.compute not in ("card", "tf32"):
+        raise PrecisionError(f"ONNX Runtime's CUDA provider computes a float32 graph in float32 or TF32, never in {wanted.compute}")  # fmt: skip
+
+
+def open_cuda(wanted: Wanted) -> OnnxSession:
+    """Opens a graph on an NVIDIA GPU; raises as `open_cpu`."""
+    check_cuda(wanted)
+    session = _session(wanted, [_cuda(wanted), "CPUExecutionProvider"])
+    _require_provider(session, "CUDAExecutionProvider")
+    return OnnxSession(
+        session, wanted.card, on="CUDA", device="cuda", computes=wanted.precision, parallel=CUDA_LANES, bound=True
+    )
+
+
+def check_tensorrt(wanted: Wanted) -> None:
+    """Raises EngineError or PrecisionError when the TensorRT provider cannot run a graph at the precision asked for."""
+    if missing := cuda_missing("TensorrtExecutionProvider"):
+        raise EngineError(missing)
+    if wanted.session != "onnxruntime-tensorrt":
+        raise EngineError("it builds an engine of its own at the first start, for minutes; ask for it with --session onnxruntime-tensorrt")  # fmt: skip
+    if wanted.card.precision == "fp32" and wanted.compute != "tf32":
+        raise PrecisionError("ONNX Runtime's TensorRT provider has no option against TF32 in a float32 graph; allow it with --compute tf32")  # fmt: skip
+
+
+def open_tensorrt(wanted: Wanted) -> OnnxSession:
+    """Opens a graph through ONNX Runtime's TensorRT provider; the engine it builds is kept beside the graph. Raises as `open_cpu`."""
+    check_tensorrt(wanted)
+    cache, precision = str(wanted.path.absolute().parent / CACHE_FOLDER), wanted.card.precision
+    options = {} if wanted.data is not None else {"trt_engine_cache_enable": "1", "trt_engine_cache_path": cache}
+    if precision != "fp32":  # TensorRT 11 takes the types from the graph and does not look at it
+        options[f"trt_{precision}_enable"] = "1"
+    session = _session(wanted, [("TensorrtExecutionProvider", options), _cuda(wanted), "CPUExecutionProvider"])
+    _require_provider(session, "TensorrtExecutionProvider")
+    on = "TensorRT through its provider"
+    return OnnxSession(
+        session, wanted.card, on=on, device="cuda", computes=wanted.precision, parallel=CUDA_LANES, bound=True
+    )
+
+
+def cuda_missing(provider: str = "CUDAExecutionProvider") -> str | None:
+    """Why ONNX Runtime cannot use CUDA here, in words; None when it may."""
+    if provider not in ort.get_available_providers():
+        kind = provider.removesuffix("ExecutionProvider")
+        return f"this build of ONNX Runtime has no {kind} provider (pip install onnxruntime-gpu)"
+    missing = driver_library_missing()
+    return f"this machine has {missing}" if missing else None
+
+
+def _cuda(wanted: Wanted) -> tuple[str, dict[str, str]]:
+    return "CUDAExecutionProvider", {"use_tf32": "1" if wanted.compute == "tf32" else "0"}
+
+
+def _session(wanted: Wanted, providers: list[Any]) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.log_severity_level = _LOG_FATAL  # what fails is raised, in one line
-    options.intra_op_num_threads = max(1, cpu_count() // lanes)
-    providers: list[Any] = ["CPUExecutionProvider"]
-    if use_cuda:
-        providers.insert(0, ("CUDAExecutionProvider", CUDA_OPTIONS))
+    options.intra_op_num_threads = max(1, cpu_count() // wanted.lanes)
     try:
-        session = ort.InferenceSession(str(path) if data is None else data, options, providers=providers)
-    except Exception as error:  # ONNX Runtime's exceptions share no base of their own
-        raise EngineError(f"ONNX Runtime {ort.__version__} refuses {path}: {_reason(error)}") from error
-    if use_cuda and "CUDAExecutionProvider" not in session.get_providers():
-        raise EngineError(
-            "ONNX Runtime's CUDA provider did not start (see its requirements on CUDA and cuDNN); run with --device cpu"
+        session = ort.InferenceSession(
+            str(wanted.path) if wanted.data is None else wanted.data, options, providers=providers
         )
-    _check_graph(session, card, path)
-    return OnnxSession(session, card, device="cuda" if use_cuda else "cpu", parallel=CUDA_LANES if use_cuda else lanes)
+    except Exception as error:  # ONNX Runtime's exceptions share no base of their own
+        kind = PrecisionError if "NOT_IMPLEMENTED" in str(error) else EngineError
+        raise kind(f"ONNX Runtime {ort.__version__} refuses {wanted.path}: {_reason(error)}") from error
+    _check_graph(session, wanted)
+    return session
 
 
-def cuda_missing() -> str | None:
-    """Why ONNX Runtime cannot use CUDA here, in words; None when it may."""
-    if "CUDAExecutionProvider" not in ort.get_available_providers():
-        return "this build of ONNX Runtime has no CUDA provider (pip install onnxruntime-gpu)"
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return "this machine has no NVIDIA driver (libcuda.so.1)"
-    return None
+def _require_provider(session: ort.InferenceSession, provider: str) -> None:
+    if provider not in session.get_providers():
+        raise EngineError(
+            f"ONNX Runtime's {provider} did not start (see its requirements on CUDA, cuDNN and TensorRT); run with --device cpu"
+        )
 
 
-def _check_graph(session: ort.InferenceSession, card: ModelCard, path: Path) -> None:
+def _check_graph(session: ort.InferenceSession, wanted: Wanted) -> None:
     """The graph must be what its card says: image uint8 (N, H, W, 3), and the head's outputs."""
+    card, path = wanted.card, wanted.path
     found = {node.name: (node.type, node.shape[1:]) for node in session.get_inputs()}
     expected = ("tensor(uint8)", [*card.input_size_hw, 3])
     if found.get("image") != expected or len(found) != 1:

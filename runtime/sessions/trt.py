@@ -23,7 +23,10 @@ from dlcv.runtime.files import write_bytes
 from dlcv.runtime.plan_header import LABELS, PlanHeader, preflight, read_plan_header
 from dlcv.runtime.sessions import cuda
 from dlcv.runtime.sessions.base import Session, check_head
+from dlcv.runtime.sessions.executed import Executed
+from dlcv.runtime.sessions.trt_layers import operators_of
 from dlcv.runtime.sessions.trt_library import TrtLibrary, library_for
+from dlcv.runtime.sessions.wanted import Wanted
 
 INPUT = "image"
 SLOTS = 2
@@ -32,6 +35,15 @@ _DTYPES = {
     "UINT8": np.uint8, "INT8": np.int8, "INT32": np.int32, "INT64": np.int64, "BOOL": np.bool_,
     "HALF": np.float16, "FLOAT": np.float32,
 }  # fmt: skip
+
+
+def check_wanted_plan(wanted: Wanted) -> None:
+    """Nothing is known before a plan is opened: the preflight of `open_plan` looks at its header."""
+
+
+def open_wanted_plan(wanted: Wanted) -> TrtSession:
+    """See `open_plan`."""
+    return open_plan(wanted.path, wanted.data, host_code=wanted.host_code)
 
 
 def open_plan(path: Path, data: bytes | None = None, *, host_code: bool = False) -> TrtSession:
@@ -77,8 +89,11 @@ class TrtSession(Session):
         self, path: Path, card: ModelCard, header: PlanHeader, library: TrtLibrary, data: bytes | None, host_code: bool
     ) -> None:
         self.card = card
-        self.description = f"{LABELS[header.kind]} {library.version} on {cuda.gpu_name_and_capability()[0]}"
+        self.computes = card.precision
+        self._by = f"{LABELS[header.kind]} {library.version} on {cuda.gpu_name_and_capability()[0]}"
+        self.description = f"{self._by}, in {self.computes}"
         self._path, self._log, self._closed = path, library.log, False
+        self._trt = library.module
         self._slots: list[_Slot] = []
         self._free: SimpleQueue[_Slot | None] = SimpleQueue()
         self._runtime: Any = None
@@ -133,6 +148,16 @@ class TrtSession(Session):
                 return slot.run(images, self._failed)
         finally:
             self._free.put(slot)
+
+    def executed(self) -> Executed | None:
+        """From TensorRT's inspector; None where the plan was built without its layers' details, or the library has no inspector."""
+        if self._engine is None or not hasattr(self._engine, "create_engine_inspector"):
+            return None
+        with cuda.primary_context(f"inspecting {self._path}"):
+            inspector = self._engine.create_engine_inspector()
+            text = inspector.get_engine_information(self._trt.LayerInformationFormat.JSON)
+        operators = operators_of(text, self.max_batch or 1)
+        return None if operators is None else Executed(self._by, operators)
 
     def _failed(self, call: str) -> EngineError:
         return EngineError(f"{self._path} failed to run: {call} was refused: {self._log.last_error()}")

@@ -204,3 +204,15 @@ def test_there_is_a_bound_for_every_precision() -> None:
 
     assert {task: tuple(bounds) for task, bounds in MIN_AGREEMENT.items()} == dict.fromkeys(TASKS, PRECISIONS)
     assert all(list(bounds.values()) == sorted(bounds.values(), reverse=True) for bounds in MIN_AGREEMENT.values())
+
+
+def test_an_engine_is_held_to_the_lower_of_its_card_and_its_session() -> None:
+    from dlcv.runtime.card import PRECISIONS
+    from dlcv.runtime.comparison import bound_precision
+
+    for precision in PRECISIONS:
+        assert bound_precision(precision, precision) == precision
+    assert bound_precision("fp32", "bf16") == "bf16"
+    assert bound_precision("fp16", "fp32") == "fp16"
+    assert bound_precision("fp32", "tf32") == "fp16"
+    assert bound_precision("int8", "tf32") == "int8"

@@ -281,3 +281,26 @@ def test_help_says_what_is_for_which_task() -> None:
     assert "[default: masks, or predictions for a classifier]" in words
     assert "[default: {path}.png]" in words
     assert "[default: 0.25]" in words
+
+
+def test_explain_says_of_every_session_why_and_runs_nothing(tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    code, out, err = invoke("--engine", tiny_onnx, "--explain", "--device", "cpu")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert len(lines) == 5 and [line.split(":")[0] for line in lines].count("chosen") == 1
+    assert lines[1] == "passed over: onnxruntime-tensorrt on cuda: --device cpu was given"
+    assert list(tmp_path.iterdir()) == [] or list(tmp_path.iterdir()) == [tiny_onnx]
+    code, out, _ = invoke("--engine", tiny_onnx, "--explain", "--device", "cpu", "--compute", "tf32")
+    assert code == 2 and "chosen" not in out
+
+
+def test_less_precision_is_another_run(tile_folder: Path, tiny_onnx: Path, tmp_path: Path, refused: Callable[..., str]) -> None:  # fmt: skip
+    openvino = pytest.importorskip("openvino")
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this CPU computes no bf16")
+    code, _, _ = invoke(tile_folder, "--engine", tiny_onnx, "--output", tmp_path / "masks", "--compute", "bf16")
+    assert code == 0
+    summary = json.loads((tmp_path / "masks/summary.json").read_text())
+    assert summary["computes"] == "bf16" and summary["session"].endswith(", in bf16")
+    assert "holds a run with another compute; " in refused(tile_folder, "--engine", tiny_onnx, "--resume")

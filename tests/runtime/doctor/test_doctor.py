@@ -58,9 +58,9 @@ def test_the_runtime_on_a_machine_without_a_gpu() -> None:
 
 
 def test_everything() -> None:
-    libraries = {"tensorrt": Loaded("11.4"), "tensorrt_rtx": Loaded("1.7")}
+    libraries = {"tensorrt": Loaded("11.4"), "tensorrt_rtx": Loaded("1.7"), "openvino": Loaded("2026.4.1")}
     whole = machine({**EXPORT, "pycuda": "2026.1"}, libraries, gpu("RTX 4090", "8.9"))
-    assert len(possible(whole)) == len(diagnose(SYSTEM, whole).abilities) == 8
+    assert len(possible(whole)) == len(diagnose(SYSTEM, whole).abilities) == 9
     text = diagnosis_text(diagnose(SYSTEM, whole))
     assert "RTX 4090, compute capability 8.9, 16.0 GiB" in text
     assert "and cannot" not in text
@@ -73,6 +73,23 @@ def test_what_a_gpu_alone_lacks() -> None:
     lean = machine(EXPORT, {"tensorrt_lean": Loaded("10.9")}, gpu("H200", "9.0"))
     assert hindrance(lean, "run a plan of TensorRT") == "pycuda is not installed; mend it with: pip install pycuda"
     assert "tensorrt is not installed" in hindrance(lean, "build a plan with TensorRT")
+
+
+def test_openvino_and_what_is_wrong_with_it() -> None:
+    what = "run an .onnx with OpenVINO, the fastest on a CPU"
+    command = "mend it with: pip install 'dlcv-edge[openvino]'"
+    assert hindrance(machine(), what) == f"openvino is not installed; {command}"
+    assert what in possible(machine({"openvino": "2026.4.1"}, {"openvino": Loaded("2026.4.1")}))
+    broken = machine({"openvino": "2026.4.1"}, {"openvino": Loaded(problem="ImportError: libtbb.so.12")})
+    assert hindrance(broken, what) == f"openvino is installed and does not load (ImportError: libtbb.so.12); {command}"
+    assert diagnose(SYSTEM, broken).broken == ()
+    assert [advice.problem for advice in diagnose(SYSTEM, broken).warnings] == [hindrance(broken, what).split(";")[0]]
+    old = machine({"openvino": "2024.6.0"}, {"openvino": Loaded("2024.6.0")})
+    assert hindrance(old, what).startswith("openvino 2024.6.0 is older than 2025.0")
+    no_cv2 = machine(
+        {"openvino": "2026.4.1"}, {"openvino": Loaded("2026.4.1"), "cv2": Loaded(problem="ImportError: x")}
+    )
+    assert hindrance(no_cv2, what) == "cv2 does not load (see above)"
 
 
 def test_rtx_builds_without_a_gpu() -> None:

@@ -17,7 +17,7 @@ SETUP.read(Path(__file__).resolve().parents[3] / "setup.cfg")
 
 def requirements() -> list[str]:
     extras = SETUP["options.extras_require"]
-    names = ("train", "export", "tensorrt", "tensorrt-rtx", "fast")
+    names = ("train", "export", "tensorrt", "tensorrt-rtx", "openvino", "fast")
     lines = SETUP["options"]["install_requires"] + "".join(extras.get(name, raw=True) for name in names)
     return [line for line in lines.splitlines() if line.strip() and not line.startswith("%")]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import sys
 import threading
 from collections.abc import Iterator
@@ -61,7 +62,7 @@ def test_a_batch_comes_back_as_the_network_says(world: Any, plan: Path) -> None:
     with open_plan(plan) as session:
         outputs = session.run(images)
         assert (session.max_batch, session.parallel) == (4, 2)
-        assert session.description == "TensorRT-RTX 1.7.1.116 on NVIDIA Double"
+        assert session.description == "TensorRT-RTX 1.7.1.116 on NVIDIA Double, in fp32"
     assert list(outputs) == ["mask", "score"]
     assert outputs["mask"].dtype == np.uint8
     assert outputs["score"].dtype == np.float32
@@ -368,3 +369,28 @@ def test_without_a_driver_no_library_is_loaded_and_the_graph_is_named(
         match=r"^this machine has no NVIDIA driver \(libcuda\.so\.1\), and .* instead: --engine .*fcn8s\.onnx$",
     ):
         open_session(path)
+
+
+def test_a_plan_says_what_it_computes_and_what_its_layers_ran_in(world: Any, plan: Path) -> None:
+    with open_plan(plan) as session:
+        assert session.computes == "fp32" and session.description.endswith(" on NVIDIA Double, in fp32")
+        assert session.executed() is None, "a plan without its layers' details"
+        side = {"Dimensions": [4, 3, 4, 6], "Format/Datatype": "Half"}
+        layer = {"Name": "conv", "LayerType": "Conv", "Inputs": [side], "Outputs": [side], "Weights": {"Count": 10}}
+        world.layers = json.dumps({"Layers": [layer]})
+        ran = session.executed()
+        assert ran is not None and ran.multiply_adds == {"fp16": 240}
+        assert ran.problems("fp32") == [f"{ran.by} runs 100.0% of the multiply-adds in less than fp32: conv in fp16"]
+        assert ("get_engine_information", "JSON", True) in world.calls
+    assert session.executed() is None
+
+
+def test_what_a_plan_computes_in_was_decided_when_it_was_built(world: Any, plan: Path) -> None:
+    with pytest.raises(EngineError, match=r"^--compute tf32 is for a graph: what .*tiny\.plan computes in was decided"):
+        open_session(plan, compute="tf32")
+    with pytest.raises(
+        EngineError, match=r"^it runs \.onnx files, and .*tiny\.plan is a \.plan; run the \.onnx beside it$"
+    ):
+        open_session(plan, session="openvino")
+    with open_session(plan, session="tensorrt", device="cuda") as session:
+        assert "TensorRT" in session.description

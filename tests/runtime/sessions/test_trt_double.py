@@ -13,8 +13,9 @@ TENSORRT_CALLS = {
     "Runtime": ["__init__", "deserialize_cuda_engine"],
     "ICudaEngine": [
         "get_tensor_name", "get_tensor_mode", "get_tensor_dtype", "get_tensor_shape", "get_tensor_profile_shape",
-        "create_execution_context", "create_runtime_config",
+        "create_execution_context", "create_runtime_config", "create_engine_inspector",
     ],
+    "EngineInspector": ["get_engine_information"],
     "IExecutionContext": ["set_input_shape", "set_tensor_address", "execute_async_v3"],
     "IRuntimeConfig": ["create_runtime_cache", "set_runtime_cache"],
     "IRuntimeCache": ["serialize", "deserialize"],
@@ -72,6 +73,7 @@ def test_the_double_has_the_attributes_of_tensorrt(double: Any) -> None:
     real = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheels for this Python")
     fake = double.make_tensorrt(double.World())
     assert set(fake.DataType.__members__) <= set(real.DataType.__members__)
+    assert set(fake.LayerInformationFormat.__members__) == set(real.LayerInformationFormat.__members__)
     assert set(fake.TensorIOMode.__members__) == set(real.TensorIOMode.__members__)
     assert set(fake.ILogger.Severity.__members__) == set(real.ILogger.Severity.__members__)
     assert real.ILogger.ERROR == real.ILogger.Severity.ERROR

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 VERSION = "1.7.1.116"
 Severity = Enum("Severity", "INTERNAL_ERROR ERROR WARNING INFO VERBOSE")
 TensorIOMode = Enum("TensorIOMode", "NONE INPUT OUTPUT")
+LayerInformationFormat = Enum("LayerInformationFormat", "ONELINE JSON")
 DataType = Enum("DataType", "FLOAT HALF BF16 INT8 INT32 INT64 BOOL UINT8 FP8")
 
 
@@ -39,6 +40,7 @@ class World:
             "image": ("UINT8", (-1, 4, 6, 3)), "mask": ("UINT8", (-1, 4, 6)), "score": ("FLOAT", (-1, 4)),
         }  # fmt: skip
         self.cache_blob = b"compiled"
+        self.layers = '{"Layers": ["conv", "relu"]}'
 
     def note(self, name: str, *values: Any) -> bool:
         """Records a call; False when it shall fail."""
@@ -181,6 +183,11 @@ def make_tensorrt(world: World, name: str = "tensorrt_rtx", version: str = VERSI
             logger.log(ILogger.ERROR, f"{call}: Error Code 2:\nthe double refuses")
         return done
 
+    class EngineInspector:
+        def get_engine_information(self, format: Any) -> str:
+            world.note("get_engine_information", format.name, bool(world.stack))
+            return world.layers
+
     class IRuntimeCache:
         def serialize(self) -> bytes:
             world.note("serialize")
@@ -265,6 +272,9 @@ def make_tensorrt(world: World, name: str = "tensorrt_rtx", version: str = VERSI
                 else None
             )
 
+        def create_engine_inspector(self) -> EngineInspector:
+            return EngineInspector()
+
         def __len__(self) -> int:  # as in 8.6: an engine must not be tested for truth
             return 0
 
@@ -296,7 +306,8 @@ def make_tensorrt(world: World, name: str = "tensorrt_rtx", version: str = VERSI
     trt.__version__ = version  # type: ignore[attr-defined]
     trt.DataType, trt.TensorIOMode = DataType, TensorIOMode  # type: ignore[attr-defined]
     trt.NetworkDefinitionCreationFlag = SimpleNamespace(STRONGLY_TYPED=0)  # type: ignore[attr-defined]
-    for member in (ILogger, IRuntimeCache, IRuntimeConfig, IExecutionContext, ICudaEngine, Runtime):
+    trt.LayerInformationFormat = LayerInformationFormat  # type: ignore[attr-defined]
+    for member in (EngineInspector, ILogger, IRuntimeCache, IRuntimeConfig, IExecutionContext, ICudaEngine, Runtime):
         setattr(trt, member.__name__, member)
     return trt
 
