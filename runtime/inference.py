@@ -27,6 +27,7 @@ from dlcv.runtime.outputs.mask_folder import MaskFolder
 from dlcv.runtime.outputs.prediction_table import PredictionTable
 from dlcv.runtime.pipeline import STAGES, Outcome, Pipeline, StageTimes
 from dlcv.runtime.progress import Progress
+from dlcv.runtime.rebuild import rebuild_if_needed
 from dlcv.runtime.run_folder import RunFolder
 from dlcv.runtime.sessions import Session, engine_card, open_session
 from dlcv.runtime.tiles import Tile, find_tiles, source_folders
@@ -71,10 +72,14 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
     """
     card = engine_card(settings.engine.path, device=settings.engine.device)
     options = task_options(settings, card)
+    if settings.engine.rebuild:
+        rebuild_if_needed(settings.engine.path, say)
     tiles = find_tiles(settings.sources, leave_out=settings.output, say=say)
     output = _output(settings, card, tiles, options)
     _refuse_to_overwrite_inputs(settings, tiles, output)
-    with open_session(settings.engine.path, device=settings.engine.device, lanes=cpu_count()) as session:
+    with open_session(
+        settings.engine.path, device=settings.engine.device, lanes=cpu_count(), window_hw=settings.fitting.window
+    ) as session:
         identity = _identity(settings, options)
         with RunFolder(settings.output, identity, resume=settings.resume, overwrite=settings.overwrite) as folder:
             return _Run(settings, session, folder, tiles, output).run()

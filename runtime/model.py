@@ -111,7 +111,10 @@ class Model:
         return [tile.join([next(remaining) for _ in tile.windows]) for tile in tiles]
 
 
-def load(engine: str | Path, *, device: str = "auto", fit: str | None = None, batch: int = DEFAULT_BATCH) -> Model:
+def load(
+    engine: str | Path, *, device: str = "auto", fit: str | None = None, batch: int = DEFAULT_BATCH,
+    window_hw: tuple[int, int] | None = None,
+) -> Model:  # fmt: skip
     """Opens an `.onnx` or a `.plan` as a `Model`.
 
     Args:
@@ -119,8 +122,10 @@ def load(engine: str | Path, *, device: str = "auto", fit: str | None = None, ba
         device: `auto`, `cpu` or `cuda`.
         fit: segmentation: `windows`, `pad` or `resize`; None takes the card's.
         batch: windows that go through the session at once.
+        window_hw: height and width to run it at, in pixels, where the card says that they vary; None takes the card's.
 
     Raises:
+        UsageError: when the engine does not run at that size.
         EngineError, CardError, MissingPackageError: when the file cannot be run, in words.
     """
-    return Model(open_session(engine, device=device), fit=fit, batch=batch)
+    return Model(open_session(engine, device=device, window_hw=window_hw), fit=fit, batch=batch)

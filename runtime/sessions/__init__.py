@@ -15,7 +15,9 @@ DEVICES = ("auto", "cpu", "cuda")
 __all__ = ["DEVICES", "Session", "engine_card", "open_session"]
 
 
-def open_session(engine: str | Path, *, device: str = "auto", lanes: int = 1) -> Session:
+def open_session(
+    engine: str | Path, *, device: str = "auto", lanes: int = 1, window_hw: tuple[int, int] | None = None
+) -> Session:
     """Opens an engine file.
 
     Args:
@@ -23,8 +25,10 @@ def open_session(engine: str | Path, *, device: str = "auto", lanes: int = 1) ->
         device: `cpu`, `cuda`, or `auto`: CUDA where a driver and a provider are there, else the CPU. A plan needs CUDA.
         lanes: batches in flight on a CPU, each with its share of the cores: 1 answers a single batch soonest, one a core
             gets most out of a folder. A GPU has its own two.
+        window_hw: height and width to run it at, in pixels, where the card says that they vary; None takes the card's.
 
     Raises:
+        UsageError: when the engine does not run at that size.
         EngineError, CardError: when the file cannot be run, or is not the one that its sidecar lists, in words.
         MissingPackageError: when the library that runs it is not installed.
     """
@@ -34,10 +38,10 @@ def open_session(engine: str | Path, *, device: str = "auto", lanes: int = 1) ->
     if kind == "plan":
         from dlcv.runtime.sessions.trt import open_plan
 
-        return open_plan(path)
+        return open_plan(path, window_hw=window_hw)
     from dlcv.runtime.sessions.onnxrt import open_onnx
 
-    return open_onnx(path, device=device, lanes=lanes)
+    return open_onnx(path, device=device, lanes=lanes, window_hw=window_hw)
 
 
 def engine_card(engine: str | Path, *, device: str = "auto") -> ModelCard:

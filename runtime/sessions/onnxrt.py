@@ -49,19 +49,23 @@ class OnnxSession(Session):
         self._session = None  # frees it once no other thread is inside `run`
 
 
-def open_onnx(path: Path, *, device: str = "auto", lanes: int = 1) -> OnnxSession:
+def open_onnx(
+    path: Path, *, device: str = "auto", lanes: int = 1, window_hw: tuple[int, int] | None = None
+) -> OnnxSession:
     """Opens a graph.
 
     Args:
         path: an `.onnx` with a model card.
         device: `cpu`, `cuda`, or `auto`.
         lanes: batches in flight on a CPU; the cores are divided among them.
+        window_hw: height and width to run it at, in pixels, where they vary; None takes the card's.
 
     Raises:
+        UsageError: when it does not run at that size.
         CardError: when the graph carries no card.
         EngineError: when ONNX Runtime refuses it, or `cuda` is asked for and is not to be had.
     """
-    card = read_card(path)
+    card = read_card(path).at_size(window_hw, str(path))
     use_cuda = device == "cuda" or (device == "auto" and cuda_missing() is None)
     if device == "cuda" and (missing := cuda_missing()):
         raise EngineError(f"--device cuda: {missing}; run with --device cpu")
@@ -98,6 +102,9 @@ def _check_graph(session: ort.InferenceSession, card: ModelCard, path: Path) -> 
     """The graph must be what its card says: image uint8 (N, H, W, 3), and the head's outputs."""
     found = {node.name: (node.type, node.shape[1:]) for node in session.get_inputs()}
     expected = ("tensor(uint8)", [*card.input_size_hw, 3])
+    if card.size_range is not None and "image" in found:  # a side that varies has a name
+        kind, sides = found["image"]
+        found["image"] = (kind, [side if isinstance(side, int) else known for side, known in zip(sides, expected[1])])
     if found.get("image") != expected or len(found) != 1:
         raise EngineError(
             f"{path}: expected one input, image uint8 (N, {card.input_size_hw[0]}, {card.input_size_hw[1]}, 3), got {found}; export it again"
