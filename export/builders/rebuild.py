@@ -68,17 +68,19 @@ def rebuild_plan(onnx_path: Path, output: Path | None, options: BuildOptions, sa
         progress=say,
     )
     plan_path.with_name(plan_path.name + RTX_CACHE_SUFFIX).unlink(missing_ok=True)  # of the plan before
-    _list_plan(with_sidecar, report)
+    _list_plan(with_sidecar, report, onnx_path)
     return report
 
 
-def _list_plan(sidecar: Path, report: PlanReport) -> None:
-    """Writes the new plan into the sidecar, where there is one of an export; else a sidecar of the plan alone."""
+def _list_plan(sidecar: Path, report: PlanReport, onnx_path: Path) -> None:
+    """Writes the new plan into the sidecar, where there is one of an export; else a sidecar of the plan and a graph beside it."""
     facts: dict[str, Any] = {"card": report.card.to_dict(), "files": {}}
     if listed_files(sidecar):
         facts = json.loads(sidecar.read_bytes())
     files = facts.pop("files")
     facts["plan"] = plan_facts(report)
+    if onnx_path.parent.samefile(sidecar.parent) and onnx_path.name not in files:
+        files[onnx_path.name] = {"sha256": report.card.onnx_sha256, "bytes": onnx_path.stat().st_size}
     files[report.path.name] = {"sha256": sha256_of(report.path), "bytes": report.path.stat().st_size}
     facts["files"] = dict(sorted(files.items()))
     write_bytes(sidecar, (json.dumps(facts, indent=1) + "\n").encode())

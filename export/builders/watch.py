@@ -6,9 +6,11 @@ Ctrl-C. From TensorRT 10 on, a progress monitor tells the phase and takes the wo
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from dlcv.runtime.errors import ExportError
@@ -33,17 +35,18 @@ class BuildWatch:
         self, module: Any, *, monitored: bool, say: Callable[[str], None], interval_s: float = INTERVAL_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        self.phases = Phases()
+        self.phases = Phases(monitored)
         self.monitor = _monitor_of(module, self.phases) if monitored else None
         self._say, self._interval_s, self._clock = say, interval_s, clock
         self._result: Any = None
         self._error: BaseException | None = None
+        self._pressed = 0
 
     def run(self, build: Callable[[], Any], label: str) -> Any:
         """What `build` gives.
 
         Raises:
-            KeyboardInterrupt: after Ctrl-C, once the build has ended; where it cannot be stopped, after a second Ctrl-C.
+            KeyboardInterrupt: after Ctrl-C, once the build has ended; at once after a second one.
             ExportError: when the memory of this machine ran out.
         """
 
@@ -54,8 +57,9 @@ class BuildWatch:
                 self._error = error
 
         worker = threading.Thread(target=work, name="build", daemon=True)
-        worker.start()
-        self._wait(worker, label)
+        with self._heeding_ctrl_c():
+            worker.start()
+            self._wait(worker, label)
         if self.phases.stopped:
             raise KeyboardInterrupt
         if isinstance(self._error, MemoryError):
@@ -69,27 +73,43 @@ class BuildWatch:
     def _wait(self, worker: threading.Thread, label: str) -> None:
         begun = told = self._clock()
         while worker.is_alive():
-            try:
-                worker.join(min(_TICK_S, self._interval_s))
-                if worker.is_alive() and self._clock() - told >= self._interval_s:
-                    told = self._clock()
-                    self._say(f"compiling for {told - begun:.0f} s: {self.phases}")
-            except KeyboardInterrupt:
-                if self.phases.stopped:
-                    raise
+            worker.join(min(_TICK_S, self._interval_s))
+            if self._pressed > 1 and worker.is_alive():
+                raise KeyboardInterrupt
+            if self._pressed and not self.phases.stopped:
                 self.phases.stopped = True
                 self._say(
                     "stopping the build"
                     if self.monitor is not None
                     else f"{label} cannot be stopped in a build; press Ctrl-C again to leave it"
                 )
+            if worker.is_alive() and self._clock() - told >= self._interval_s:
+                told = self._clock()
+                self._say(f"compiling for {told - begun:.0f} s: {self.phases}")
         self._say(f"compiled in {self._clock() - begun:.1f} s")
+
+    @contextmanager
+    def _heeding_ctrl_c(self) -> Iterator[None]:
+        """Counts Ctrl-C instead of raising at any place; only the main thread may."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def pressed(*_: object) -> None:
+            self._pressed += 1
+
+        before = signal.signal(signal.SIGINT, pressed)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 class Phases:
     """The phases that a build is in, the outermost first. TensorRT may call from several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, told: bool = True) -> None:
+        self._told = told
         self.stopped = False
         self.seen: list[str] = []
         self._open: dict[str, tuple[int, int]] = {}  # name -> steps done, steps
@@ -113,7 +133,8 @@ class Phases:
         with self._lock:
             phases = list(self._open.items())
         if not phases:
-            return "this builder does not say what it does"
+            between = "finishing" if self.seen else "starting"
+            return between if self._told else "this builder does not say what it does"
         name, (done, steps) = phases[-1]
         return f"{name}, {done} of {steps}"
 
