@@ -132,7 +132,10 @@ def check_contract(proto: onnx.ModelProto, card: ModelCard, *, newest_opset: int
         *_card_problems(proto, card),
     ]
     if problems:
-        raise ExportError("the exported graph breaks its contract: " + "; ".join(problems))
+        sizes = (
+            "" if card.size_range is None else f"; if {card.model} works at one size alone, leave out --dynamic-size"
+        )
+        raise ExportError("the exported graph breaks its contract: " + "; ".join(problems) + sizes)
 
 
 def logits_name(proto: onnx.ModelProto, card: ModelCard) -> str:
@@ -163,7 +166,9 @@ def _input_problems(proto: onnx.ModelProto, card: ModelCard) -> Iterator[str]:
         yield f"inputs [{named}], expected one, image uint8"
         return
     yield from _shape_problems("input", proto.graph.input[0], [*_sides(card), 3])
-    users = [node for node in proto.graph.node if "image" in node.input]
+    # Where the size varies, its numbers may be asked of the image itself.
+    asking = set() if card.size_range is None else {"Shape"}
+    users = [node for node in proto.graph.node if "image" in node.input and node.op_type not in asking]
     if [node.op_type for node in users] != ["Cast"] or _cast_to(users[0]) != TensorProto.FLOAT:
         yield "image must be cast to float32 first"
 
@@ -178,9 +183,7 @@ def _head_problems(proto: onnx.ModelProto, card: ModelCard) -> Iterator[str]:
         found = TensorProto.DataType.Name(output.type.tensor_type.elem_type)
         yield f"{card.head} is {found.lower()}, expected {TensorProto.DataType.Name(kind).lower()}"
     classes = [] if card.head == "mask" else [len(card.classes)]
-    yield from _shape_problems(
-        "output", output, [*classes, *(_sides(card) if card.task == "segmentation" else ())]
-    )
+    yield from _shape_problems("output", output, [*classes, *(_sides(card) if card.task == "segmentation" else ())])
     if card.head == "mask":
         yield from _tail_problems(proto)
 

@@ -95,7 +95,9 @@ def test_a_builders_refusal_speaks_of_the_final_names(settings: ExportSettings, 
 
     monkeypatch.setattr(module, "build_plan", damaged)
     said: list[str] = []
-    asked = ExportSettings(settings.model, settings.checkpoints, settings.output, format="plan", build=BuildOptions("tensorrt-rtx"))
+    asked = ExportSettings(
+        settings.model, settings.checkpoints, settings.output, format="plan", build=BuildOptions("tensorrt-rtx")
+    )
     with pytest.raises(ExportError, match=rf"cannot read {settings.output}/fcn8s\.onnx: no such operator$"):
         export_model(asked, said.append)
     assert f"reading {settings.output}/fcn8s.onnx" in said
