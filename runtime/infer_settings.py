@@ -145,7 +145,7 @@ def task_options(settings: InferSettings, card: ModelCard) -> dict[str, Any]:
     values = {name: given[name] for name in TASK_OPTIONS[card.task]}
     chosen = {name: defaults[name] if value is None else value for name, value in values.items()}
     if "window" in chosen:
-        chosen["window"] = list(card.at_size(chosen["window"], str(settings.engine.path)).input_size_hw)
+        chosen["window"] = list(card.at_size(settings.fitting.window, str(settings.engine.path)).input_size_hw)
         if chosen["window"] == list(card.input_size_hw):  # nothing else than without the option
             del chosen["window"]
     return chosen

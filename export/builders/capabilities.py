@@ -5,7 +5,7 @@ Where a fact comes from stands beside it. `tests/export/builders/test_capabiliti
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from dlcv.runtime.sessions.trt_library import TrtLibrary
@@ -39,25 +39,25 @@ class Capabilities:
     outer_tactics: bool
 
 
-_8 = {"typed_by_graph": False, "typed_flag": "EXPLICIT_BATCH", "progress": False, "outer_tactics": True}
-_FULL = {"timing_cache": True, "chosen_gpus": False}
-_COMPATIBLE = {"version_compatible": True, "hardware_compatible": True}
-_TYPED = {"typed_by_graph": True, "typed_flag": "STRONGLY_TYPED", "progress": True, "outer_tactics": False}
+_8 = Capabilities(
+    typed_by_graph=False, typed_flag="EXPLICIT_BATCH", progress=False, timing_cache=True, version_compatible=True,
+    hardware_compatible=True, chosen_gpus=False, outer_tactics=True,
+)  # fmt: skip
+# 10: STRONGLY_TYPED and Python's IProgressMonitor; cuDNN and cuBLAS tactics are off by default (migration guide)
+_10 = replace(_8, typed_by_graph=True, typed_flag="STRONGLY_TYPED", progress=True, outer_tactics=False)
+_NOTHING_COMPATIBLE = {"version_compatible": False, "hardware_compatible": False}
 
 TABLE: tuple[tuple[str, Release, Capabilities], ...] = (
     # 8.5: neither VERSION_COMPATIBLE nor HardwareCompatibilityLevel (both: release notes of 8.6)
-    ("tensorrt", (8, 5), Capabilities(**_8, **_FULL, version_compatible=False, hardware_compatible=False)),  # type: ignore[arg-type]
-    ("tensorrt", (8, 6), Capabilities(**_8, **_FULL, **_COMPATIBLE)),  # type: ignore[arg-type]
-    # 10: STRONGLY_TYPED and Python's IProgressMonitor; cuDNN and cuBLAS tactics are off by default (migration guide)
-    ("tensorrt", (10, 0), Capabilities(**_TYPED, **_FULL, **_COMPATIBLE)),  # type: ignore[arg-type]
+    ("tensorrt", (8, 5), replace(_8, **_NOTHING_COMPATIBLE)),
+    ("tensorrt", (8, 6), _8),
+    ("tensorrt", (10, 0), _10),
     # 11: every network is strongly typed, the flag is accepted and ignored (migration guide 10 to 11)
-    ("tensorrt", (11, 0), Capabilities(**_TYPED, **_FULL, **_COMPATIBLE)),  # type: ignore[arg-type]
+    ("tensorrt", (11, 0), _10),
     # RTX: timing caches do nothing, the hardware level is ignored with a warning, VERSION_COMPATIBLE fails for want of a
     # lean runtime: seen with 1.7
-    ("tensorrt_rtx", (1, 0), Capabilities(
-        **_TYPED, timing_cache=False, chosen_gpus=True, version_compatible=False, hardware_compatible=False,
-    )),  # type: ignore[arg-type]
-)  # fmt: skip
+    ("tensorrt_rtx", (1, 0), replace(_10, timing_cache=False, chosen_gpus=True, **_NOTHING_COMPATIBLE)),
+)
 """Library, the first release that the row is true of, and the row."""
 
 

@@ -249,5 +249,5 @@ def test_a_card_at_another_size() -> None:
     assert card.at_size((128, 160), "x").input_size_hw == (128, 160)
     with pytest.raises(UsageError, match=r"^--window 128 161: x takes 32 x 32 to 128 x 160 in multiples of 32; choose"):
         card.at_size((128, 161), "x")
-    with pytest.raises(UsageError, match="alone; leave it out, or export with --dynamic-size$"):
+    with pytest.raises(UsageError, match=r"alone; leave it out, or export with --dynamic-size$"):
         card.changed(size_range=None).at_size((128, 128), "x")
