@@ -45,18 +45,21 @@ _8 = Capabilities(
 )  # fmt: skip
 # 10: STRONGLY_TYPED and Python's IProgressMonitor; cuDNN and cuBLAS tactics are off by default (migration guide)
 _10 = replace(_8, typed_by_graph=True, typed_flag="STRONGLY_TYPED", progress=True, outer_tactics=False)
-_NOTHING_COMPATIBLE = {"version_compatible": False, "hardware_compatible": False}
 
 TABLE: tuple[tuple[str, Release, Capabilities], ...] = (
     # 8.5: neither VERSION_COMPATIBLE nor HardwareCompatibilityLevel (both: release notes of 8.6)
-    ("tensorrt", (8, 5), replace(_8, **_NOTHING_COMPATIBLE)),
+    ("tensorrt", (8, 5), replace(_8, version_compatible=False, hardware_compatible=False)),
     ("tensorrt", (8, 6), _8),
     ("tensorrt", (10, 0), _10),
     # 11: every network is strongly typed, the flag is accepted and ignored (migration guide 10 to 11)
     ("tensorrt", (11, 0), _10),
     # RTX: timing caches do nothing, the hardware level is ignored with a warning, VERSION_COMPATIBLE fails for want of a
     # lean runtime: seen with 1.7
-    ("tensorrt_rtx", (1, 0), replace(_10, timing_cache=False, chosen_gpus=True, **_NOTHING_COMPATIBLE)),
+    (
+        "tensorrt_rtx",
+        (1, 0),
+        replace(_10, timing_cache=False, chosen_gpus=True, version_compatible=False, hardware_compatible=False),
+    ),
 )
 """Library, the first release that the row is true of, and the row."""
 
