@@ -113,13 +113,13 @@ def _images(side: int) -> NDArray[np.uint8]:
 
 def _plan(path: Path, card: ModelCard) -> tuple[float | None, float | None]:
     """Size in MB and seconds of a plan; None twice where no builder is installed."""
-    from dlcv.export.plan_from_onnx import plan_from_onnx
+    from dlcv.export.builders.build import build_plan
     from dlcv.runtime.errors import MissingPackageError
 
     started = time.perf_counter()
     target = path.with_suffix(".plan")
     try:
-        plan_from_onnx(path, target, card=card, max_batch=16, optimum_batch=8)
+        build_plan(path, target, card=card)
     except MissingPackageError:
         return None, None
     return target.stat().st_size / 1e6, time.perf_counter() - started

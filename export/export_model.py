@@ -10,7 +10,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,13 +22,18 @@ import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
+from dlcv.export.builders.build import PlanReport, build_plan
+from dlcv.export.builders.find import Builder, find_builder
+from dlcv.export.builders.options import BuildOptions
+from dlcv.export.builders.rebuild import plan_facts
+from dlcv.export.builders.timing import SUFFIX as TIMING_SUFFIX
 from dlcv.export.calibration import CalibrationTiles, calibration_tiles
 from dlcv.export.graph import DEFAULT_HEAD, HEADS
 from dlcv.export.low_precision import Given, LowPrecision, PrecisionSettings, low_precision
 from dlcv.export.onnx_from_checkpoint import onnx_from_model
-from dlcv.export.plan_from_onnx import PlanReport, find_builder, plan_from_onnx
 from dlcv.export.proof import prove
 from dlcv.export.reference import reference_bytes
+from dlcv.export.sizes import range_for, verify_sizes
 from dlcv.export.verify import Verification, verify_graph
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.datasets.labelled import LabelledSet
@@ -71,10 +76,10 @@ class ExportSettings:
         output: folder of the files, which are named after the model.
         format: `onnx`; `plan` as well; or `auto`: a plan where a builder is importable.
         head: `mask` (segmentation alone), `probs` or `logits`; None takes the task's own: `mask`, `probs`.
-        max_batch: the largest batch of a plan.
         data: labelled images to verify on; None takes the probe of the first checkpoint's run.
         size_hw: input size in pixels; None takes the checkpoint's. The short side of classification grows and shrinks with it.
-        builder: see `plan_from_onnx.find_builder`.
+        dynamic_size: smallest height and width and largest height and width, in pixels, where both shall vary; segmentation alone.
+        build: of the plan.
         precision: of the graph, what it must hold, and what int8 is calibrated on.
     """
 
@@ -83,10 +88,10 @@ class ExportSettings:
     output: Path
     format: str = "auto"
     head: str | None = None
-    max_batch: int = 16
     data: Path | None = None
     size_hw: tuple[int, int] | None = None
-    builder: str = "auto"
+    dynamic_size: tuple[int, int, int, int] | None = None
+    build: BuildOptions = field(default_factory=BuildOptions)
     precision: PrecisionSettings = field(default_factory=PrecisionSettings)
 
 
@@ -113,7 +118,8 @@ def export_model(settings: ExportSettings, say: Callable[[str], None] = lambda _
         OutputError: when files cannot be written.
     """
     _check(settings)
-    no_plan = _why_no_plan(settings)
+    builder, no_plan = _builder(settings)
+    newest_opset = None if builder is None else builder.opsets.newest
     members = load_members(settings.checkpoints, model=settings.model)
     network, card = ensemble_of(members, settings.checkpoints)
     card = _card(card, settings)
@@ -124,7 +130,7 @@ def export_model(settings: ExportSettings, say: Callable[[str], None] = lambda _
         f"exporting {', '.join(map(str, settings.checkpoints))} to ONNX: {card.model}, width {card.width:g}, {card.input_size_hw[0]} x {card.input_size_hw[1]}, head {card.head}"
         + (f", the mean of {card.members} checkpoints" if card.members > 1 else "")
     )
-    proto = onnx_from_model(network, card)
+    proto = onnx_from_model(network, card, newest_opset=newest_opset)
     say(f"verifying on {len(labelled)} {NOUNS[card.task]}s")
     verification = verify_graph(proto, card, session, windows)
     verification.require()
@@ -134,10 +140,11 @@ def export_model(settings: ExportSettings, say: Callable[[str], None] = lambda _
         tiles = _calibration(settings, members[0], card, labelled)
         low = low_precision(Given(network, proto, card, session, labelled, windows), settings.precision, tiles, say)
         proto, card, verification = low.proto, low.card, low.verification
+    sizes = verify_sizes(proto, card, network, labelled, say)
     with _staging(settings) as staging:
         _write_graph(settings, staging, proto, reference_bytes(session, card, labelled))
         plan = None if no_plan else _plan(settings, staging, card, lambda text: say(_final(text, staging)))
-        _write_sidecar(settings, staging, card, verification, plan, low)
+        _write_sidecar(settings, staging, card, verification, plan, low, sizes)
         files = _move_all(staging, settings.output)
     old_plan = settings.output / f"{settings.model}.plan"
     if plan is None and old_plan.exists():
@@ -166,17 +173,19 @@ def _check(settings: ExportSettings) -> None:
         )
 
 
-def _why_no_plan(settings: ExportSettings) -> str:
-    """Why no plan will be made, in words; empty when one will."""
+def _builder(settings: ExportSettings) -> tuple[Builder | None, str]:
+    """What builds the plan, or why none will be made, in words."""
+    settings.build.check()
     if settings.format == "onnx":
-        return "not asked for"
+        return None, "not asked for"
     try:
-        find_builder(settings.builder)
+        builder = find_builder(settings.build.builder)
     except (MissingPackageError, ExportError) as error:
-        if settings.format == "plan" or settings.builder != "auto":
+        if settings.format == "plan" or settings.build.builder != "auto":
             raise
-        return str(error)
-    return ""
+        return None, str(error)
+    settings.build.check_for(builder.can, builder.label)  # before the minutes of an export
+    return builder, ""
 
 
 def _labelled(
@@ -236,6 +245,7 @@ def _card(card: ModelCard, settings: ExportSettings) -> ModelCard:
         short_side=round(card.short_side * max(size_hw) / max(card.input_size_hw)),
         checkpoint_sha256=sha256_of_members(settings.checkpoints),
         versions=versions,
+        size_range=range_for(settings.model, card.task, size_hw, settings.dynamic_size),
     )
 
 
@@ -273,20 +283,19 @@ def _write_graph(settings: ExportSettings, staging: Path, proto: onnx.ModelProto
 
 
 def _plan(settings: ExportSettings, staging: Path, card: ModelCard, say: Callable[[str], None]) -> PlanReport:
-    return plan_from_onnx(
+    return build_plan(
         staging / f"{settings.model}.onnx",
         staging / f"{settings.model}.plan",
         card=card,
-        max_batch=settings.max_batch,
-        optimum_batch=min(8, settings.max_batch),
-        builder=settings.builder,
+        options=settings.build,
+        timing_cache=settings.output / f"{settings.model}{TIMING_SUFFIX}",
         progress=say,
     )
 
 
 def _write_sidecar(
     settings: ExportSettings, staging: Path, card: ModelCard, verification: Verification, plan: PlanReport | None,
-    low: LowPrecision | None,
+    low: LowPrecision | None, sizes: Mapping[str, Verification],
 ) -> None:  # fmt: skip
     facts: dict[str, Any] = {
         "card": card.to_dict(),
@@ -295,7 +304,9 @@ def _write_sidecar(
     if low is not None:
         facts |= low.to_dict()
     if plan is not None:
-        facts["plan"] = {"card": plan.card.to_dict(), "built": plan.sentence, "warnings": list(plan.warnings)}
+        facts["plan"] = plan_facts(plan)
+    if sizes:
+        facts["sizes"] = {size: found.to_dict() for size, found in sizes.items()}
     facts["files"] = {
         path.name: {"sha256": sha256_of(path), "bytes": path.stat().st_size} for path in sorted(staging.iterdir())
     }

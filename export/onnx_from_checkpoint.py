@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import onnx
 import torch
@@ -13,49 +14,84 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from dlcv.export.graph import ExportGraph
+from dlcv.export.opsets import lower_opset
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.card_reader import ONNX_KEY
 from dlcv.runtime.errors import ExportError
 from dlcv.runtime.version import __version__
 
 OPSET = 18
-"""Read by TensorRT 8.6 and later, and by ONNX Runtime 1.14 and later."""
+"""Read by TensorRT 9 and later, and by ONNX Runtime 1.14 and later; for TensorRT 8.6 graphs are brought to 17."""
 OPSETS = {"bf16": 22}
 """Where it is another: the first whose convolutions know bfloat16."""
 
 
-def onnx_from_model(model: nn.Module, card: ModelCard) -> onnx.ModelProto:
+def onnx_from_model(model: nn.Module, card: ModelCard, *, newest_opset: int | None = None) -> onnx.ModelProto:
     """Exports a model as a whole graph with its card.
 
     Args:
         model: in evaluation mode, on the CPU.
-        card: `head`, `input_size_hw`, mean and std decide what the graph holds; it is embedded as it is.
+        card: `head`, `input_size_hw`, `size_range`, mean and std decide what the graph holds; it is embedded as it is.
+        newest_opset: that whoever reads the graph knows; None for the usual one of the card's precision.
 
     Returns:
-        The graph: input `image` uint8 (N, H, W, 3) with N dynamic, one output named as the head.
+        The graph: input `image` uint8 (N, H, W, 3) with N dynamic, and H and W where the card has a range; one output, named as
+        the head.
 
     Raises:
-        ExportError: when torch's exporter fails, or what it gives breaks the contract.
+        ExportError: when torch's exporter fails, when the network works at one size alone and another was asked for, or when
+            what is given breaks the contract.
     """
-    height, width = card.input_size_hw
+    opset = opset_of(card, newest_opset)
+    height, width = _example_size(card)
     graph = ExportGraph(model, card.mean_rgb, card.std_rgb, card.head).eval()
     example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
     with _quiet_exporter():
         try:
             program = torch.onnx.export(
-                graph, (example,), dynamo=True, opset_version=opset_of(card), input_names=["image"], output_names=[card.head],
-                dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},), verbose=False,
+                graph, (example,), dynamo=True, opset_version=max(opset, OPSET), input_names=["image"], output_names=[card.head],
+                dynamic_shapes=(_dynamic(card),), verbose=False,
             )  # fmt: skip
         except Exception as error:  # the exporter's errors have no base of their own
+            sizes = "" if card.size_range is None else f" at sizes of {card.size_range}; leave out --dynamic-size, or"
             raise ExportError(
-                f"torch {torch.__version__} cannot export {card.model}: {str(error).strip().splitlines()[0]}"
+                f"torch {torch.__version__} cannot export {card.model}{sizes}: {_first_line(error)}"
             ) from error
     assert program is not None
     proto = program.model_proto
-    return with_card(proto, card)
+    lower_opset(proto, opset)
+    return with_card(proto, card, newest_opset=newest_opset)
 
 
-def with_card(proto: onnx.ModelProto, card: ModelCard) -> onnx.ModelProto:
+def _dynamic(card: ModelCard) -> dict[int, Any]:
+    """For torch's exporter: which sides of `image` vary, from where to where."""
+    sides: dict[int, Any] = {0: torch.export.Dim("batch", min=1, max=4096)}
+    sizes = card.size_range
+    if sizes is None:
+        return sides
+    step = sizes.multiple_of
+    for axis, (name, low, high) in enumerate(zip(("height", "width"), sizes.min_hw, sizes.max_hw), 1):
+        if low != high:
+            side = torch.export.Dim(name, min=low // step, max=high // step)
+            sides[axis] = step * side if step > 1 else side
+    return sides
+
+
+def _example_size(card: ModelCard) -> tuple[int, int]:
+    """What the exporter runs: the card's size, but where it varies at least two steps, since torch takes 1 for a constant."""
+    height, width = card.input_size_hw
+    sizes = card.size_range
+    if sizes is None:
+        return height, width
+    least = 2 * sizes.multiple_of
+    return min(max(height, least), sizes.max_hw[0]), min(max(width, least), sizes.max_hw[1])
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def with_card(proto: onnx.ModelProto, card: ModelCard, *, newest_opset: int | None = None) -> onnx.ModelProto:
     """The graph with this card alone in its metadata, held to the contract; changes `proto`.
 
     Raises:
@@ -63,29 +99,43 @@ def with_card(proto: onnx.ModelProto, card: ModelCard) -> onnx.ModelProto:
     """
     _clean(proto)
     helper.set_model_props(proto, {ONNX_KEY: card.to_json()})
-    check_contract(proto, card)
+    check_contract(proto, card, newest_opset=newest_opset)
     return proto
 
 
-def opset_of(card: ModelCard) -> int:
-    """The opset of a graph in the card's precision."""
-    return OPSETS.get(card.precision, OPSET)
+def opset_of(card: ModelCard, newest: int | None = None) -> int:
+    """The opset of a graph in the card's precision, for a reader of opsets up to `newest`.
+
+    Raises:
+        ExportError: when the precision needs a newer one.
+    """
+    if newest is None or newest >= OPSETS.get(card.precision, OPSET):
+        return OPSETS.get(card.precision, OPSET)
+    if card.precision in OPSETS:
+        raise ExportError(
+            f"{card.precision} needs opset {OPSETS[card.precision]}, and the builder reads up to {newest}; "
+            "export with --precision fp16, or build with a newer TensorRT"
+        )
+    return newest
 
 
-def check_contract(proto: onnx.ModelProto, card: ModelCard) -> None:
+def check_contract(proto: onnx.ModelProto, card: ModelCard, *, newest_opset: int | None = None) -> None:
     """Holds a graph to the contract of `export/graph.py`.
 
     Raises:
         ExportError: names everything that is broken.
     """
     problems = [
-        *_opset_problems(proto, opset_of(card)),
+        *_opset_problems(proto, opset_of(card, newest_opset)),
         *_input_problems(proto, card),
         *_head_problems(proto, card),
         *_card_problems(proto, card),
     ]
     if problems:
-        raise ExportError("the exported graph breaks its contract: " + "; ".join(problems))
+        sizes = (
+            "" if card.size_range is None else f"; if {card.model} works at one size alone, leave out --dynamic-size"
+        )
+        raise ExportError("the exported graph breaks its contract: " + "; ".join(problems) + sizes)
 
 
 def logits_name(proto: onnx.ModelProto, card: ModelCard) -> str:
@@ -115,8 +165,10 @@ def _input_problems(proto: onnx.ModelProto, card: ModelCard) -> Iterator[str]:
         named = ", ".join(f"{name} {TensorProto.DataType.Name(kind).lower()}" for name, kind in inputs)
         yield f"inputs [{named}], expected one, image uint8"
         return
-    yield from _shape_problems("input", proto.graph.input[0], [*card.input_size_hw, 3])
-    users = [node for node in proto.graph.node if "image" in node.input]
+    yield from _shape_problems("input", proto.graph.input[0], [*_sides(card), 3])
+    # Where the size varies, its numbers may be asked of the image itself.
+    asking = set() if card.size_range is None else {"Shape"}
+    users = [node for node in proto.graph.node if "image" in node.input and node.op_type not in asking]
     if [node.op_type for node in users] != ["Cast"] or _cast_to(users[0]) != TensorProto.FLOAT:
         yield "image must be cast to float32 first"
 
@@ -131,9 +183,7 @@ def _head_problems(proto: onnx.ModelProto, card: ModelCard) -> Iterator[str]:
         found = TensorProto.DataType.Name(output.type.tensor_type.elem_type)
         yield f"{card.head} is {found.lower()}, expected {TensorProto.DataType.Name(kind).lower()}"
     classes = [] if card.head == "mask" else [len(card.classes)]
-    yield from _shape_problems(
-        "output", output, [*classes, *(card.input_size_hw if card.task == "segmentation" else ())]
-    )
+    yield from _shape_problems("output", output, [*classes, *(_sides(card) if card.task == "segmentation" else ())])
     if card.head == "mask":
         yield from _tail_problems(proto)
 
@@ -150,11 +200,24 @@ def _tail_problems(proto: onnx.ModelProto) -> Iterator[str]:
         yield f"the mask's tail is {' <- '.join(tail)}, expected Cast to UINT8 <- Cast to FLOAT <- ArgMax (TensorRT casts to uint8 from float only)"
 
 
-def _shape_problems(what: str, value: onnx.ValueInfoProto, sides: list[int]) -> Iterator[str]:
+def _sides(card: ModelCard) -> list[int | str]:
+    """Height and width: a number, or `H` and `W` where they vary."""
+    sizes = card.size_range
+    if sizes is None:
+        return [*card.input_size_hw]
+    return [low if low == high else name for name, low, high in zip("HW", sizes.min_hw, sizes.max_hw)]
+
+
+def _shape_problems(what: str, value: onnx.ValueInfoProto, sides: list[int | str]) -> Iterator[str]:
     shape = [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
-    if len(shape) != 1 + len(sides) or not isinstance(shape[0], str) or shape[1:] != sides:
-        found, expected = (f"[{', '.join(map(str, dims))}]" for dims in (shape, ["N", *sides]))
-        yield f"{what} shape {found}, expected {expected} with N dynamic"
+    wanted = ["N", *sides]
+    fits = len(shape) == len(wanted) and all(
+        isinstance(found, str) if isinstance(side, str) else found == side for found, side in zip(shape, wanted)
+    )
+    if not fits:
+        found, expected = (f"[{', '.join(map(str, dims))}]" for dims in (shape, wanted))
+        dynamic = " and ".join(side for side in wanted if isinstance(side, str))
+        yield f"{what} shape {found}, expected {expected} with {dynamic} dynamic"
 
 
 def _card_problems(proto: onnx.ModelProto, card: ModelCard) -> Iterator[str]:

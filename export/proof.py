@@ -17,6 +17,8 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto
 
+from dlcv.runtime.card import card_from_json
+from dlcv.runtime.card_reader import ONNX_KEY
 from dlcv.runtime.errors import ExportError, VerdictError, one_line
 
 MIN_SHARE = {"fp32": 1.0, "fp16": 0.95, "bf16": 0.95, "int8": 0.90}
@@ -213,16 +215,30 @@ def session_operators(proto: onnx.ModelProto) -> dict[str, int] | None:
 
 
 def _single(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph for a batch of one, with all shapes that can be known."""
+    """The graph for a batch of one of its card's size, with all shapes that can be known."""
     single = onnx.ModelProto()
     single.CopyFrom(proto)
     del single.graph.value_info[:]
     for value in (*single.graph.input, *single.graph.output):
         value.type.tensor_type.shape.dim[0].dim_value = 1
+    _pin_size(single)
     try:
         return onnx.shape_inference.infer_shapes(single, data_prop=True)
     except Exception as error:  # a graph that onnx cannot read
         raise ExportError(f"the graph's multiply-adds cannot be counted: {one_line(error)[:400]}") from error
+
+
+def _pin_size(proto: onnx.ModelProto) -> None:
+    """Gives height and width their card's size where they vary; what follows from them is left to be inferred."""
+    image = proto.graph.input[0].type.tensor_type.shape.dim
+    card = next((entry.value for entry in proto.metadata_props if entry.key == ONNX_KEY), None)
+    if card is None or all(side.HasField("dim_value") for side in image):
+        return
+    for side, pixels in zip(image[1:3], card_from_json(card, "the graph").input_size_hw):
+        side.dim_value = pixels
+    for output in proto.graph.output:
+        for side in output.type.tensor_type.shape.dim:
+            side.ClearField("dim_param")
 
 
 def _kind(name: str, kinds: Mapping[str, int], makers: Mapping[str, onnx.NodeProto]) -> str:

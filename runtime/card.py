@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from dlcv.runtime.errors import CardError
+from dlcv.runtime.errors import CardError, UsageError
 
 SCHEMA = 2
 """1: segmentation only. 2: the evaluation transform of classification, model options, ensembles."""
@@ -23,6 +23,30 @@ INTERPOLATIONS = ("area", "linear", "cubic")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 MAX_CLASSES = {"segmentation": 256, "classification": 10_000}
 """A mask is uint8, so a segmentation card holds at most 256 classes."""
+
+
+@dataclass(frozen=True)
+class SizeRange:
+    """The sizes of a graph whose height and width vary.
+
+    Attributes:
+        min_hw: the smallest height and width, in pixels.
+        max_hw: the largest.
+        multiple_of: both must be a multiple of it.
+    """
+
+    min_hw: tuple[int, int]
+    max_hw: tuple[int, int]
+    multiple_of: int = 1
+
+    def __str__(self) -> str:
+        steps = f" in multiples of {self.multiple_of}" if self.multiple_of > 1 else ""
+        return f"{self.min_hw[0]} x {self.min_hw[1]} to {self.max_hw[0]} x {self.max_hw[1]}{steps}"
+
+    def holds(self, size_hw: tuple[int, int]) -> bool:
+        """Whether a graph takes images of this size."""
+        sides = zip(self.min_hw, size_hw, self.max_hw)
+        return all(low <= side <= high and side % self.multiple_of == 0 for low, side, high in sides)
 
 
 @dataclass(frozen=True)
@@ -37,6 +61,7 @@ class ModelCard:
         palette: a colour (R, G, B), 0..255, a class; empty for classification.
         uncounted: indices of the classes that the mean over classes leaves out.
         input_size_hw: height and width, in pixels, of the images that the graph takes.
+        size_range: the sizes that the graph takes where its height and width vary, `input_size_hw` among them; else None.
         mean_rgb: subtracted from each channel, in 8-bit levels (0..255), as in the graph.
         std_rgb: what the difference is divided by, in 8-bit levels, as in the graph.
         fit: how an image of another size is brought to `input_size_hw` (see `fitting.py`).
@@ -74,15 +99,18 @@ class ModelCard:
     onnx_sha256: str = ""
     max_batch: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
+    size_range: SizeRange | None = None
 
     def __post_init__(self) -> None:
         _check(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """The card as plain JSON values, the schema's number first; an empty proof is left out."""
+        """The card as plain JSON values, the schema's number first; an empty proof and sizes that do not vary are left out."""
         values = {"schema": SCHEMA} | {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
         if not self.proof:
             del values["proof"]
+        if self.size_range is None:
+            del values["size_range"]
         return values
 
     def to_json(self) -> str:
@@ -92,6 +120,28 @@ class ModelCard:
     def changed(self, **values: Any) -> ModelCard:
         """A copy with some attributes replaced."""
         return replace(self, **values)
+
+    def at_size(self, size_hw: tuple[int, int] | None, source: str) -> ModelCard:
+        """The card of the engine when it is run at another size than its own; None leaves it as it is.
+
+        Args:
+            size_hw: height and width, in pixels.
+            source: the engine's file, for the error's sentence.
+
+        Raises:
+            UsageError: when the engine does not take images of this size.
+        """
+        if size_hw is None or tuple(size_hw) == self.input_size_hw:
+            return self
+        asked = f"--window {size_hw[0]} {size_hw[1]}"
+        if self.size_range is None:
+            height, width = self.input_size_hw
+            raise UsageError(
+                f"{asked}: {source} takes {height} x {width} alone; leave it out, or export with --dynamic-size"
+            )
+        if not self.size_range.holds((size_hw[0], size_hw[1])):
+            raise UsageError(f"{asked}: {source} takes {self.size_range}; choose a size among them")
+        return self.changed(input_size_hw=(size_hw[0], size_hw[1]))
 
 
 def card_from_json(text: str | bytes, source: str) -> ModelCard:
@@ -147,6 +197,7 @@ def _check(card: ModelCard) -> None:
         problems.append(f"an uncounted class outside 0..{len(card.classes) - 1}")
     if len(card.input_size_hw) != 2 or not all(1 <= side <= 65536 for side in card.input_size_hw):
         problems.append(f"input size {card.input_size_hw}, expected height and width from 1 to 65536")
+    problems += _size_problems(card)
     if len(card.mean_rgb) != 3 or len(card.std_rgb) != 3 or not all(v > 0 for v in card.std_rgb):
         problems.append("mean and std that are not three numbers each, std above 0")
     if not all(map(math.isfinite, (*card.mean_rgb, *card.std_rgb))):
@@ -179,7 +230,23 @@ def _task_problems(card: ModelCard) -> list[str]:
     return problems
 
 
+def _size_problems(card: ModelCard) -> list[str]:
+    sizes = card.size_range
+    if sizes is None or len(card.input_size_hw) != 2:
+        return []
+    if card.task != "segmentation":
+        return ["sizes that vary, which classification does not know"]
+    ends = (sizes.min_hw, sizes.max_hw)
+    if sizes.multiple_of < 1 or not all(len(end) == 2 and all(1 <= side <= 65536 for side in end) for end in ends):
+        return [f"sizes of {sizes}, expected two heights and widths from 1 to 65536"]
+    if not all(sizes.holds(size) for size in (*ends, card.input_size_hw)):
+        return [f"sizes of {sizes}, expected them in order, with input size {card.input_size_hw} among them"]
+    return []
+
+
 def _plain(value: Any) -> Any:
+    if isinstance(value, SizeRange):
+        return {name: _plain(part) for name, part in vars(value).items()}
     if isinstance(value, tuple):
         return [_plain(v) for v in value]
     return dict(value) if isinstance(value, Mapping) else value
@@ -200,7 +267,14 @@ def _typed(name: str, value: Any) -> Any:
         return float(value)
     if name == "options":
         return _options(value)
+    if name == "size_range":
+        return None if value is None else _size_range(value)
     return int(value) if name in ("max_batch", "short_side", "members") else str(value)
+
+
+def _size_range(value: Any) -> SizeRange:
+    (min_h, min_w), (max_h, max_w) = value["min_hw"], value["max_hw"]
+    return SizeRange((int(min_h), int(min_w)), (int(max_h), int(max_w)), int(value["multiple_of"]))
 
 
 def _options(value: Any) -> dict[str, bool | int | float | str]:

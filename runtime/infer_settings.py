@@ -22,7 +22,7 @@ to compute for the weights that they read, and a batch shares these: ResNet-18 a
 a batch of 8, 0.68 at 16 and 0.66 at 32. At 224 x 224, and for cnn3 at 48 x 48, all take the same.
 """
 GPU_BATCH = 8
-TASK_OPTIONS = {"segmentation": ("fit", "overlap", "name_template"), "classification": ("format", "top_k")}
+TASK_OPTIONS = {"segmentation": ("fit", "window", "overlap", "name_template"), "classification": ("format", "top_k")}
 """Settings that one task alone has."""
 DEFAULT_OUTPUT = {"segmentation": Path("masks"), "classification": Path("predictions")}
 
@@ -35,6 +35,7 @@ class EngineSettings:
         path: of the engine: an `.onnx` or a `.plan`.
         device, session, compute: where, with which library, and in what a float32 graph may be computed: see `open_session`.
         trust: what the file must prove before a library opens it.
+        rebuild: a plan that was built for another release or GPU is built anew from the graph beside it.
     """
 
     path: Path
@@ -42,6 +43,7 @@ class EngineSettings:
     session: str = "auto"
     compute: str = "card"
     trust: Trust = field(default_factory=Trust)
+    rebuild: bool = False
 
     def how(self) -> dict[str, Any]:
         """What `open_session` takes of it, by name."""
@@ -54,10 +56,12 @@ class FittingSettings:
 
     Attributes:
         fit: segmentation: see `fitting.py`; None takes the card's.
+        window: segmentation: height and width that an engine of varying size is run at, in pixels; None takes the card's.
         overlap: segmentation: of windows, as a share of their side; None: 0.25.
     """
 
     fit: str | None = None
+    window: tuple[int, int] | None = None
     overlap: float | None = None
 
 
@@ -131,10 +135,10 @@ def default_output(engine: Path) -> Path:
 
 
 def task_options(settings: InferSettings, card: ModelCard) -> dict[str, Any]:
-    """The settings that the engine's task alone has, with their defaults.
+    """The settings that the engine's task alone has, with their defaults; a window only where it is not the card's own.
 
     Raises:
-        UsageError: when one of another task was given.
+        UsageError: when one of another task was given, or the engine does not run at that window.
     """
     given = vars(settings.fitting) | vars(settings.outputs)
     for task, names in TASK_OPTIONS.items():
@@ -144,11 +148,16 @@ def task_options(settings: InferSettings, card: ModelCard) -> dict[str, Any]:
                 f"{', '.join(typed)}: for {task} only, and {settings.engine.path} is a {card.task} model; leave it out"
             )
     defaults = {
-        "fit": card.fit, "overlap": DEFAULT_OVERLAP, "name_template": DEFAULT_TEMPLATE,
+        "fit": card.fit, "window": None, "overlap": DEFAULT_OVERLAP, "name_template": DEFAULT_TEMPLATE,
         "format": DEFAULT_FORMAT, "top_k": DEFAULT_TOP_K,
     }  # fmt: skip
     values = {name: given[name] for name in TASK_OPTIONS[card.task]}
-    return {name: defaults[name] if value is None else value for name, value in values.items()}
+    chosen = {name: defaults[name] if value is None else value for name, value in values.items()}
+    if "window" in chosen:
+        chosen["window"] = list(card.at_size(settings.fitting.window, str(settings.engine.path)).input_size_hw)
+        if chosen["window"] == list(card.input_size_hw):  # nothing else than without the option
+            del chosen["window"]
+    return chosen
 
 
 def pipeline_settings(settings: InferSettings, session: Session) -> PipelineSettings:

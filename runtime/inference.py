@@ -27,6 +27,7 @@ from dlcv.runtime.outputs.mask_folder import MaskFolder
 from dlcv.runtime.outputs.prediction_table import PredictionTable
 from dlcv.runtime.pipeline import STAGES, Outcome, Pipeline, StageTimes
 from dlcv.runtime.progress import Progress
+from dlcv.runtime.rebuild import rebuild_if_needed
 from dlcv.runtime.run_folder import RunFolder
 from dlcv.runtime.sessions import Session, engine_card, open_session
 from dlcv.runtime.tiles import Tile, find_tiles, source_folders
@@ -69,14 +70,16 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
         OutputError: when results cannot be written; what is there is whole.
         KeyboardInterrupt: after Ctrl-C; finished tiles are in the manifest.
     """
+    if settings.engine.rebuild:
+        rebuild_if_needed(settings.engine.path, say)
     card = engine_card(settings.engine.path, device=settings.engine.device)
     options = task_options(settings, card)
     tiles = find_tiles(settings.sources, leave_out=settings.output, say=say)
     output = _output(settings, card, tiles, options)
     _refuse_to_overwrite_inputs(settings, tiles, output)
-    engine = settings.engine
-    with open_session(engine.path, **engine.how(), lanes=cpu_count()) as session:
-        if session.card != card:  # what was checked and loaded is not what was read before
+    engine, window_hw = settings.engine, settings.fitting.window
+    with open_session(engine.path, **engine.how(), lanes=cpu_count(), window_hw=window_hw) as session:
+        if session.card != card.at_size(window_hw, str(engine.path)):  # not what was read before
             raise EngineError(f"{engine.path} was exchanged while the run began; start again")
         identity = _identity(settings, options)
         with RunFolder(settings.output, identity, resume=settings.resume, overwrite=settings.overwrite) as folder:

@@ -120,6 +120,7 @@ def load(
     compute: str = "card",
     fit: str | None = None,
     batch: int = DEFAULT_BATCH,
+    window_hw: tuple[int, int] | None = None,
     require_hash: str | None = None,
     require_signature: str | None = None,
 ) -> Model:
@@ -131,12 +132,14 @@ def load(
         session, compute: the library, and what a float32 graph may be computed in: see `open_session`.
         fit: segmentation: `windows`, `pad` or `resize`; None takes the card's.
         batch: windows that go through the session at once.
+        window_hw: height and width to run it at, in pixels, where the card says that they vary; None takes the card's.
         require_hash: the SHA-256 that the file must have, in hexadecimal.
         require_signature: a public key of minisign, or a file that holds one, with which the file must be signed.
 
     Raises:
+        UsageError: when the engine does not run at that size.
         EngineError, CardError, MissingPackageError: when the file cannot be run or is not the one required, in words.
     """
     trust = Trust.of(() if require_hash is None else require_hash, require_signature)
-    opened = open_session(engine, device=device, session=session, compute=compute, trust=trust)
+    opened = open_session(engine, device=device, session=session, compute=compute, trust=trust, window_hw=window_hw)
     return Model(opened, fit=fit, batch=batch)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from dlcv.export.cli.build_options import NAMES, build_options
 from dlcv.runtime.cli.common import Command, note, version_option
+from dlcv.runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from dlcv.export.builders.options import BuildOptions
 
 
 @click.command("dlcv-export", cls=Command)
@@ -20,11 +25,16 @@ from dlcv.runtime.cli.common import Command, note, version_option
     help="A best.pt or last.pt; several, or a folder of them, become one graph that averages their probabilities.  [default: runs/MODEL/best.pt]",
 )
 @click.option(
+    "--onnx",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Build a plan from this exported graph alone; needs neither torch nor a checkpoint.",
+)
+@click.option(
     "--output",
     type=click.Path(path_type=Path),
-    default=Path("."),
-    show_default=True,
-    help="Folder of the files, which are named after the model.",
+    default=None,
+    help="Folder of the files, which are named after the model.  [default: ., or that of --onnx]",
 )
 @click.option(
     "--format",
@@ -38,9 +48,6 @@ from dlcv.runtime.cli.common import Command, note, version_option
     type=click.Choice(["mask", "probs", "logits"]),
     default=None,
     help="What the graph returns.  [default: mask for segmentation, probs for classification]",
-)
-@click.option(
-    "--max-batch", type=click.IntRange(1, 1024), default=16, show_default=True, help="Largest batch of a plan."
 )
 @click.option(
     "--data",
@@ -57,12 +64,14 @@ from dlcv.runtime.cli.common import Command, note, version_option
     help="Input size.  [default: the checkpoint's]",
 )
 @click.option(
-    "--builder",
-    type=click.Choice(["auto", "tensorrt", "tensorrt-rtx"]),
-    default="auto",
-    show_default=True,
-    help="auto: full TensorRT where it imports and a GPU is there, else TensorRT-RTX.",
+    "--dynamic-size",
+    type=click.IntRange(8),
+    nargs=4,
+    default=None,
+    metavar="MIN_H MIN_W MAX_H MAX_W",
+    help="Segmentation: height and width may vary in this range.  [default: --size alone]",
 )
+@build_options
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "fp16", "bf16", "int8"]),
@@ -110,8 +119,9 @@ from dlcv.runtime.cli.common import Command, note, version_option
     help="Add the export to this Triton model repository, as MODEL or its next version.",
 )
 @version_option
+@click.pass_context
 def main(
-    model: str, checkpoints: tuple[Path, ...], data: Path | None, size: tuple[int, int] | None, precision: str,
+    ctx: click.Context, /, model: str, onnx: Path | None, output: Path | None, checkpoints: tuple[Path, ...], data: Path | None, size: tuple[int, int] | None, precision: str,
     min_share: float | None, max_drop: float, calibration_data: Path | None, calibration_tiles: int, calibration: str,
     triton: Path | None, **options: Any,
 ) -> None:  # fmt: skip
@@ -126,7 +136,15 @@ def main(
     dlcv-export --model resnet18 --checkpoint runs/resnet18/kept
     dlcv-export --model fcn8s --precision int8 --calibration-data tiles/
     dlcv-export --model resnet18 --format onnx --triton models/
+    dlcv-export --onnx fcn8s.onnx --max-batch 4
     """
+    from dlcv.export.builders.options import BuildOptions
+
+    build = BuildOptions(**{name: options.pop(name) for name in NAMES})
+    if onnx is not None:
+        _refuse_others(ctx)
+        _plan_alone(onnx, output, build)
+        return
     from dlcv.train.models.registry import model_entry
 
     model_entry(model)
@@ -137,7 +155,16 @@ def main(
 
     paths = tuple(checkpoint_files(checkpoints or [Path("runs") / model / "best.pt"]))
     asked = PrecisionSettings(precision, min_share, max_drop, calibration, calibration_data, calibration_tiles)
-    settings = ExportSettings(model=model, checkpoints=paths, data=data, size_hw=size, precision=asked, **options)
+    settings = ExportSettings(
+        model=model,
+        checkpoints=paths,
+        output=output or Path("."),
+        data=data,
+        size_hw=size,
+        precision=asked,
+        build=build,
+        **options,
+    )
     report = export_model(settings, say=note)
     verified = report.verification
     note(
@@ -158,4 +185,33 @@ def main(
         engine, why_no_plan = servable(report.files)
         if why_no_plan:
             note(f"Triton serves the graph: {why_no_plan}")
-        click.echo(triton_model(engine, triton, name=model, max_batch=options["max_batch"]))
+        click.echo(triton_model(engine, triton, name=model, max_batch=build.max_batch))
+
+
+def _refuse_others(ctx: click.Context) -> None:
+    """With --onnx the graph is made already: what would shape it has no effect, and is refused rather than ignored."""
+    known = {"onnx", "output", *NAMES}
+    typed = [
+        option.opts[0]
+        for option in ctx.command.params
+        if option.name is not None and option.name not in known
+        and ctx.get_parameter_source(option.name) is click.core.ParameterSource.COMMANDLINE
+    ]  # fmt: skip
+    if typed and ctx.params.get("format") == "plan":
+        typed = [option for option in typed if option != "--format"]  # what --onnx means anyway
+    if typed:
+        raise UsageError(
+            f"{', '.join(typed)}: --onnx builds a plan from a graph as it is; leave it out, or export with --model"
+        )
+
+
+def _plan_alone(onnx: Path, output: Path | None, build: BuildOptions) -> None:
+    from dlcv.export.builders.rebuild import rebuild_plan
+
+    report = rebuild_plan(onnx, output, build, note)
+    note(report.sentence)
+    click.echo(report.path)
+
+
+if __name__ == "__main__":  # how `dlcv-infer --rebuild` runs it
+    main()

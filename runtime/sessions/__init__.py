@@ -26,6 +26,7 @@ def open_session(
     compute: str = "card",
     lanes: int = 1,
     trust: Trust | None = None,
+    window_hw: tuple[int, int] | None = None,
 ) -> Session:
     """Opens an engine file.
 
@@ -38,15 +39,17 @@ def open_session(
         lanes: batches in flight on a CPU, each with its share of the cores: 1 answers a single batch soonest, one a core
             gets most out of a folder. A GPU has its own two.
         trust: the hash or the signature that the file must have before a library opens it; None: what the environment asks for.
+        window_hw: height and width to run it at, in pixels, where the card says that they vary; None takes the card's.
 
     Raises:
+        UsageError: when the engine does not run at that size.
         EngineError, CardError: when the file cannot be run, or is not the one that its sidecar lists or `trust` wants, in words.
         PrecisionError: when it would be computed in another precision than its card says or `compute` asks for.
         MissingPackageError: when the library that runs it is not installed.
     """
     from dlcv.runtime.sessions.candidates import choose
 
-    opened, _ = choose(_wanted(engine, device, session, compute, lanes, trust))
+    opened, _ = choose(_wanted(engine, device, session, compute, lanes, trust, window_hw))
     assert opened is not None  # else it has raised
     return opened
 
@@ -67,7 +70,7 @@ def explain_session(
     """
     from dlcv.runtime.sessions.candidates import choose
 
-    opened, verdicts = choose(_wanted(engine, device, session, compute, 1, trust), explain=True)
+    opened, verdicts = choose(_wanted(engine, device, session, compute, 1, trust, None), explain=True)
     if opened is not None:
         opened.close()
     return verdicts
@@ -84,7 +87,15 @@ def engine_card(engine: str | Path, *, device: str = "auto") -> ModelCard:
     return read_card(path)
 
 
-def _wanted(engine: str | Path, device: str, session: str, compute: str, lanes: int, trust: Trust | None) -> Wanted:
+def _wanted(
+    engine: str | Path,
+    device: str,
+    session: str,
+    compute: str,
+    lanes: int,
+    trust: Trust | None,
+    window_hw: tuple[int, int] | None,
+) -> Wanted:
     for what, value, known in (("session", session, SESSIONS), ("compute", compute, COMPUTES)):
         if value not in known:
             raise EngineError(f"unknown {what} {value!r}; known: {', '.join(known)}")
@@ -92,8 +103,9 @@ def _wanted(engine: str | Path, device: str, session: str, compute: str, lanes: 
     kind = _engine_kind(path, device)
     trust = trust or Trust()
     data = check_engine(path, kind, trust)
+    card = read_card(path, data).at_size(window_hw, str(path))
     return Wanted(
-        path, kind, read_card(path, data), device=device, session=session, compute=compute, lanes=lanes,
+        path, kind, card, device=device, session=session, compute=compute, lanes=lanes,
         data=data, host_code=trust.host_code,
     )  # fmt: skip
 

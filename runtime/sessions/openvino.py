@@ -106,6 +106,8 @@ def open_openvino(wanted: Wanted) -> OpenVinoSession:
     try:
         core = openvino.Core()
         model = core.read_model(str(wanted.path) if wanted.data is None else wanted.data)
+        if wanted.card.size_range is not None:  # one size a session, which OpenVINO compiles better than a varying one
+            model.reshape({"image": [-1, *wanted.card.input_size_hw, 3]})
         compiled = core.compile_model(model, "CPU", _options(wanted))
     except Exception as error:  # as above
         raise EngineError(f"OpenVINO {_openvino_version()} refuses {wanted.path}: {_reason(error)}") from error

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -20,9 +19,9 @@ from dlcv.runtime.card import ModelCard
 from dlcv.runtime.card_reader import read_card
 from dlcv.runtime.errors import EngineError, OutputError
 from dlcv.runtime.files import write_bytes
-from dlcv.runtime.plan_header import LABELS, PlanHeader, preflight, read_plan_header
+from dlcv.runtime.plan_header import LABELS, Here, PlanHeader, preflight, read_plan_header, with_card
 from dlcv.runtime.sessions import cuda
-from dlcv.runtime.sessions.base import Session, check_head
+from dlcv.runtime.sessions.base import Session, check_head, head_output
 from dlcv.runtime.sessions.executed import Executed
 from dlcv.runtime.sessions.trt_layers import operators_of
 from dlcv.runtime.sessions.trt_library import TrtLibrary, library_for
@@ -43,10 +42,13 @@ def check_wanted_plan(wanted: Wanted) -> None:
 
 def open_wanted_plan(wanted: Wanted) -> TrtSession:
     """See `open_plan`."""
-    return open_plan(wanted.path, wanted.data, host_code=wanted.host_code)
+    size_hw = wanted.card.input_size_hw if wanted.card.size_range else None
+    return open_plan(wanted.path, wanted.data, host_code=wanted.host_code, window_hw=size_hw)
 
 
-def open_plan(path: Path, data: bytes | None = None, *, host_code: bool = False) -> TrtSession:
+def open_plan(
+    path: Path, data: bytes | None = None, *, host_code: bool = False, window_hw: tuple[int, int] | None = None
+) -> TrtSession:
     """Opens a TensorRT plan.
 
     Args:
@@ -54,29 +56,35 @@ def open_plan(path: Path, data: bytes | None = None, *, host_code: bool = False)
         data: its bytes, where they were checked; then what TensorRT loads is these, and a runtime cache, which nothing
             vouches for, is neither read nor written.
         host_code: whether code for the CPU inside the plan may be run, as version-compatible plans carry it.
+        window_hw: height and width to run it at, in pixels, where they vary; None takes the card's.
 
     Raises:
         PlanError: when the plan does not fit this machine: driver, version, GPU.
         MissingPackageError: when the library that runs it, or pycuda, is not installed.
         EngineError, CardError: when the plan is damaged, carries no card, or is not a graph of this project.
+        UsageError: when it does not run at that size.
     """
-    header, card = read_plan_header(path), read_card(path, data)
-    if not header.compute_capabilities and "compute_capability" in card.versions:
-        header = replace(
-            header, compute_capabilities=(card.versions["compute_capability"],)
-        )  # full TensorRT's header does not say
+    header, library = check_plan(path)
+    return TrtSession(path, read_card(path, data).at_size(window_hw, str(path)), header, library, data, host_code)
+
+
+def check_plan(path: Path) -> tuple[PlanHeader, TrtLibrary]:
+    """Whether a plan fits this machine, from its first bytes and its card; and the library that runs it.
+
+    Raises:
+        PlanError, MissingPackageError, EngineError, CardError: as `open_plan`.
+    """
+    card = read_card(path)
+    header = with_card(read_plan_header(path), card.versions)
     problem = cuda.driver_problem()
-    library = None if problem else library_for(header.kind)
-    preflight(
-        header,
-        path,
-        driver_problem=problem,
-        library=library.name if library else None,
-        library_version=library.version if library else None,
-        gpu=None if problem else cuda.gpu_name_and_capability(),
-    )
+    library = None if problem else library_for(header.kind, lean_first=header.version_compatible)
+    here = Here(
+        problem, library.name if library else None, library.version if library else None,
+        None if problem else cuda.gpu_name_and_capability(),
+    )  # fmt: skip
+    preflight(header, path, here, max_batch=card.max_batch)
     assert library is not None  # else preflight has raised
-    return TrtSession(path, card, header, library, data, host_code)
+    return header, library
 
 
 class TrtSession(Session):
@@ -200,13 +208,18 @@ class _Layout:
         self.min_batch, self.max_batch = int(smallest[0]), int(largest[0])
         self.image_shape = tuple(int(side) for side in largest[1:])
         self.image_dtype = _dtype(engine, trt, INPUT, path)
+        window = (*card.input_size_hw, 3)
+        if card.size_range is not None and all(
+            low <= side <= high for low, side, high in zip(smallest[1:], window, largest[1:])
+        ):
+            self.image_shape = window  # sizes vary: buffers are as large as the one that is run
         if self.image_shape != (*card.input_size_hw, 3) or self.image_dtype != np.uint8:
             raise EngineError(
                 f"{path} takes images as {self.image_dtype} {self.image_shape}, and its card says "
                 f"uint8 {(*card.input_size_hw, 3)}; export the model again"
             )
         self.outputs = {
-            name: (_shape(engine, name, path), _dtype(engine, trt, name, path)) for name in names if name != INPUT
+            name: (_shape(engine, name, path, card), _dtype(engine, trt, name, path)) for name in names if name != INPUT
         }
         check_head({name: (dtype.name, shape) for name, (shape, dtype) in self.outputs.items()}, card, str(path))
 
@@ -295,16 +308,18 @@ class _RuntimeCache:
 
 def _why_not(message: str) -> str:
     """TensorRT's reason, and what to do about it."""
-    if "hostcode" in message.lower().replace(" ", "").replace(
-        "_", ""
-    ):  # a version-compatible plan carries a runtime of its own
+    squeezed = message.lower().replace(" ", "").replace("_", "")
+    if "hostcode" in squeezed:  # a version-compatible plan carries a runtime of its own
         return f"{message}; it holds code for the CPU: if you trust who built it, pass --trust"
     return f"{message}; export it again on this machine"
 
 
-def _shape(engine: Any, name: str, path: Path) -> tuple[int, ...]:
+def _shape(engine: Any, name: str, path: Path, card: ModelCard) -> tuple[int, ...]:
     """An output's shape without the batch."""
     shape = tuple(int(side) for side in engine.get_tensor_shape(name))[1:]
+    wanted = head_output(card)[1]
+    if card.size_range is not None and name == card.head and len(shape) == len(wanted):
+        shape = tuple(expected if side < 0 else side for side, expected in zip(shape, wanted))
     if any(side < 0 for side in shape):
         raise EngineError(
             f"{path}: its output {name} has the shape {shape}, and only the batch may vary; export the model again"

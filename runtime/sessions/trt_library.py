@@ -5,6 +5,7 @@ Both the session and the exporter use it. Nothing is imported before `find_libra
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from dataclasses import dataclass
 from functools import cache
@@ -38,21 +39,6 @@ class TrtLibrary:
         return self.name == "tensorrt_rtx"
 
     @property
-    def major(self) -> int:
-        return int(self.version.split(".")[0])
-
-    @property
-    def strongly_typed(self) -> bool:
-        """Whether the graph's types decide the precision; in 8.6 builder flags do."""
-        return hasattr(self.module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
-
-    @property
-    def network_flags(self) -> int:
-        """For `Builder.create_network`: strongly typed where there is such a thing, else with an explicit batch."""
-        flags = self.module.NetworkDefinitionCreationFlag
-        return 1 << int(flags.STRONGLY_TYPED if self.strongly_typed else flags.EXPLICIT_BATCH)
-
-    @property
     def log(self) -> Any:
         """The library's one logger in this process: TensorRT keeps the first that it is given for all later objects."""
         return _log_of(self.module)
@@ -73,17 +59,30 @@ def find_library(name: str) -> tuple[TrtLibrary | None, str]:
     ) as error:  # a library with missing parts fails in many ways: OSError, RuntimeError, AttributeError, ...
         if isinstance(error, ModuleNotFoundError) and error.name == name:
             return None, "is not installed"
-        return None, f"is installed and cannot be loaded ({' '.join(str(error).split()) or type(error).__name__})"
+        return None, f"is installed and cannot be loaded ({_why(error)})"
 
 
-def library_for(kind: str) -> TrtLibrary | None:
+def _why(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    missing = re.search(r"lib(?:cudart|cublas|cublasLt|nvrtc|cudnn|nvJitLink)\.so\.(\d+)", text)
+    # cuDNN is numbered by its own releases, the others by CUDA's
+    if missing and "cudnn" not in missing[0]:
+        text += f"; it is built for CUDA {missing[1]}, which is not here: take the package that ends in -cu and this machine's CUDA"
+    return text
+
+
+def library_for(kind: str, *, lean_first: bool = False) -> TrtLibrary | None:
     """The first library that imports here and runs plans of `kind` (see `MODULES`); None where none is installed.
+
+    Args:
+        kind: `tensorrt` or `tensorrt-rtx`.
+        lean_first: prefers the lean runtime, which runs version-compatible plans of older releases.
 
     Raises:
         EngineError: when one is installed, cannot be loaded, and no other is there.
     """
     broken = ""
-    for name in MODULES[kind]:
+    for name in reversed(MODULES[kind]) if lean_first else MODULES[kind]:
         library, problem = find_library(name)
         if library is not None:
             return library

@@ -19,7 +19,7 @@ class Wanted:
     Attributes:
         path: the engine's file.
         kind: `onnx` or `plan`.
-        card: that it carries.
+        card: that it carries, at the size that is wanted.
         device: one of `DEVICES`.
         session: one of `SESSIONS`: the library; `auto` leaves it open.
         compute: one of `COMPUTES`: what a float32 graph may be computed in; `card`: what its card says.

@@ -18,8 +18,9 @@ import pytest
 onnx = pytest.importorskip("onnx", reason="the export extra is not installed")
 torch = pytest.importorskip("torch", reason="the export extra is not installed")
 
+from dlcv.export.builders.build import build_plan  # noqa: E402
+from dlcv.export.builders.options import BuildOptions  # noqa: E402
 from dlcv.export.onnx_from_checkpoint import onnx_from_model  # noqa: E402
-from dlcv.export.plan_from_onnx import plan_from_onnx  # noqa: E402
 from dlcv.export.verify import verify_graph  # noqa: E402
 from dlcv.runtime.card import ModelCard  # noqa: E402
 from dlcv.runtime.card_reader import read_card  # noqa: E402
@@ -188,10 +189,8 @@ def test_images_of_other_sizes_are_fitted(name: str, size_hw: tuple[int, int], e
 def test_a_plan_is_built_without_a_gpu(name: str, exported: Callable[[str], Exported], tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheels for this Python")
     path, card = exported(name).path, read_card(exported(name).path)
-    report = plan_from_onnx(
-        path, tmp_path / "x.plan", card=card, max_batch=4, optimum_batch=3, builder="tensorrt-rtx",
-        compute_capabilities=("8.6",),
-    )  # fmt: skip
+    options = BuildOptions("tensorrt-rtx", max_batch=4, opt_batch=3, compute_capabilities=("8.6",))
+    report = build_plan(path, tmp_path / "x.plan", card=card, options=options)
     found = read_card(report.path)
     assert found == report.card
     assert (found.max_batch, found.onnx_sha256) == (4, sha256_of(path))

@@ -95,7 +95,8 @@ def _onnx_cuda(world: World, head: str) -> Session:
 
 
 def _plan(world: World, head: str) -> Session:
-    from dlcv.export.plan_from_onnx import plan_from_onnx
+    from dlcv.export.builders.build import build_plan
+    from dlcv.export.builders.options import BuildOptions
     from dlcv.runtime.card_reader import read_card
     from dlcv.runtime.errors import MissingPackageError, PlanError
     from dlcv.runtime.sessions.cuda import driver_problem
@@ -106,7 +107,7 @@ def _plan(world: World, head: str) -> Session:
     try:
         if not path.exists():
             graph = world.graph(head)
-            plan_from_onnx(graph, path, card=read_card(graph), max_batch=4, optimum_batch=2)
+            build_plan(graph, path, card=read_card(graph), options=BuildOptions(max_batch=4, opt_batch=2))
         return open_session(path)
     except (MissingPackageError, PlanError) as error:  # TensorRT-RTX's plans leave some GPUs out
         pytest.skip(f"no plan for this machine: {error}")

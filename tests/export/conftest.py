@@ -88,10 +88,10 @@ def _remember(monkeypatch: pytest.MonkeyPatch, graphs: dict[str, onnx.ModelProto
 
     real = export_model.onnx_from_model
 
-    def remembered(model: nn.Module, card: ModelCard) -> onnx.ModelProto:
-        key = card.to_json()
+    def remembered(model: nn.Module, card: ModelCard, *, newest_opset: int | None = None) -> onnx.ModelProto:
+        key = f"{newest_opset} {card.to_json()}"
         if key not in graphs:
-            graphs[key] = real(model, card)
+            graphs[key] = real(model, card, newest_opset=newest_opset)
         return graphs[key]
 
     monkeypatch.setattr(export_model, "onnx_from_model", remembered)

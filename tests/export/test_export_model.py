@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from dlcv.export import export_model as module
-from dlcv.export import plan_from_onnx
+from dlcv.export.builders import network
+from dlcv.export.builders.options import BuildOptions
 from dlcv.export.export_model import ExportSettings, export_model
 from dlcv.runtime.errors import ExportError, OutputError, UsageError
 
@@ -75,8 +76,8 @@ def test_a_full_disk_while_building_the_plan_leaves_nothing(settings: ExportSett
     def no_space(graph: Path, plan: Path, **_: Any) -> Any:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(plan))
 
-    monkeypatch.setattr(module, "find_builder", lambda _: None)
-    monkeypatch.setattr(module, "plan_from_onnx", no_space)
+    monkeypatch.setattr(module, "_builder", lambda _: (None, ""))
+    monkeypatch.setattr(module, "build_plan", no_space)
     result = export("--checkpoint", *settings.checkpoints, "--output", settings.output, "--format", "plan")
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1] == f"dlcv-export: cannot write into {settings.output}: No space left on device"  # fmt: skip
@@ -85,16 +86,18 @@ def test_a_full_disk_while_building_the_plan_leaves_nothing(settings: ExportSett
 
 def test_a_builders_refusal_speaks_of_the_final_names(settings: ExportSettings, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheels for this Python")
-    monkeypatch.setattr(plan_from_onnx, "_parser_error", lambda *_: "no such operator")
-    real = module.plan_from_onnx
+    monkeypatch.setattr(network, "_parser_error", lambda *_: "no such operator")
+    real = module.build_plan
 
     def damaged(graph: Path, plan: Path, **options: Any) -> Any:
         graph.write_bytes(b"not a graph")
         return real(graph, plan, **options)
 
-    monkeypatch.setattr(module, "plan_from_onnx", damaged)
+    monkeypatch.setattr(module, "build_plan", damaged)
     said: list[str] = []
-    asked = ExportSettings(settings.model, settings.checkpoints, settings.output, format="plan", builder="tensorrt-rtx")
+    asked = ExportSettings(
+        settings.model, settings.checkpoints, settings.output, format="plan", build=BuildOptions("tensorrt-rtx")
+    )
     with pytest.raises(ExportError, match=rf"cannot read {settings.output}/fcn8s\.onnx: no such operator$"):
         export_model(asked, said.append)
     assert f"reading {settings.output}/fcn8s.onnx" in said

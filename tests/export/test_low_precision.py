@@ -15,8 +15,9 @@ import onnx
 import pytest
 from onnx import TensorProto
 
+from dlcv.export.builders.build import build_plan
+from dlcv.export.builders.options import BuildOptions
 from dlcv.export.low_precision import PrecisionSettings
-from dlcv.export.plan_from_onnx import plan_from_onnx
 from dlcv.export.proof import prove
 from dlcv.runtime.card_reader import read_card
 from dlcv.runtime.errors import UsageError
@@ -64,9 +65,8 @@ def test_a_classifier_in_each_precision_and_its_plan(precision: str, export: Exp
     if precision == "bf16":
         assert card.proof.endswith("on a CPU does not run it")
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheels for this Python")
-    report = plan_from_onnx(
-        path, tmp_path / "x.plan", card=card, max_batch=2, optimum_batch=2, builder="tensorrt-rtx", compute_capabilities=("8.6",)
-    )  # fmt: skip
+    options = BuildOptions("tensorrt-rtx", max_batch=2, compute_capabilities=("8.6",))
+    report = build_plan(path, tmp_path / "x.plan", card=card, options=options)
     assert (read_card(report.path).precision, read_card(report.path).proof) == (precision, card.proof)
 
 

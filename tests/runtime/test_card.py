@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlcv.runtime.card import INTERPOLATIONS, SCHEMA, ModelCard, card_from_dict, card_from_json
-from dlcv.runtime.errors import CardError
+from dlcv.runtime.card import INTERPOLATIONS, SCHEMA, ModelCard, SizeRange, card_from_dict, card_from_json
+from dlcv.runtime.errors import CardError, UsageError
 
 CARD = ModelCard(
     model="fcn8s", task="segmentation", classes=("land", "wäter\n"), palette=((0, 1, 2), (253, 254, 255)), uncounted=(1,),
@@ -209,3 +209,45 @@ def test_a_card_of_the_first_schema_is_read() -> None:
 def test_options_are_plain_values(options: Any) -> None:
     with pytest.raises(CardError, match=r"^x: its model card cannot be used \(.*options"):
         card_from_dict({**CARD.to_dict(), "options": options}, "x")
+
+
+RANGE = SizeRange((32, 32), (128, 160), 32)
+
+
+def _ranged(**changed: Any) -> ModelCard:
+    return CARD.changed(**{"task": "segmentation", "input_size_hw": (64, 64), "size_range": RANGE} | changed)
+
+
+def test_sizes_that_vary_survive_json_and_are_absent_where_they_do_not() -> None:
+    card = _ranged()
+    assert card_from_json(card.to_json(), "x") == card
+    assert json.loads(card.to_json())["size_range"] == {"min_hw": [32, 32], "max_hw": [128, 160], "multiple_of": 32}
+    assert "size_range" not in CARD.to_dict(), "a card without is what older readers know"
+    assert str(RANGE) == "32 x 32 to 128 x 160 in multiples of 32"
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ({"min_hw": [32, 32], "max_hw": [128], "multiple_of": 32}, "cannot be used"),
+        ({"min_hw": [32, 32], "multiple_of": 32}, "cannot be used"),
+        ({"min_hw": [96, 96], "max_hw": [128, 128], "multiple_of": 32}, r"with input size \(64, 64\) among them"),
+        ({"min_hw": [32, 32], "max_hw": [128, 100], "multiple_of": 32}, "expected them in order"),
+        ({"min_hw": [0, 32], "max_hw": [128, 128], "multiple_of": 32}, "from 1 to 65536"),
+    ],
+)
+def test_sizes_that_cannot_be_are_told(value: Any, sentence: str) -> None:
+    values = _ranged().to_dict() | {"size_range": value}
+    with pytest.raises(CardError, match=sentence):
+        card_from_json(json.dumps(values), "x")
+
+
+def test_a_card_at_another_size() -> None:
+    card = _ranged()
+    assert card.at_size(None, "x") is card
+    assert card.at_size((64, 64), "x") is card
+    assert card.at_size((128, 160), "x").input_size_hw == (128, 160)
+    with pytest.raises(UsageError, match=r"^--window 128 161: x takes 32 x 32 to 128 x 160 in multiples of 32; choose"):
+        card.at_size((128, 161), "x")
+    with pytest.raises(UsageError, match=r"alone; leave it out, or export with --dynamic-size$"):
+        card.changed(size_range=None).at_size((128, 128), "x")

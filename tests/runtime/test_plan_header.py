@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 
 from dlcv.runtime.errors import MissingPackageError, PlanError
-from dlcv.runtime.plan_header import RTX_TARGETS, PlanHeader, preflight, read_plan_header
+from dlcv.runtime.plan_header import (
+    AMPERE_PLUS,
+    RTX_TARGETS,
+    Here,
+    MisfitError,
+    PlanHeader,
+    preflight,
+    read_plan_header,
+    with_card,
+)
 
 FULL = PlanHeader("tensorrt", "11.4.0.106")
 RTX = PlanHeader("tensorrt-rtx", "1.7.1.116", ("8.6", "8.9"))
@@ -107,14 +116,14 @@ def test_a_plan_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 
 def _refusal(header: PlanHeader, **machine: Any) -> str:
     with pytest.raises((PlanError, MissingPackageError)) as caught:
-        preflight(header, "models/fcn8s.plan", **machine)
+        preflight(header, "models/fcn8s.plan", Here(**machine))
     return str(caught.value)
 
 
 def test_what_fits_passes() -> None:
-    preflight(FULL, "fcn8s.plan", **HERE)
-    preflight(RTX, "fcn8s.plan", **HERE_RTX)
-    preflight(RTX, "fcn8s.plan", **HERE_RTX | {"gpu": None})
+    preflight(FULL, "fcn8s.plan", Here(**(HERE)))
+    preflight(RTX, "fcn8s.plan", Here(**(HERE_RTX)))
+    preflight(RTX, "fcn8s.plan", Here(**(HERE_RTX | {"gpu": None})))
 
 
 def test_the_driver_is_told_before_anything_else() -> None:
@@ -142,7 +151,7 @@ def test_another_version_is_told_with_both_before_the_gpu() -> None:
     assert _refusal(FULL, **HERE | {"library_version": "10.9.0.34"}) == (
         "models/fcn8s.plan was built by TensorRT 11.4.0.106, and this machine has TensorRT 10.9.0.34, which cannot "
         "run it; "
-        "rebuild it for this machine with: dlcv-export --model fcn8s --builder tensorrt"
+        "rebuild it for this machine with: dlcv-export --model fcn8s --format plan --builder tensorrt"
     )
     assert "TensorRT-RTX 1.6.0.5, which cannot run it" in _refusal(
         RTX, **HERE_RTX | {"library_version": "1.6.0.5", "gpu": ("NVIDIA H200", "9.0")}
@@ -150,24 +159,30 @@ def test_another_version_is_told_with_both_before_the_gpu() -> None:
 
 
 def test_the_lean_runtime_takes_older_plans_and_no_newer_ones() -> None:
-    preflight(PlanHeader("tensorrt", "10.9.0.34"), "fcn8s.plan", **HERE | {"library": "tensorrt_lean"})
+    preflight(
+        PlanHeader("tensorrt", "10.9.0.34", version_compatible=True),
+        "fcn8s.plan",
+        Here(**(HERE | {"library": "tensorrt_lean"})),
+    )
     refusal = _refusal(FULL, **HERE | {"library": "tensorrt_lean", "library_version": "10.9.0.34"})
     assert "this machine has the lean runtime of TensorRT 10.9.0.34, which cannot run it" in refusal
 
 
 def test_a_build_of_the_same_release_is_the_librarys_to_judge() -> None:
-    preflight(FULL, "fcn8s.plan", **HERE | {"library_version": "11.4.0"})  # 8.6's module states three numbers only
+    preflight(
+        FULL, "fcn8s.plan", Here(**(HERE | {"library_version": "11.4.0"}))
+    )  # 8.6's module states three numbers only
 
 
 def test_another_gpu_is_told_with_both() -> None:
     assert _refusal(RTX, **HERE_RTX | {"gpu": ("NVIDIA GeForce RTX 5090", "12.0")}) == (
         "models/fcn8s.plan was built for GPUs of compute capability 8.6, 8.9, and this machine's NVIDIA GeForce RTX "
         "5090 has 12.0; "
-        "rebuild it for this GPU with: dlcv-export --model fcn8s --builder tensorrt-rtx"
+        "rebuild it for this GPU with: dlcv-export --model fcn8s --format plan --builder tensorrt-rtx"
     )
     full_for_86 = PlanHeader("tensorrt", "11.4.0.106", ("8.6",))  # where the card says it
     assert _refusal(full_for_86, **HERE).endswith(
-        "this machine's NVIDIA H200 has 9.0; rebuild it for this GPU with: dlcv-export --model fcn8s --builder tensorrt"
+        "this machine's NVIDIA H200 has 9.0; rebuild it for this GPU with: dlcv-export --model fcn8s --format plan --builder tensorrt"
     )
 
 
@@ -177,10 +192,55 @@ def test_a_gpu_out_of_rtxs_reach_is_sent_to_full_tensorrt(other_targets: bool) -
     assert _refusal(header, **HERE_RTX | {"gpu": ("NVIDIA H200", "9.0")}) == (
         "models/fcn8s.plan was built for GPUs of compute capability 8.6, 8.9, and this machine's NVIDIA H200 has 9.0; "
         "TensorRT-RTX does not build for it; build on this machine with full TensorRT: dlcv-export --model fcn8s "
-        "--builder tensorrt"
+        "--format plan --builder tensorrt"
     )
 
 
 def test_a_gpu_newer_than_this_dlcv_is_left_to_the_library_where_the_mask_names_unknown_targets() -> None:
     header = PlanHeader(RTX.kind, RTX.version, RTX.compute_capabilities, other_targets=True)
-    preflight(header, "fcn8s.plan", **HERE_RTX | {"gpu": ("NVIDIA Next", "13.0")})
+    preflight(header, "fcn8s.plan", Here(**(HERE_RTX | {"gpu": ("NVIDIA Next", "13.0")})))
+
+
+LEAN = HERE | {"library": "tensorrt_lean"}
+
+
+@pytest.mark.parametrize(
+    ("version", "compatible", "machine", "runs"),
+    [
+        ("10.9.0.34", True, LEAN, True),
+        ("10.9.0.34", False, LEAN, False),  # without the flag even the lean runtime takes its own release alone
+        ("8.6.0.12", True, LEAN, False),  # 11 runs those of 10 and later
+        ("8.6.0.12", True, LEAN | {"library_version": "10.9.0.34"}, True),
+        ("10.9.0.34", True, HERE, False),  # the full runtime would look for a lean one inside, which is left out
+    ],
+)
+def test_version_compatible_plans_run_on_newer_releases(
+    version: str, compatible: bool, machine: Any, runs: bool
+) -> None:
+    header = PlanHeader("tensorrt", version, version_compatible=compatible)
+    if runs:
+        preflight(header, "fcn8s.plan", Here(**machine))
+    else:
+        assert "which cannot run it" in _refusal(header, **machine)
+
+
+def test_a_plan_for_ampere_and_later_runs_on_all_of_them() -> None:
+    header = with_card(FULL, {"compute_capability": AMPERE_PLUS, "version_compatible": "yes"})
+    assert (header.compute_capabilities, header.version_compatible) == (("8.0+",), True)
+    for capability in ("8.0", "8.6", "9.0", "12.0"):
+        preflight(header, "fcn8s.plan", Here(**HERE | {"gpu": ("NVIDIA", capability)}))
+    assert "was built for GPUs of compute capability 8.0+" in _refusal(header, **HERE | {"gpu": ("NVIDIA T4", "7.5")})
+
+
+def test_the_command_is_the_one_that_helps_here(tmp_path: Path) -> None:
+    plan = tmp_path / "a model.plan"
+    (tmp_path / "a model.onnx").touch()
+    with pytest.raises(MisfitError) as caught:
+        preflight(RTX, plan, Here(**HERE_RTX | {"gpu": ("NVIDIA GeForce RTX 2080", "7.5")}), max_batch=4)
+    graph = str(tmp_path / "a model.onnx")
+    assert caught.value.arguments == ("--onnx", graph, "--builder", "tensorrt-rtx", "--max-batch", "4", "--compute-capability", "7.5")  # fmt: skip
+    assert str(caught.value).endswith(f"dlcv-export --onnx '{graph}' --builder tensorrt-rtx --max-batch 4 --compute-capability 7.5")  # fmt: skip
+    assert (
+        caught.value.summary
+        == "built by TensorRT-RTX 1.7.1.116 for compute capability 8.6, 8.9; this is 1.7.1.116 on 7.5"
+    )

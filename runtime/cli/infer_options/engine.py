@@ -13,6 +13,11 @@ OPTIONS = (
     click.option(
         "--engine", type=click.Path(path_type=Path), required=True, help="An .onnx or a .plan made by dlcv-export."
     ),
+    click.option(
+        "--rebuild",
+        is_flag=True,
+        help="Build a plan anew from the .onnx beside it where it is of another TensorRT or GPU.",
+    ),
     *session_options.OPTIONS,
     session_options.EXPLAIN,
     *TRUST_OPTIONS,

@@ -24,6 +24,14 @@ OPTIONS = (
         help="Segmentation: tiles of another size: windows (smaller ones padded), pad only, or resize.  [default: the engine's]",
     ),
     click.option(
+        "--window",
+        type=click.IntRange(1),
+        nargs=2,
+        default=None,
+        metavar="HEIGHT WIDTH",
+        help="Segmentation: window size, for engines of --dynamic-size.  [default: the engine's]",
+    ),
+    click.option(
         "--overlap",
         type=click.FloatRange(0, 0.9),
         default=None,

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dlcv.runtime.card import ModelCard
-from dlcv.runtime.errors import EngineError, MissingPackageError, PlanError
+from dlcv.runtime.card import ModelCard, SizeRange
+from dlcv.runtime.errors import EngineError, MissingPackageError, PlanError, UsageError
 from dlcv.runtime.sessions import cuda, open_session
 from dlcv.runtime.sessions.trt import open_plan
 
@@ -394,3 +394,31 @@ def test_what_a_plan_computes_in_was_decided_when_it_was_built(world: Any, plan:
         open_session(plan, session="openvino")
     with open_session(plan, session="tensorrt", device="cuda") as session:
         assert "TensorRT" in session.description
+
+
+def test_a_plan_of_varying_size_runs_at_the_window_that_is_asked_for(world: Any, double: Any, tmp_path: Path) -> None:
+    card = CARD.changed(size_range=SizeRange((2, 2), (8, 12), 2))
+    path = tmp_path / "tiny.plan"
+    path.write_bytes(double.plan_bytes(card.to_json()))
+    world.profile = [(1, 2, 2, 3), (2, 4, 6, 3), (4, 8, 12, 3)]
+    world.tensors = {"image": ("UINT8", (-1, -1, -1, 3)), "mask": ("UINT8", (-1, -1, -1))}
+    for window, size_hw in ((None, (4, 6)), ((8, 10), (8, 10))):
+        images = np.random.default_rng(0).integers(0, 256, (3, *size_hw, 3), dtype=np.uint8)
+        world.calls.clear()
+        with open_session(path, window_hw=window) as session:
+            assert session.card.input_size_hw == size_hw
+            assert np.array_equal(session.run(images)["mask"], images[..., 0] % 3)
+        assert ("set_input_shape", "image", (3, *size_hw, 3)) in world.calls
+        assert ("pagelocked_empty", (4, *size_hw, 3), "uint8") in world.calls, "buffers are as large as the window"
+    with pytest.raises(UsageError, match="takes 2 x 2 to 8 x 12 in multiples of 2; choose a size among them"):
+        open_session(path, window_hw=(10, 12))
+
+
+def test_a_plan_whose_profile_does_not_reach_its_card_is_told(world: Any, double: Any, tmp_path: Path) -> None:
+    card = CARD.changed(size_range=SizeRange((2, 2), (8, 12), 2))
+    path = tmp_path / "tiny.plan"
+    path.write_bytes(double.plan_bytes(card.to_json()))
+    world.tensors = {"image": ("UINT8", (-1, -1, -1, 3)), "mask": ("UINT8", (-1, -1, -1))}
+    world.profile = [(1, 2, 2, 3), (2, 4, 4, 3), (4, 4, 4, 3)]
+    with pytest.raises(EngineError, match=r"takes images as uint8 \(4, 4, 3\), and its card says uint8 \(4, 6, 3\)"):
+        open_session(path)

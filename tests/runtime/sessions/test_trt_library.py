@@ -24,31 +24,22 @@ def _module(name: str, version: str, **flags: int) -> Any:
     return module
 
 
-@pytest.mark.parametrize(
-    ("version", "flags", "typed", "expected"),
-    [
-        ("8.6.0", {"EXPLICIT_BATCH": 0}, False, 0b01),
-        ("10.9.0.34", {"EXPLICIT_BATCH": 0, "STRONGLY_TYPED": 1}, True, 0b10),
-        ("11.4.0.106", {"STRONGLY_TYPED": 1}, True, 0b10),
-    ],
-)
-def test_networks_are_strongly_typed_where_there_is_such_a_thing(
-    monkeypatch: pytest.MonkeyPatch, version: str, flags: dict[str, int], typed: bool, expected: int
-) -> None:
-    monkeypatch.setitem(sys.modules, "tensorrt", _module("tensorrt", version, **flags))
-    library, problem = find_library("tensorrt")
-    assert library is not None
-    assert problem == ""
-    assert (library.strongly_typed, library.network_flags, library.is_rtx) == (typed, expected, False)
-    assert library.major == int(version.split(".", maxsplit=1)[0])
+def test_a_library_for_another_cuda_says_for_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> ModuleType:
+        raise ImportError("libcudart.so.12: cannot open shared object file: No such file or directory")
+
+    monkeypatch.setattr(trt_library, "import_module", broken)
+    assert find_library("tensorrt")[1].endswith(
+        "; it is built for CUDA 12, which is not here: take the package that ends in -cu and this machine's CUDA)"
+    )
 
 
-def test_real_rtx_networks_are_strongly_typed() -> None:
-    trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheels for this Python")
-    library, _ = find_library("tensorrt_rtx")
-    assert library is not None
-    assert library.is_rtx
-    assert library.network_flags == 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+def test_the_lean_runtime_is_preferred_where_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("tensorrt", "tensorrt_lean"):
+        monkeypatch.setitem(sys.modules, name, _module(name, "11.4.0.106"))
+    full, lean = library_for("tensorrt"), library_for("tensorrt", lean_first=True)
+    assert full is not None and lean is not None
+    assert (full.name, lean.name, full.is_rtx) == ("tensorrt", "tensorrt_lean", False)
 
 
 def test_warnings_and_errors_are_kept_on_one_line_each_and_nothing_is_printed(

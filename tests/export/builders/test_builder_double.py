@@ -1,0 +1,182 @@
+"""The double of the builder against the real bindings, and each release of full TensorRT built with it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlcv.export.builders import build, find, readback
+from dlcv.export.builders.build import build_plan
+from dlcv.export.builders.options import BuildOptions
+from dlcv.runtime.card import SizeRange
+from dlcv.runtime.card_reader import read_card
+from dlcv.runtime.errors import ExportError
+from dlcv.runtime.plan_header import read_plan_header, with_card
+
+onnx = pytest.importorskip("onnx", reason="onnx makes the graphs of these tests")
+GRAPHS = runpy.run_path(str(Path(__file__).with_name("graphs.py")))
+CARD, write_graph = GRAPHS["CARD"], GRAPHS["write_graph"]
+DOUBLE = runpy.run_path(str(Path(__file__).with_name("builder_double.py")))
+VERSIONS = ("8.6.0.12", "10.9.0.34", "11.4.0.106")
+CALLS = {
+    "Builder": ["create_network", "create_builder_config", "create_optimization_profile", "build_serialized_network"],
+    "IBuilderConfig": [
+        "add_optimization_profile", "set_flag", "clear_flag", "set_memory_pool_limit", "set_tactic_sources",
+        "create_timing_cache", "set_timing_cache", "get_timing_cache",
+    ],
+    "IOptimizationProfile": ["set_shape"],
+    "INetworkDefinition": ["get_input"],
+    "OnnxParser": ["parse_from_file"],
+    "IProgressMonitor": ["phase_start", "step_complete", "phase_finish"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("owner", "name"), [(owner, name) for owner, names in CALLS.items() for name in names])
+def test_the_double_has_the_signatures_of_tensorrt(owner: str, name: str) -> None:
+    real = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheels for this Python")
+    fake = getattr(getattr(DOUBLE["make_builder"](DOUBLE["World"](), "tensorrt", "11.4.0.106"), owner), name)
+    doc = getattr(getattr(real, owner), name).__doc__
+    (arguments,) = re.findall(rf"^(?:\d+\. )?{name}\((.*?)\) ->", doc, re.MULTILINE)
+    wanted = re.findall(r"(?:^|, )(\w+)(?=[:=,]|$)", arguments)
+    ours = list(inspect.signature(fake).parameters)
+    assert ours[1:] == wanted[1 : len(ours)], f"{name}({arguments})"
+
+
+@pytest.fixture
+def world() -> Any:
+    return DOUBLE["World"]()
+
+
+@pytest.fixture
+def run(world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """(version, options of the build ...) -> report; with the double as `tensorrt`, on an RTX 3060."""
+    monkeypatch.setattr(find, "driver_problem", lambda: "")
+    monkeypatch.setattr(find, "cuda_of_driver", lambda: None)
+    for module in (build, readback):
+        monkeypatch.setattr(module, "gpu_name_and_capability", lambda: ("NVIDIA GeForce RTX 3060", "8.6"))
+
+    def built(version: str, *, card: Any = CARD, progress: Any = None, timing_cache: Any = None, **options: Any) -> Any:
+        monkeypatch.setitem(sys.modules, "tensorrt", DOUBLE["make_builder"](world, "tensorrt", version))
+        sides = tuple("hw"[i] if side < 0 else side for i, side in enumerate(world.sides))
+        graph = write_graph(tmp_path / "tiny.onnx", sides=sides)
+        return build_plan(
+            graph, tmp_path / "tiny.plan", card=card, options=BuildOptions(**options), progress=progress, timing_cache=timing_cache
+        )  # fmt: skip
+
+    return built
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_each_release_builds_through_the_same_code(run: Any, world: Any, version: str) -> None:
+    report = run(version, workspace_mib=64)
+    assert report.header.builder == f"TensorRT {version}"
+    assert read_card(report.path).versions["compute_capability"] == "8.6"
+    assert report.sentence.startswith(
+        f"built by TensorRT {version} for NVIDIA GeForce RTX 3060 (compute capability 8.6)"
+    )
+    assert world.named("create_network") == [(1 if version.startswith("8") else 2,)]
+    assert world.named("set_tactic_sources") == ([(0b11000,)] if version.startswith("8") else [])
+    assert bool(world.named("progress_monitor")) == (not version.startswith("8"))
+    assert world.named("set_memory_pool_limit") == [("WORKSPACE", 64 << 20)]
+    assert world.named("clear_flag") == [("TF32",)], "float32 is float32"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_compatible_plans_set_their_flags_and_say_so_on_the_card(run: Any, world: Any, version: str) -> None:
+    report = run(version, version_compatible=True, hardware_compatible=True)
+    assert world.named("set_flag") == [("VERSION_COMPATIBLE",), ("EXCLUDE_LEAN_RUNTIME",)], "no host code in the plan"
+    assert world.named("hardware_compatibility_level") == [("AMPERE_PLUS",)]
+    header = with_card(read_plan_header(report.path), read_card(report.path).versions)
+    assert (header.version_compatible, header.compute_capabilities) == (True, ("8.0+",))
+    assert report.sentence.endswith("for every GPU of Ampere and later, and newer releases run it too")
+
+
+def test_the_profile_covers_batches_and_sizes(run: Any, world: Any) -> None:
+    world.sides = (-1, -1)
+    card = CARD.changed(size_range=SizeRange((8, 16), (32, 48), 8))
+    lines: list[str] = []
+    run("10.9.0.34", card=card, progress=lines.append, min_batch=2, opt_batch=3, max_batch=5)
+    assert world.named("set_shape") == [("image", (2, 8, 16, 3), (3, 16, 24, 3), (5, 32, 48, 3))]
+    assert "compiling for batches of 2 to 5 and sizes of 8 x 16 to 32 x 48 in multiples of 8" in lines
+
+
+def test_a_graph_whose_size_does_not_vary_is_no_graph_of_a_card_with_a_range(run: Any, world: Any) -> None:
+    card = CARD.changed(size_range=SizeRange((8, 24), (32, 24), 8))
+    with pytest.raises(
+        ExportError, match=r"has the inputs \{'image': \(-1, 16, 24, 3\)\}, expected \{'image': \(-1, -1, 24, 3\)\}"
+    ):
+        run("10.9.0.34", card=card)
+
+
+def test_the_timing_cache_lies_beside_the_plan_and_is_used_again(run: Any, world: Any, tmp_path: Path) -> None:
+    cache = tmp_path / "tiny.timing-cache"
+    run("10.9.0.34", timing_cache=cache)
+    assert cache.read_bytes() == b"here measured"
+    run("10.9.0.34", timing_cache=cache)
+    assert world.named("set_timing_cache") == [(b"", False), (b"here measured", False)]
+
+
+def test_a_timing_cache_of_another_machine_is_begun_anew_with_a_line(run: Any, world: Any, tmp_path: Path) -> None:
+    cache, lines = tmp_path / "tiny.timing-cache", []
+    cache.write_bytes(b"there measured")
+    world.build_errors = ["no kernel"]
+    with pytest.raises(ExportError, match="no kernel") as caught:
+        run("10.9.0.34", timing_cache=cache, progress=lines.append)
+    assert "mismatch" not in str(caught.value), "the cache's complaint is no reason"
+    assert f"{cache} is of another TensorRT or GPU, or damaged: all is measured anew" in lines
+    assert cache.read_bytes() == b"there measured", "a build that failed measures nothing"
+    world.build_errors = []
+    run("10.9.0.34", timing_cache=cache)
+    assert cache.read_bytes() == b"here measured"
+
+
+def test_a_timing_cache_that_cannot_be_kept_costs_a_line_and_not_the_plan(run: Any, tmp_path: Path) -> None:
+    lines: list[str] = []
+    report = run("10.9.0.34", timing_cache=tmp_path / "none" / "x.timing-cache", progress=lines.append)
+    assert report.path.exists()
+    assert [line for line in lines if line.endswith("the next build measures again")]
+    (tmp_path / "folder").mkdir()
+    run("10.9.0.34", timing_cache=tmp_path / "folder", progress=lines.append)
+    assert [line for line in lines if "folder cannot be read (Is a directory): all is measured anew" in line]
+
+
+OUT_OF_MEMORY = "[virtualMemoryBuffer.cpp::resizePhysical::154] Error Code 2: OutOfMemory (no further information)"
+
+
+@pytest.mark.parametrize(
+    ("errors", "options", "sentence"),
+    [
+        (
+            [OUT_OF_MEMORY, "Error Code 10: Could not find any implementation for node conv"],
+            {},
+            f"{OUT_OF_MEMORY}; Error Code 10: Could not find any implementation for node conv; memory ran out: close other "
+            "programs on the GPU, pass a smaller --max-batch than 16, or bound TensorRT's scratch memory with --workspace-mib",
+        ),
+        (
+            ["insufficient workspace. See verbose log"],
+            {"workspace_mib": 1},
+            "insufficient workspace. See verbose log; pass more than --workspace-mib 1, or leave it out",
+        ),
+        (["no kernel image"], {}, "no kernel image; export the graph again"),
+    ],
+)
+def test_a_build_that_fails_says_what_to_do(run: Any, world: Any, tmp_path: Path, errors: list[str], options: dict[str, Any], sentence: str) -> None:  # fmt: skip
+    world.build_errors = errors
+    with pytest.raises(ExportError) as caught:
+        run("10.9.0.34", **options)
+    assert str(caught.value) == f"TensorRT 10.9.0.34 cannot build {tmp_path / 'tiny.onnx'}: {sentence}"
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.onnx"]
+
+
+def test_tensorrt_8_builds_float32_only(run: Any) -> None:
+    with pytest.raises(
+        ExportError,
+        match=r"TensorRT 8\.6\.0\.12 takes no precision from the graph, and this one is fp16; export it with --precision fp32",
+    ):
+        run("8.6.0.12", card=CARD.changed(precision="fp16"))

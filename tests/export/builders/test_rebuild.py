@@ -1,0 +1,134 @@
+"""`dlcv-export --onnx`: a plan from an exported graph alone, its sidecar, and what is refused; without torch and onnx."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlcv.runtime.card_reader import read_card
+from dlcv.runtime.files import sha256_of
+from dlcv.runtime.plan_header import read_plan_header
+from dlcv.runtime.sidecar import check_sidecar, sidecar_state
+
+onnx = pytest.importorskip("onnx", reason="onnx makes the graphs of these tests")
+pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheels for this Python")
+GRAPHS = runpy.run_path(str(Path(__file__).with_name("graphs.py")))
+Export = Callable[..., Any]
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    """A graph with its card and a sidecar that lists it."""
+    path = GRAPHS["write_graph"](tmp_path / "tiny.onnx", card=GRAPHS["CARD"])
+    facts = {"card": GRAPHS["CARD"].to_dict(), "verification": {"agreement": 1.0}, "files": {"tiny.onnx": {"sha256": sha256_of(path)}}}  # fmt: skip
+    path.with_suffix(".json").write_text(json.dumps(facts))
+    return path
+
+
+def test_a_plan_is_built_beside_its_graph_and_the_sidecar_lists_it(export: Export, graph: Path) -> None:
+    plan = graph.with_suffix(".plan")
+    plan.write_bytes(b"of an earlier export")
+    stale = graph.with_name("tiny.plan.rtxcache")
+    stale.write_bytes(b"compiled from the plan before")
+    result = export("--onnx", graph, "--builder", "tensorrt-rtx", "--max-batch", 4, "--compute-capability", "8.6", "--compute-capability", "7.5")  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == f"{plan}\n"
+    assert result.stderr.splitlines()[-1].startswith("built by TensorRT-RTX")
+    assert read_plan_header(plan).compute_capabilities == ("7.5", "8.6")
+    assert (read_card(plan).max_batch, read_card(plan).onnx_sha256) == (4, sha256_of(graph))
+    check_sidecar(plan)
+    facts = json.loads(graph.with_suffix(".json").read_text())
+    assert facts["verification"] == {"agreement": 1.0}, "what the export verified stays"
+    assert facts["plan"]["built"] == result.stderr.splitlines()[-1]
+    assert sorted(facts["files"]) == ["tiny.onnx", "tiny.plan"]
+    assert not stale.exists()
+
+
+def test_neither_torch_nor_onnx_is_imported(graph: Path) -> None:
+    """A lean machine with TensorRT has neither."""
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'onnx', 'onnxscript', 'onnxruntime', 'cv2'): sys.modules[name] = None\n"
+        f"sys.argv = ['dlcv-export', '--onnx', {str(graph)!r}, '--builder', 'tensorrt-rtx']\n"
+        "from dlcv.export.cli.export import main\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": _paths()})  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    check_sidecar(graph.with_suffix(".plan"))
+
+
+def _paths() -> str:
+    return os.pathsep.join(os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path)
+
+
+def test_a_graph_that_was_edited_after_its_export_is_refused(export: Export, graph: Path) -> None:
+    GRAPHS["write_graph"](graph, card=GRAPHS["CARD"].changed(model="other"))
+    result = export("--onnx", graph, "--builder", "tensorrt-rtx")
+    assert result.exit_code == 2
+    assert "tiny.onnx is not the file that dlcv-export wrote: tiny.json holds another hash" in result.stderr
+    assert not graph.with_suffix(".plan").exists()
+
+
+def test_a_graph_without_a_sidecar_gets_one_for_its_plan(export: Export, graph: Path, tmp_path: Path) -> None:
+    graph.with_suffix(".json").unlink()
+    folder = tmp_path / "elsewhere"
+    result = export("--onnx", graph, "--output", folder, "--builder", "tensorrt-rtx")
+    assert result.exit_code == 0, result.stderr
+    assert sorted(path.name for path in folder.iterdir()) == ["tiny.json", "tiny.plan"]
+    assert sidecar_state(folder / "tiny.plan", sha256_of(folder / "tiny.plan")) == "matches"
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--head", "probs", "--size", 32, 32), "--head, --size: --onnx builds a plan from a graph as it is"),
+        (("--precision", "fp16"), "--precision: --onnx builds a plan from a graph as it is"),
+        (("--dynamic-size", 32, 32, 64, 64), "--dynamic-size: --onnx builds a plan"),
+        (("--format", "onnx"), "--format: --onnx builds a plan"),
+        (("--version-compatible",), "has no version-compatible plans"),
+        (("--compute-capability", "9.0"), "not for 9.0"),
+        (("--min-batch", 9, "--max-batch", 4), "got 9, 9 and 4"),
+    ],
+)
+def test_options_that_cannot_hold_are_refused_before_any_work(export: Export, graph: Path, options: tuple[Any, ...], sentence: str) -> None:  # fmt: skip
+    result = export("--onnx", graph, "--builder", "tensorrt-rtx", *options)
+    assert result.exit_code == 2
+    assert sentence in result.stderr.splitlines()[-1]
+    assert not graph.with_suffix(".plan").exists()
+
+
+def test_what_is_no_graph_is_told(export: Export, tmp_path: Path, graph: Path) -> None:
+    assert f"{tmp_path}/none.onnx does not exist" in export("--onnx", tmp_path / "none.onnx").stderr
+    sidecar = graph.with_suffix(".json")
+    assert "not a graph; expected the .onnx that a plan is built from" in export("--onnx", sidecar).stderr
+
+
+@pytest.mark.parametrize(
+    ("opset", "sentence"),
+    [
+        (26, "has opset 26, above 25, the newest that TensorRT-RTX 1.7.1.116 reads; export it again with: dlcv-export --model NAME --builder tensorrt-rtx"),
+        (8, "has opset 8, below 9, the oldest that TensorRT reads; export it again"),
+    ],
+)  # fmt: skip
+def test_an_opset_out_of_reach_is_told_before_the_parser_does_what_it_can(export: Export, graph: Path, opset: int, sentence: str) -> None:  # fmt: skip
+    graph.with_suffix(".json").unlink()
+    GRAPHS["write_graph"](graph, card=GRAPHS["CARD"], opset=opset)
+    result = export("--onnx", graph, "--builder", "tensorrt-rtx")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].endswith(sentence)
+
+
+def test_an_opset_beyond_what_is_known_is_tried_with_a_line(export: Export, graph: Path) -> None:
+    graph.with_suffix(".json").unlink()
+    GRAPHS["write_graph"](graph, card=GRAPHS["CARD"], opset=24)
+    result = export("--onnx", graph, "--builder", "tensorrt-rtx")
+    assert result.exit_code == 0, result.stderr
+    assert "opset 24 is above 22, the newest that TensorRT-RTX 1.7.1.116 is known to read: trying" in result.stderr
