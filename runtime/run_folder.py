@@ -92,7 +92,7 @@ class RunFolder:
         self._remove_outputs()
         for name in (*TABLES, MANIFEST, SUMMARY, RUN):
             _remove(self.folder / name)
-        facts = {"written_by": WRITTEN_BY} | self._identity | {"beside": self._kinds}
+        facts = {"written_by": WRITTEN_BY} | self._identity | ({"beside": self._kinds} if self._kinds else {})
         write_bytes(self.folder / RUN, (json.dumps(facts, indent=1) + "\n").encode())
 
     def _in_use(self) -> bool:

@@ -1,10 +1,11 @@
 "use strict";
 // All text goes through textContent and all addresses through properties: no name is ever read as HTML.
 const PAGE = 120; // tiles on the page at once, whatever the run holds
+const ALPHA = 40; // of the classes' colours, in percent
 const facts = JSON.parse(document.getElementById("facts").textContent);
 const segments = facts.task === "segmentation";
 const sure = facts.tiles.some((tile) => tile.confidence !== undefined);
-const state = { page: 0, wanted: new Set(), shown: [], open: -1, alpha: 45 };
+const state = { page: 0, wanted: new Set(), shown: [], open: -1, alpha: ALPHA };
 const $ = (id) => document.getElementById(id);
 
 function make(tag, className, text) {
@@ -250,7 +251,7 @@ function setAlpha(value) {
 }
 function toggleClasses() {
   if (!segments) return;
-  setAlpha(state.alpha > 0 ? 0 : 45);
+  setAlpha(state.alpha > 0 ? 0 : ALPHA);
   if ($("large").open) openTile(state.open);
 }
 function clearFilters() {
