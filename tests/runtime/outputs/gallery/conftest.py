@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import itertools
 import json
 import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,15 +22,21 @@ TIMEOUT_S = 60.0
 """For one answer; a second is usual, and a machine may be busy."""
 
 
+LAUNCHER = (
+    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
+)
+"""chromium reads its commands from file descriptor 3 and answers on 4."""
+
+
 class Browser:
-    """One page. `problems` holds what the console, the page's errors and the page's policy told, and every address asked for
-    that is no file and no data."""
+    """One process with one page at a time. `problems` holds what the console, the page's errors and its policy told, and every
+    address asked for that is no file and no data."""
 
     def __init__(self, chromium: str, folder: Path) -> None:
-        ours_in, theirs_out = os.pipe()
-        theirs_in, ours_out = os.pipe()
+        ours_in, theirs_out = _pipe()
+        theirs_in, ours_out = _pipe()
         command = [
-            "/bin/sh", "-c", f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}', "sh", chromium, "--headless=new", "--no-sandbox",
+            sys.executable, "-c", LAUNCHER, str(theirs_in), str(theirs_out), chromium, "--headless=new", "--no-sandbox",
             "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars", "--force-color-profile=srgb",
             "--disable-background-networking", "--remote-debugging-pipe", f"--user-data-dir={folder}", "about:blank",
         ]  # fmt: skip
@@ -38,14 +46,22 @@ class Browser:
         os.close(theirs_in)
         os.close(theirs_out)
         self._in, self._out, self._rest = ours_in, ours_out, b""
-        self._numbers, self._session = itertools.count(1), ""
+        self._numbers, self._session, self._target = itertools.count(1), "", ""
         self.problems: list[str] = []
         self.dialogs: list[str] = []
-        targets = self.call("Target.getTargets")["targetInfos"]
-        target = next(one["targetId"] for one in targets if one["type"] == "page")
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+
+    def new_page(self) -> None:
+        """Closes the page and opens another, of 1280 x 900 pixels."""
+        self._session, before = "", self._target
+        self._target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        if before:
+            self.call("Target.closeTarget", targetId=before)
+        self._session = self.call("Target.attachToTarget", targetId=self._target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
+        self.size(1280, 900)
+        self.problems.clear()
+        self.dialogs.clear()
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         """A command of the protocol, and its result."""
@@ -140,20 +156,40 @@ class Browser:
     def close(self) -> None:
         """Ends the process that this object started."""
         self._process.terminate()
-        self._process.wait(TIMEOUT_S)
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         os.close(self._in)
         os.close(self._out)
 
 
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Browser]:
-    """A window of 1280 x 900 pixels; skipped where there is no chromium."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
+def _pipe() -> tuple[int, int]:
+    """A pipe whose ends are not the descriptors 3 and 4, which the launcher gives away."""
+    ends = os.pipe()
+    moved = tuple(fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends)
+    for end in ends:
+        os.close(end)
+    return moved[0], moved[1]
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """The process; skipped where there is no chromium."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
         pytest.skip("no chromium on this machine: apt-get install chromium")
-    found = Browser(chromium, tmp_path / "profile")
+    found = Browser(path, tmp_path_factory.mktemp("profile"))
     try:
-        found.size(1280, 900)
         yield found
     finally:
         found.close()
+
+
+@pytest.fixture
+def browser(chromium: Browser) -> Browser:
+    """A fresh page."""
+    chromium.new_page()
+    return chromium
