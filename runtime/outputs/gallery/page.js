@@ -25,7 +25,7 @@ function swatch(index) {
   square.style.background = colour(index);
   return square;
 }
-const percent = (share) => (share > 0 && share < 0.001 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`);
+const percent = (share) => (share > 0 && share < 0.001 ? "<\u00a00.1\u00a0%" : `${(100 * share).toFixed(1)}\u00a0%`);
 const count = (number) => number.toLocaleString("en").replaceAll(",", "\u202f");
 function plural(number, word) {
   return `${count(number)} ${word}${number === 1 ? "" : "s"}`;
