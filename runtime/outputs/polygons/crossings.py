@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-CELL = 16
-"""Side of the squares by which segments that may meet are found, in pixels; a few segments lie in one."""
+_IN_A_CELL = 4
+"""Segments that shall lie in one of the squares by which those that may meet are found, about."""
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
 
@@ -49,7 +49,9 @@ def _same(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 def _candidates(low: NDArray[np.int32], high: NDArray[np.int32]) -> Pairs:
     """Pairs whose boxes overlap, found by the squares that these touch."""
-    from_cell, to_cell = low // CELL, high // CELL
+    wide_px, tall_px = (high.max(0) - low.min(0)).tolist()
+    cell_px = max(2, round((_IN_A_CELL * wide_px * tall_px / len(low)) ** 0.5))
+    from_cell, to_cell = low // cell_px, high // cell_px
     wide, tall = (to_cell - from_cell + 1).T.astype(np.int64)
     segment, place = _spread(wide * tall)
     x = from_cell[segment, 0] + place % wide[segment]

@@ -89,8 +89,11 @@ def signed_area(ring: NDArray[np.int32]) -> float:
 def _strayed(arcs: Arcs, rings: Rings, points: Points, tolerance: float) -> set[int]:
     """The arcs near a hole that does not lie inside its region's outline, or lies inside another hole."""
     found: set[int] = set()
-    for region in np.unique(rings.regions[~rings.outer]).tolist():
-        numbers = np.flatnonzero(rings.regions == region).tolist()
+    with_holes = np.unique(rings.regions[~rings.outer])
+    order = np.argsort(rings.regions, kind="stable")
+    bounds = np.searchsorted(rings.regions[order], [with_holes, with_holes + 1])
+    for begin, end in bounds.T.tolist():
+        numbers = order[begin:end].tolist()
         shapes = [arcs.ring(number, points) for number in numbers]
         for which in _outside(shapes, [not rings.outer[number] for number in numbers]):
             found.update(arc for arc, _ in arcs.rings[numbers[which]])
