@@ -7,6 +7,7 @@
     +-- CardError               2   a file carries no model card, or one that cannot be read
     +-- EngineError             2   an .onnx or .plan cannot be run
     |   +-- PlanError           2   a plan does not fit this machine: version, GPU or driver
+    |   +-- OutOfMemory         2   a batch does not fit into memory; the pipeline tries smaller ones first
     +-- ExportError             2   a graph or a plan cannot be made
     +-- OutputError             2   results cannot be written: no space, no permission, a folder in use
     +-- MissingPackageError     2   an optional package is needed; the message holds the pip command
@@ -54,6 +55,10 @@ class EngineError(DlcvError):
 
 class PlanError(EngineError):
     """A TensorRT plan does not fit this machine."""
+
+
+class OutOfMemory(EngineError):
+    """A batch does not fit into the memory of the GPU or the machine; a smaller one may."""
 
 
 class ExportError(DlcvError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -25,7 +26,7 @@ from dlcv.runtime.manifest import DONE, FAILED, Manifest, Row, forget
 from dlcv.runtime.outputs.base import Output
 from dlcv.runtime.outputs.mask_folder import MaskFolder
 from dlcv.runtime.outputs.prediction_table import PredictionTable
-from dlcv.runtime.pipeline import STAGES, Outcome, Pipeline, StageTimes
+from dlcv.runtime.pipeline import Outcome, Pipeline, StageTimes, verdict
 from dlcv.runtime.progress import Progress
 from dlcv.runtime.run_folder import RunFolder
 from dlcv.runtime.sessions import Session, engine_card, open_session
@@ -49,6 +50,8 @@ class Summary:
         by_class: segmentation: pixels of each class, over the masks that this run wrote; classification: images of each
             class predicted, over all that are done. In `summary.json` it is called `pixels` or `images`.
         first_failure: path and reason of one failed tile, for people; empty when none.
+        notices: lines for people about what had to change on the way, such as a smaller batch.
+        verdict: what held the run up, a sentence; empty when nothing was run.
     """
 
     tiles: int
@@ -57,6 +60,8 @@ class Summary:
     resumed: int = 0
     by_class: dict[str, int] = field(default_factory=dict)
     first_failure: str = ""
+    notices: list[str] = field(default_factory=list)
+    verdict: str = ""
 
 
 def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) -> Summary:
@@ -74,10 +79,18 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
     tiles = find_tiles(settings.sources, leave_out=settings.output, say=say)
     output = _output(settings, card, tiles, options)
     _refuse_to_overwrite_inputs(settings, tiles, output)
-    with open_session(settings.engine.path, device=settings.engine.device, lanes=cpu_count()) as session:
+    with ExitStack() as stack:
+
+        def opened() -> Session:
+            engine = settings.engine
+            return stack.enter_context(open_session(engine.path, device=engine.device, lanes=cpu_count()))
+
+        # before the folder, so that an engine that does not open costs no earlier run; a resumed one may not need it at all
+        session = None if settings.resume else opened()
         identity = _identity(settings, options)
-        with RunFolder(settings.output, identity, resume=settings.resume, overwrite=settings.overwrite) as folder:
-            return _Run(settings, session, folder, tiles, output).run()
+        folder = RunFolder(settings.output, identity, resume=settings.resume, overwrite=settings.overwrite)
+        stack.enter_context(folder)
+        return _Run(settings, folder, tiles, output).run(lambda: session or opened())
 
 
 def _output(settings: InferSettings, card: ModelCard, tiles: Sequence[Tile], options: dict[str, Any]) -> Output[Any]:
@@ -89,20 +102,25 @@ def _output(settings: InferSettings, card: ModelCard, tiles: Sequence[Tile], opt
 class _Run(Generic[R]):
     """One call of `infer`: counts outcomes and writes them down."""
 
-    def __init__(
-        self, settings: InferSettings, session: Session, folder: RunFolder, tiles: Sequence[Tile], output: Output[R]
-    ) -> None:
-        self._settings, self._session, self._folder, self._tiles = settings, session, folder, tiles
+    def __init__(self, settings: InferSettings, folder: RunFolder, tiles: Sequence[Tile], output: Output[R]) -> None:
+        self._settings, self._folder, self._tiles = settings, folder, tiles
         self._output = output
         self._summary = Summary(tiles=len(tiles))
 
-    def run(self) -> Summary:
+    def run(self, open_engine: Callable[[], Session]) -> Summary:
+        """Runs what is left; the engine is opened only when something is."""
         left = self._output.left(self._tiles, self._folder.done())
         if self._folder.manifest.exists():
             self._clear_up(left)
         self._summary.resumed = self._summary.done = len(self._tiles) - len(left)
+        if not left:
+            with Manifest(self._folder.manifest), self._output:  # a torn last row is dropped
+                self._summary.by_class = self._output.by_class()
+            self._folder.write_summary(self._facts(StageTimes(), time.time(), complete=True))
+            return self._summary
+        session = open_engine()
         pipeline: Pipeline[Tile, R] = Pipeline(
-            self._session, self._read, self._output.write, pipeline_settings(self._settings, self._session)
+            session, self._read, self._output.write, pipeline_settings(self._settings, session)
         )
         started = time.time()
         complete = False
@@ -118,8 +136,10 @@ class _Run(Generic[R]):
             complete = True
         finally:
             self._summary.by_class = self._output.by_class()
+            self._summary.notices, self._summary.verdict = pipeline.notices, verdict(pipeline.times).sentence
             if complete or self._summary.done + self._summary.failed:
-                self._folder.write_summary(self._facts(pipeline.times, started, complete))
+                facts = {"session": session.description, "batch": pipeline.batch}
+                self._folder.write_summary(self._facts(pipeline.times, started, complete) | facts)
         return self._summary
 
     def _clear_up(self, left: Sequence[Tile]) -> None:
@@ -154,16 +174,14 @@ class _Run(Generic[R]):
             "complete": complete,
             "seconds": round(times.wall_s, 3),
             "tiles_per_second": round(worked / times.wall_s, 3) if times.wall_s else 0.0,
-            "time": {
-                stage: {
-                    "busy_s": round(times.busy_s[stage], 3),
-                    "threads": times.threads[stage],
-                    "share": round(times.share(stage), 3),
-                }
-                for stage in STAGES
-            },
+            "verdict": summary.verdict,
+            "time": times.as_facts(),
+            "cpu_s": round(times.process_cpu_s, 3),
+            "cores": times.cores,
             "batches": times.batches,
-            "session": self._session.description,
+            "batch": 0,
+            "notices": summary.notices,
+            "session": "",
             "engine": str(self._settings.engine.path),
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
             "dlcv": __version__,

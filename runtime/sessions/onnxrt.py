@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.card_reader import read_card
-from dlcv.runtime.errors import EngineError, one_line
+from dlcv.runtime.errors import EngineError, OutOfMemory, one_line
 from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.sessions.base import Session, check_head
 
@@ -23,6 +23,14 @@ _LOG_FATAL = 4
 CUDA_LANES = 2
 """Batches in flight on a GPU: one computes while the other is copied."""
 CUDA_OPTIONS = {"use_tf32": "0"}
+_OUT_OF_MEMORY = (
+    "failed to allocate",
+    "bad_alloc",
+    "bad allocation",
+    "out of memory",
+    "alloc_failed",
+    "memory allocation",
+)
 _TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
 
 
@@ -42,7 +50,8 @@ class OnnxSession(Session):
         try:
             return dict(zip(self._names, session.run(self._names, {"image": np.ascontiguousarray(images)})))
         except Exception as error:  # ONNX Runtime's exceptions share no base of their own
-            raise EngineError(f"ONNX Runtime failed on a batch of {len(images)}: {_reason(error)}") from error
+            kind = OutOfMemory if is_out_of_memory(error) else EngineError
+            raise kind(f"ONNX Runtime failed on a batch of {len(images)}: {_reason(error)}") from error
 
     def close(self) -> None:
         super().close()
@@ -104,6 +113,12 @@ def _check_graph(session: ort.InferenceSession, card: ModelCard, path: Path) -> 
         )
     outputs = {node.name: (_TYPES.get(node.type, node.type), node.shape[1:]) for node in session.get_outputs()}
     check_head(outputs, card, str(path))
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an exception of ONNX Runtime says that memory ran out: it has no type of its own for that."""
+    words = str(error).lower()
+    return isinstance(error, MemoryError) or any(sign in words for sign in _OUT_OF_MEMORY)
 
 
 def _reason(error: Exception) -> str:
