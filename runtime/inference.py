@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -30,7 +31,7 @@ from dlcv.runtime.pipeline import Outcome, Pipeline, StageTimes, verdict
 from dlcv.runtime.progress import Progress
 from dlcv.runtime.run_folder import RunFolder
 from dlcv.runtime.sessions import Session, engine_card, open_session
-from dlcv.runtime.tiles import Tile, find_tiles, source_folders
+from dlcv.runtime.tiles import Tile, find_tiles, real_paths, source_folders
 from dlcv.runtime.version import __version__
 
 __all__ = ["InferSettings", "Summary", "default_output", "infer"]
@@ -110,7 +111,7 @@ class _Run(Generic[R]):
     def run(self, open_engine: Callable[[], Session]) -> Summary:
         """Runs what is left; the engine is opened only when something is."""
         left = self._output.left(self._tiles, self._folder.done())
-        if self._folder.manifest.exists():
+        if left and self._folder.manifest.exists():
             self._clear_up(left)
         self._summary.resumed = self._summary.done = len(self._tiles) - len(left)
         if not left:
@@ -189,10 +190,13 @@ class _Run(Generic[R]):
 
 
 def _refuse_to_overwrite_inputs(settings: InferSettings, tiles: Sequence[Tile], output: Output[Any]) -> None:
-    inputs = {os.path.realpath(tile.path) for tile in tiles} | {os.path.realpath(settings.engine.path)}
     folder = os.path.realpath(settings.output)
+    inputs = chain(real_paths(tiles), (os.path.realpath(settings.engine.path),))
+    inside = {path for path in inputs if path.startswith(folder + os.sep)}
+    if not inside:
+        return
     for name, what in output.names().items():
-        if os.path.join(folder, name) in inputs:
+        if os.path.join(folder, name) in inside:
             raise UsageError(
                 f"{what} would be written over an input, {settings.output / name}; choose another folder with --output"
             )

@@ -51,7 +51,7 @@ def test_the_whole_runtime_imports_without_torch_onnx_tensorrt_and_pycuda() -> N
     assert "dlcv.runtime.sessions.trt" in names
     assert len(names) > 30
     code = f"import importlib\nfor name in {names!r}:\n    importlib.import_module(name)\nprint('all')"
-    blocked = ("torch", "onnx", "onnxscript", "onnx_ir", "tensorrt", "tensorrt_rtx", "tensorrt_lean", "pycuda", "isal")
+    blocked = ("torch", "onnx", "onnxscript", "onnx_ir", "tensorrt", "tensorrt_rtx", "tensorrt_lean", "pycuda", "isal", "simplejpeg")
     assert python(code, *blocked) == "all\n"
 
 
