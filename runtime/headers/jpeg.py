@@ -49,7 +49,7 @@ def read(data: bytes) -> ImageHeader:
         length = max(2, int.from_bytes(data[position : position + 2], "big"))
         if code == _APP1 and data.startswith(exif.PREFIX, position + 2):
             found = exif.orientation(data[position + 2 : position + length])
-            turned = found if found == turned or turned == exif.UPRIGHT else exif.UNCLEAR
+            turned = found if turned in (found, exif.UPRIGHT) else exif.UNCLEAR
         position += length
     raise cut_off("JPEG")
 

@@ -10,8 +10,8 @@ from dlcv.runtime.pipeline.times import STAGES, StageTimes
 BUSY = 0.85
 """The share of a run's time from which a stage's threads, or the cores, count as always at work: filling and emptying the
 pipeline takes the rest."""
-SHORTEST_S = 1.0
-"""A run of less is mostly start and end, and is not judged."""
+SHORTEST_S, FEWEST_BATCHES = 1.0, 10
+"""A run of less, of batches for each lane, is mostly start and end, and is not judged."""
 ADVICE = {
     "decode": "smaller or less compressed tiles, or a faster disk, would help",
     "session": "a faster engine would help: int8, or a GPU",
@@ -35,7 +35,7 @@ class Verdict:
 
 def verdict(times: StageTimes) -> Verdict:
     """Judges a run that has ended, from its measured times."""
-    if times.wall_s < SHORTEST_S:
+    if times.wall_s < SHORTEST_S or times.batches < FEWEST_BATCHES * times.threads.get("session", 1):
         return Verdict("unknown", "")
     cores_s = times.wall_s * times.cores
     if times.process_cpu_s >= BUSY * cores_s:

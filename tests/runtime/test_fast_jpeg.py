@@ -16,6 +16,7 @@ from PIL import Image
 
 from dlcv.runtime import fast_jpeg
 from dlcv.runtime.decode import decode_bytes
+from dlcv.runtime.errors import TileError
 from dlcv.runtime.headers import read_header
 
 simplejpeg = pytest.importorskip("simplejpeg")
@@ -100,8 +101,7 @@ def test_damage_gives_what_opencv_gives() -> None:
         data[rng.integers(2, len(data), 2)] = rng.integers(0, 256, 2)
         try:
             image = fast(data.tobytes())
-        except Exception as error:
-            assert type(error).__name__ == "TileError"
+        except TileError:
             continue
         if image is not None:
             used += 1

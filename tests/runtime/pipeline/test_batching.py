@@ -68,7 +68,7 @@ def test_a_tile_of_several_windows_is_put_aside_once(stand_in: Any) -> None:
 @pytest.mark.parametrize(("batch", "dead_from"), [(1, 1), (4, 1), (4, 6), (8, 2)])
 def test_a_session_that_is_dead_ends_the_run_soon(stand_in: Any, batch: int, dead_from: int) -> None:
     session = stand_in.StandIn(dead_from=dead_from)
-    with pytest.raises(EngineError, match="^the device has gone$") as caught:
+    with pytest.raises(EngineError, match=r"^the device has gone$") as caught:
         run_tiles(stand_in, session, list(range(1, 150)), batch)
     assert all(outcome.error is None for outcome in caught.value.outcomes.values()), (  # type: ignore[attr-defined]
         "no tile is blamed for it"

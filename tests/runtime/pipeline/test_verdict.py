@@ -15,7 +15,7 @@ def times(**given: Any) -> StageTimes:
     """10 s on 8 cores, one lane; `decode=(busy_s, cpu_s, threads)` and so on."""
     stages = {"decode": (1.0, 1.0, 1), "session": (1.0, 0.1, 1), "write": (1.0, 1.0, 1)} | given.pop("stages", {})
     cpu_s = {stage: values[1] for stage, values in stages.items()}
-    rest = {"wall_s": 10.0, "cores": 8, "process_cpu_s": sum(cpu_s.values())} | given
+    rest = {"wall_s": 10.0, "cores": 8, "batches": 100, "process_cpu_s": sum(cpu_s.values())} | given
     return StageTimes(
         busy_s={stage: values[0] for stage, values in stages.items()},
         cpu_s=cpu_s,
@@ -68,6 +68,7 @@ def times(**given: Any) -> StageTimes:
             "CPU-bound: all 2 cores were busy, 48% of it with other programs; of the CPU time decode took 45%, session took 45%, write took 9%; more threads would not help; smaller or less compressed tiles, or a faster disk, would help",
         ),
         ({"wall_s": 0.5}, "unknown", ""),
+        ({"batches": 9}, "unknown", ""),
     ],
 )  # fmt: skip
 def test_the_sentence(given: dict[str, Any], bound: str, sentence: str) -> None:
