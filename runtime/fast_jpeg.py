@@ -50,7 +50,7 @@ def agrees_with_opencv(simplejpeg: ModuleType) -> bool:
         for progressive in (0, 1):
             options = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling, cv2.IMWRITE_JPEG_PROGRESSIVE, progressive]
             data = cv2.imencode(".jpg", noise, options)[1]
-            expected = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
-            if not np.array_equal(simplejpeg.decode_jpeg(data.tobytes(), "RGB"), expected):
+            expected = cv2.imdecode(data, cv2.IMREAD_COLOR)
+            if expected is None or not np.array_equal(simplejpeg.decode_jpeg(data.tobytes(), "BGR"), expected):
                 return False
     return True

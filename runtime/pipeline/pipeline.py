@@ -187,7 +187,6 @@ class Pipeline(Generic[T, R]):
             if late is None:
                 continue
             if worker.stage == "session":
-                self._session.hung = True
                 raise EngineError(
                     f"the session has not answered within {limit_s:g} s on a batch of {late}; its library or its device hangs: look at it with dlcv-doctor, and go on with --resume"
                 )

@@ -50,6 +50,9 @@ def test_a_tile_that_hangs_is_put_aside(stand_in: Any, never: threading.Event, d
     assert set(failed) == hanging
     assert set(failed.values()) == {"reading it took longer than 0.2 s; look at its storage, or pass --tile-timeout"}
     assert not pipeline.times.share("decode") > 1.01
+    if decoders > 1:
+        order = [outcome.tile for outcome in outcomes]
+        assert order.index(3) < 140, "it is noticed while others still come, not when they have ended"
 
 
 def test_a_tile_that_comes_late_counts_once(stand_in: Any) -> None:
