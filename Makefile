@@ -67,6 +67,7 @@ $(VENV)/.demo: setup.cfg constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.dev: setup.cfg constraints.txt | $(VENV)/bin/python
 	$(PIP) install -c constraints.txt -e '.[dev,tensorrt-rtx]'
+	$(PIP) install -c constraints.txt --no-deps tritonclient grpcio python-rapidjson urllib3 # with its dependencies it takes an older protobuf
 	touch $@ $(VENV)/.demo
 
 clean:

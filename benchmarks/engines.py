@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dlcv.runtime.card_reader import kind_of
 from dlcv.runtime.errors import MissingPackageError, UsageError
+from dlcv.runtime.provenance import Trust, check_file
 from dlcv.runtime.sessions import Session, open_session
 
 
@@ -24,18 +25,21 @@ def kind_of_side(paths: Sequence[Path]) -> str:
     return kinds[0]
 
 
-def open_engine(paths: Sequence[Path], *, device: str = "auto", lanes: int = 1) -> Session:
+def open_engine(paths: Sequence[Path], *, device: str = "auto", lanes: int = 1, trust: Trust | None = None) -> Session:
     """Opens an `.onnx`, a `.plan`, a checkpoint, or several checkpoints whose probabilities are averaged.
 
     Args:
         paths: the file, or the checkpoints.
         device, lanes: see `open_session`.
+        trust: likewise; of checkpoints, which run no code of theirs, each is checked where a hash or a signature is asked for.
 
     Raises:
         DlcvError: when it cannot be used, in words.
     """
     if kind_of_side(paths) != "checkpoint":
-        return open_session(paths[0], device=device, lanes=lanes)
+        return open_session(paths[0], device=device, lanes=lanes, trust=trust)
+    for path in paths:
+        check_file(path, trust or Trust())
     try:
         from dlcv.train.ensemble import open_checkpoints
     except ModuleNotFoundError as error:

@@ -16,6 +16,7 @@ from dlcv.runtime.evaluation import NOUNS, evaluate, one_class_note
 from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.metrics import Tally
 from dlcv.runtime.pipeline import PipelineSettings
+from dlcv.runtime.provenance import Trust
 from dlcv.runtime.sessions import Session
 from dlcv.runtime.tables import markdown_table, score
 
@@ -66,6 +67,7 @@ def run_evaluation(
     dataset: str | None = None,
     split: Path | None = None,
     device: str = "auto",
+    trust: Trust | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> EvaluationReport:
     """Evaluates an engine, or checkpoints whose probabilities are averaged.
@@ -73,13 +75,13 @@ def run_evaluation(
     Args:
         paths: see `open_engine`.
         data, dataset, split: see `labelled_for`.
-        device: see `open_session`.
+        device, trust: see `open_session`.
         say: takes lines for people.
 
     Raises:
         DlcvError: when the engine or the data cannot be used, in words.
     """
-    with open_engine(paths, device=device, lanes=cpu_count()) as session:
+    with open_engine(paths, device=device, lanes=cpu_count(), trust=trust) as session:
         labelled = labelled_for(session.card, data, dataset=dataset, split=split, say=say)
         settings = PipelineSettings(
             batch=_batch(session), decoders=cpu_count(), writers=cpu_count(), fit=session.card.fit

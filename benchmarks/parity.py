@@ -20,6 +20,7 @@ from dlcv.runtime.datasets.loading import labelled_for
 from dlcv.runtime.errors import DatasetError, TileError, UsageError
 from dlcv.runtime.evaluation import NOUNS, Answered, answer_images
 from dlcv.runtime.progress import Progress
+from dlcv.runtime.provenance import Trust, check_file
 from dlcv.runtime.reference import Reference, read_reference
 from dlcv.runtime.sessions import Session
 
@@ -74,12 +75,14 @@ class StoredSide:
 Side = EngineSide | StoredSide
 
 
-def open_side(paths: Sequence[Path], device: str = "auto", *, like: ModelCard | None = None) -> Side:
+def open_side(
+    paths: Sequence[Path], device: str = "auto", *, like: ModelCard | None = None, trust: Trust | None = None
+) -> Side:
     """Opens a side.
 
     Args:
         paths: a graph, a plan, a `.reference.npz` or a checkpoint; several checkpoints are averaged.
-        device: see `open_session`.
+        device, trust: see `open_engine`.
         like: the other side's card: a checkpoint, which runs at any size, takes input size and fitting from it, so that
             both sides see the same windows.
 
@@ -88,8 +91,9 @@ def open_side(paths: Sequence[Path], device: str = "auto", *, like: ModelCard | 
     """
     kind = kind_of_side(paths)
     if kind == "reference":
+        check_file(paths[0], trust or Trust())
         return StoredSide(read_reference(paths[0]), paths[0])
-    session = open_engine(paths, device=device)
+    session = open_engine(paths, device=device, trust=trust)
     if kind == "checkpoint" and like is not None and like.task == session.card.task:
         session.card = session.card.changed(input_size_hw=like.input_size_hw, fit=like.fit, short_side=like.short_side)
     return EngineSide(session)
@@ -171,6 +175,7 @@ def check_parity(
     dataset: str | None = None,
     split: Path | None = None,
     device: str = "auto",
+    trust: Trust | None = None,
     max_drop: float | None = None,
     min_agreement: float | None = None,
     max_probability_difference: float | None = None,
@@ -181,7 +186,7 @@ def check_parity(
     Args:
         reference, candidate: see `open_side`; stored answers can be the reference alone.
         data, dataset, split: see `labelled_for`.
-        device: see `open_session`.
+        device, trust: see `open_engine`; every file of both sides must be one of those trusted.
         max_drop: how far mean IoU or accuracy may fall.
         min_agreement: share of pixels or images, 0..1.
         max_probability_difference: of a class of an image. None takes, for each bound, that of the candidate's task and precision.
@@ -194,9 +199,9 @@ def check_parity(
         raise UsageError(
             f"{candidate[0]} holds stored answers and can be the reference only; name an engine or a checkpoint"
         )
-    second = open_side(candidate, device)
+    second = open_side(candidate, device, trust=trust)
     try:
-        first = open_side(reference, device, like=second.card)
+        first = open_side(reference, device, like=second.card, trust=trust)
     except BaseException:
         second.close()
         raise

@@ -15,6 +15,7 @@ from typing import IO
 
 from dlcv.runtime.card import ModelCard, card_from_dict, card_from_json
 from dlcv.runtime.errors import CardError, EngineError
+from dlcv.runtime.protobuf import BYTES, Wire, WireError
 
 ONNX_KEY = "dlcv"
 """The key in an ONNX file's `metadata_props`."""
@@ -51,15 +52,19 @@ def kind_of(path: Path) -> str:
     return "sidecar" if path.suffix == ".json" else "onnx"
 
 
-def read_card(path: str | Path) -> ModelCard:
+def read_card(path: str | Path, data: bytes | None = None) -> ModelCard:
     """The model card of an `.onnx`, a `.plan`, a checkpoint or a sidecar `.json`.
+
+    Args:
+        path: of the file.
+        data: bytes of an `.onnx` or a `.plan` that were read already; the card is taken from them.
 
     Raises:
         EngineError: when the file cannot be read.
         CardError: when it carries no card or one that cannot be used.
     """
     path = Path(path)
-    card = find_card(path)
+    card = find_card(path) if data is None else (_from_plan if data[:4] in PLAN_MAGICS else _from_onnx)(path, data)
     if card is None:
         remedy = "export it with: dlcv-export --model NAME"
         if kind_of(path) == "checkpoint":
@@ -110,8 +115,8 @@ def _from_checkpoint(path: Path) -> ModelCard | None:
     return None
 
 
-def _from_plan(path: Path) -> ModelCard | None:
-    with open(path, "rb") as file:
+def _from_plan(path: Path, data: bytes | None = None) -> ModelCard | None:
+    with _opened(path, data) as file:
         head = file.read(_PLAN_SEARCH_BYTES)
     start = head.find(PLAN_PREFIX.encode())
     if start < 0:
@@ -124,52 +129,26 @@ def _from_plan(path: Path) -> ModelCard | None:
     return card_from_dict(values, str(path))
 
 
-def _from_onnx(path: Path) -> ModelCard | None:
+def _from_onnx(path: Path, data: bytes | None = None) -> ModelCard | None:
     """Walks the fields of a ModelProto (onnx.proto: metadata_props is 14, key is 1, value is 2) and skips the graph unread."""
     try:
-        with open(path, "rb") as file:
-            return _card_in_fields(file, path)
-    except (EOFError, OSError, UnicodeDecodeError) as error:
+        with _opened(path, data) as file:
+            found = _card_in_fields(Wire(file, path.stat().st_size if data is None else len(data)))
+    except (WireError, OSError) as error:
         raise CardError(f"{path} is not an ONNX file, or is cut short; export the model again") from error
+    return None if found is None else card_from_json(found, str(path))
 
 
-def _card_in_fields(file: IO[bytes], path: Path) -> ModelCard | None:
-    size = path.stat().st_size
-    while file.tell() < size:
-        tag = _varint(file)
-        number, wire = tag >> 3, tag & 7
-        if wire == 0:
-            _varint(file)
-            continue
-        length = _varint(file) if wire == 2 else {1: 8, 5: 4}.get(wire, -1)
-        if length < 0 or number == 0 or file.tell() + length > size:
-            raise EOFError
-        if number == 14 and wire == 2 and length <= _MAX_CARD_BYTES:
-            pair = _string_pair(file.read(length))
-            if pair.get(1) == ONNX_KEY.encode():
-                return card_from_json(pair.get(2, b""), str(path))
-        else:
-            file.seek(length, 1)
+def _card_in_fields(wire: Wire) -> bytes | None:
+    """The first card; `Wire` bounds how many fields are looked at."""
+    for prop in wire.fields(0, wire.size):
+        if prop.number == 14 and prop.wire == BYTES and prop.size <= _MAX_CARD_BYTES:
+            pair = {item.number: item for item in wire.fields(prop.start, prop.end) if item.wire == BYTES}
+            key, value = pair.get(1), pair.get(2)
+            if key is not None and key.size == len(ONNX_KEY) and wire.content(key) == ONNX_KEY.encode():
+                return b"" if value is None else wire.content(value, _MAX_CARD_BYTES)
     return None
 
 
-def _string_pair(data: bytes) -> dict[int, bytes]:
-    file, pair = io.BytesIO(data), {}
-    while file.tell() < len(data):
-        number, length = _varint(file) >> 3, _varint(file)
-        if length > len(data):
-            raise EOFError
-        pair[number] = file.read(length)
-    return pair
-
-
-def _varint(file: IO[bytes]) -> int:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = file.read(1)
-        if not byte:
-            raise EOFError
-        value |= (byte[0] & 0x7F) << shift
-        if not byte[0] & 0x80:
-            return value
-    raise EOFError
+def _opened(path: Path, data: bytes | None) -> IO[bytes]:
+    return open(path, "rb") if data is None else io.BytesIO(data)

@@ -12,6 +12,7 @@ from dlcv.runtime.errors import UsageError
 from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.outputs.prediction_table import DEFAULT_FORMAT, DEFAULT_TOP_K
 from dlcv.runtime.pipeline import DEFAULT_OVERLAP, PipelineSettings, automatic_batch
+from dlcv.runtime.provenance import Trust
 from dlcv.runtime.sessions import Session, engine_card
 from dlcv.runtime.tiles import DEFAULT_TEMPLATE
 
@@ -32,10 +33,12 @@ class EngineSettings:
     Attributes:
         path: of the engine: an `.onnx` or a `.plan`.
         device: `auto`, `cpu`, `cuda`.
+        trust: what the file must prove before a library opens it.
     """
 
     path: Path
     device: str = "auto"
+    trust: Trust = field(default_factory=Trust)
 
 
 @dataclass(frozen=True)

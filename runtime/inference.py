@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.decode import decode_file
-from dlcv.runtime.errors import UsageError
+from dlcv.runtime.errors import EngineError, UsageError
 from dlcv.runtime.files import remove_partials, sha256_of
 from dlcv.runtime.infer_settings import InferSettings, default_output, pipeline_settings, task_options
 from dlcv.runtime.machine import cpu_count
@@ -80,14 +80,19 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
     tiles = find_tiles(settings.sources, leave_out=settings.output, say=say)
     output = _output(settings, card, tiles, options)
     _refuse_to_overwrite_inputs(settings, tiles, output)
+    engine = settings.engine
     with ExitStack() as stack:
 
         def opened() -> Session:
-            engine = settings.engine
-            return stack.enter_context(open_session(engine.path, device=engine.device, lanes=cpu_count()))
+            session = open_session(engine.path, device=engine.device, lanes=cpu_count(), trust=engine.trust)
+            stack.enter_context(session)
+            if session.card != card:  # what was checked and loaded is not what was read before
+                raise EngineError(f"{engine.path} was exchanged while the run began; start again")
+            return session
 
-        # before the folder, so that an engine that does not open costs no earlier run; a resumed one may not need it at all
-        session = None if settings.resume else opened()
+        # before the folder, so that an engine that does not open costs no earlier run; a resumed one may not need it at all,
+        # but what the engine must prove is checked always
+        session = None if settings.resume and not engine.trust.with_environment().asks else opened()
         identity = _identity(settings, options)
         folder = RunFolder(settings.output, identity, resume=settings.resume, overwrite=settings.overwrite)
         stack.enter_context(folder)

@@ -14,6 +14,7 @@ from dlcv.runtime.answers import answers_of
 from dlcv.runtime.card import FITS, ModelCard
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.fitting import fit_to_card
+from dlcv.runtime.provenance import Trust
 from dlcv.runtime.sessions import Session, open_session
 
 DEFAULT_BATCH = 8
@@ -111,7 +112,10 @@ class Model:
         return [tile.join([next(remaining) for _ in tile.windows]) for tile in tiles]
 
 
-def load(engine: str | Path, *, device: str = "auto", fit: str | None = None, batch: int = DEFAULT_BATCH) -> Model:
+def load(
+    engine: str | Path, *, device: str = "auto", fit: str | None = None, batch: int = DEFAULT_BATCH,
+    require_hash: str | None = None, require_signature: str | None = None,
+) -> Model:  # fmt: skip
     """Opens an `.onnx` or a `.plan` as a `Model`.
 
     Args:
@@ -119,8 +123,11 @@ def load(engine: str | Path, *, device: str = "auto", fit: str | None = None, ba
         device: `auto`, `cpu` or `cuda`.
         fit: segmentation: `windows`, `pad` or `resize`; None takes the card's.
         batch: windows that go through the session at once.
+        require_hash: the SHA-256 that the file must have, in hexadecimal.
+        require_signature: a public key of minisign, or a file that holds one, with which the file must be signed.
 
     Raises:
-        EngineError, CardError, MissingPackageError: when the file cannot be run, in words.
+        EngineError, CardError, MissingPackageError: when the file cannot be run or is not the one required, in words.
     """
-    return Model(open_session(engine, device=device), fit=fit, batch=batch)
+    trust = Trust.of(() if require_hash is None else require_hash, require_signature)
+    return Model(open_session(engine, device=device, trust=trust), fit=fit, batch=batch)

@@ -28,6 +28,8 @@ PAGES = (
     "docs/inference.md",
     "docs/parity.md",
     "docs/inspect.md",
+    "docs/serving.md",
+    "docs/security.md",
     "README.md",
 )
 
@@ -112,8 +114,19 @@ def shells(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     for page in PAGES:
         folder = tmp_path_factory.mktemp("reader")
         shutil.copytree(prepared, folder, dirs_exist_ok=True)
+        if page == "docs/security.md":
+            _sign(folder)
         found[page] = Shell(folder)
     return found
+
+
+def _sign(folder: Path) -> None:
+    """What the page's minisign commands leave: a public key, and the graph's signature."""
+    minisign = pytest.importorskip("minisign", reason="the sign extra is not installed")
+    pair = minisign.KeyPair.generate()
+    (folder / "minisign.pub").write_bytes(bytes(pair.public_key))
+    signature = pair.secret_key.sign((folder / "fcn8s.onnx").read_bytes(), trusted_comment="a test")
+    (folder / "fcn8s.onnx.minisig").write_bytes(bytes(signature))
 
 
 def _has_gpu() -> bool:

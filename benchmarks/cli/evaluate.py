@@ -9,6 +9,7 @@ import click
 
 from dlcv.benchmarks.cli.options import labelled_data_options
 from dlcv.runtime.cli.common import Command, note, refuse_to_overwrite, version_option
+from dlcv.runtime.cli.trust_options import take_trust
 
 
 @click.command("dlcv-evaluate", cls=Command)
@@ -49,7 +50,8 @@ def main(
         if (kind_of(path) == "checkpoint") == (engine is not None):
             expected = "--engine FILE expects an .onnx or a .plan" if engine else "--checkpoint FILE expects a best.pt"
             raise UsageError(f"{path} is a file of kind {kind_of(path)}; {expected}")
-    report = run_evaluation(paths, data, say=note, **options)
+    trust = take_trust(options)
+    report = run_evaluation(paths, data, trust=trust, say=note, **options)
     click.echo(report.table(str(paths[0]) if len(paths) == 1 else f"mean of {len(paths)} checkpoints"))
     for line in report.lines():
         note(line)

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from dlcv.runtime.cli.trust_options import TRUST_OPTIONS
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS = (
@@ -27,6 +29,7 @@ _OPTIONS = (
         "--split", type=click.Path(path_type=Path), default=None, help="A run's split.csv: its validation images alone."
     ),
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+    *TRUST_OPTIONS,
     click.option(
         "--json", "json_file", type=click.Path(path_type=Path), default=None, help="Write the result there too."
     ),
@@ -34,5 +37,5 @@ _OPTIONS = (
 
 
 def labelled_data_options(function: F) -> F:
-    """Adds `--data`, `--dataset`, `--split`, `--device` and `--json` (as `json_file`)."""
+    """Adds `--data`, `--dataset`, `--split`, `--device`, `--json` (as `json_file`) and those of `take_trust`."""
     return reduce(lambda wrapped, option: option(wrapped), reversed(_OPTIONS), function)

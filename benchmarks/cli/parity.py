@@ -9,6 +9,7 @@ import click
 
 from dlcv.benchmarks.cli.options import labelled_data_options
 from dlcv.runtime.cli.common import Command, note, refuse_to_overwrite, version_option
+from dlcv.runtime.cli.trust_options import take_trust
 
 
 @click.command("dlcv-parity", cls=Command)
@@ -68,7 +69,8 @@ def main(
 
     sides = checkpoint_files(reference), checkpoint_files(candidate)
     refuse_to_overwrite(json_file, *sides[0], *sides[1], *filter(None, [options["split"]]))
-    report = check_parity(*sides, data, say=note, **options)
+    trust = take_trust(options)
+    report = check_parity(*sides, data, trust=trust, say=note, **options)
     comparison = report.comparison
     noun = NOUNS[comparison.task]
     if comparison.images < report.given:

@@ -103,11 +103,17 @@ from dlcv.runtime.cli.common import Command, note, version_option
     show_default=True,
     help="How a range follows from the values seen.",
 )
+@click.option(
+    "--triton",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Add the export to this Triton model repository, as MODEL or its next version.",
+)
 @version_option
 def main(
     model: str, checkpoints: tuple[Path, ...], data: Path | None, size: tuple[int, int] | None, precision: str,
     min_share: float | None, max_drop: float, calibration_data: Path | None, calibration_tiles: int, calibration: str,
-    **options: Any,
+    triton: Path | None, **options: Any,
 ) -> None:  # fmt: skip
     """Export a checkpoint, or several as an ensemble, as MODEL.onnx, MODEL.plan, MODEL.reference.npz and MODEL.json.
 
@@ -119,6 +125,7 @@ def main(
     dlcv-export --model fcn8s --checkpoint runs/fcn8s/best.pt --data tiles/ --head probs --output engines/
     dlcv-export --model resnet18 --checkpoint runs/resnet18/kept
     dlcv-export --model fcn8s --precision int8 --calibration-data tiles/
+    dlcv-export --model resnet18 --format onnx --triton models/
     """
     from dlcv.train.models.registry import model_entry
 
@@ -145,3 +152,10 @@ def main(
     note(report.plan.sentence if report.plan else f"no plan: {report.no_plan}")
     for file in report.files:
         click.echo(file)
+    if triton is not None:
+        from dlcv.export.triton import servable, triton_model
+
+        engine, why_no_plan = servable(report.files)
+        if why_no_plan:
+            note(f"Triton serves the graph: {why_no_plan}")
+        click.echo(triton_model(engine, triton, name=model, max_batch=options["max_batch"]))

@@ -8,6 +8,7 @@ import click
 
 from dlcv.runtime.cli.common import Command, note, version_option
 from dlcv.runtime.cli.infer_options import infer_options
+from dlcv.runtime.cli.trust_options import take_trust
 from dlcv.runtime.errors import EXIT_INCOMPLETE, Interrupted, UsageError
 
 
@@ -35,6 +36,7 @@ def main(
     from dlcv.runtime.decode import DecodeOptions
     from dlcv.runtime.inference import InferSettings, default_output, infer
 
+    options["trust"] = take_trust(options)
     options["output"] = options["output"] or default_output(options["engine"])
     try:
         settings = InferSettings.of(sources=tiles, decode=DecodeOptions(scale_16bit=scale_16bit), **options)

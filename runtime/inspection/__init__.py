@@ -14,6 +14,7 @@ from dlcv.runtime.card_reader import find_card, kind_of, read_card
 from dlcv.runtime.errors import EngineError
 from dlcv.runtime.files import sha256_of
 from dlcv.runtime.inspection.facts import Inspection, Port
+from dlcv.runtime.inspection.signed import signature_state
 from dlcv.runtime.sidecar import listed_files, sidecar_state
 
 __all__ = ["Inspection", "Port", "inspect_file"]
@@ -25,14 +26,16 @@ _EXPORTED = ("onnx", "plan", "reference")
 """What a sidecar lists."""
 
 
-def inspect_file(path: str | Path) -> Inspection:
+def inspect_file(path: str | Path, key: str | None = None) -> Inspection:
     """Reads what a file says of itself.
 
     Args:
         path: of an `.onnx`, a `.plan`, a checkpoint, a `.reference.npz` or a sidecar `.json`.
+        key: a public key of minisign, or a file that holds one, that the signature beside it is checked with.
 
     Raises:
         EngineError, CardError: when it is missing, damaged or none of these, in one line.
+        UsageError, MissingPackageError: when the key is none, or py-minisign is not installed.
     """
     path = Path(path)
     kind = _kind(path)
@@ -45,7 +48,8 @@ def inspect_file(path: str | Path) -> Inspection:
         values = _ports_of(card, kind) | values
         values["built_by"] = dict(card.versions) | values.get("built_by", {})
     sidecar = sidecar_state(path, digest) if kind in _EXPORTED else "none"
-    return Inspection(**common, sha256=digest, card=card, sidecar=sidecar, **values)
+    signature = signature_state(path, key)
+    return Inspection(**common, sha256=digest, card=card, sidecar=sidecar, signature=signature, **values)
 
 
 def _kind(path: Path) -> str:

@@ -38,6 +38,7 @@ class Inspection:
         sha256: of the whole file.
         card: the model card; None where it carries none.
         sidecar: `matches`, `differs`, `not listed`, `none`: what the sidecar beside it says (see `sidecar.py`).
+        signature: what the signature beside it says (see `signed.py`).
         inputs: what it takes.
         outputs: what it returns.
         ports_from: `graph`, `card` or empty: where inputs and outputs stand.
@@ -51,6 +52,7 @@ class Inspection:
     sha256: str
     card: ModelCard | None = None
     sidecar: str = "none"
+    signature: Mapping[str, str] = field(default_factory=lambda: {"state": "none"})
     inputs: tuple[Port, ...] = ()
     outputs: tuple[Port, ...] = ()
     ports_from: str = ""
@@ -61,6 +63,7 @@ class Inspection:
         """As JSON values."""
         values = {name: getattr(self, name) for name in ("path", "kind", "bytes", "sha256", "sidecar", "ports_from")}
         return values | {
+            "signature": dict(self.signature),
             "card": self.card.to_dict() if self.card else None,
             "inputs": [asdict(port) for port in self.inputs],
             "outputs": [asdict(port) for port in self.outputs],

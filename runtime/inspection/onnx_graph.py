@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from dlcv.runtime.errors import EngineError
 from dlcv.runtime.inspection.facts import Port
-from dlcv.runtime.inspection.protobuf import BYTES, VARINT, Field, Wire, WireError
+from dlcv.runtime.protobuf import BYTES, VARINT, Field, Wire, WireError
 
 TYPES = {
     1: ("float32", 32), 2: ("uint8", 8), 3: ("int8", 8), 4: ("uint16", 16), 5: ("int16", 16), 6: ("int32", 32),
@@ -45,7 +46,9 @@ class OnnxGraph:
         weight_bytes: of the weights in this file.
         kernels: convolutions and matrix products, by the type of their weights; `int8 weights only` where the other input
             is not quantized, `computed` where the weights are none that the file holds.
-        external_files: names of files beside it that hold weights.
+        external_files: names of files outside it that hold values: weights, attributes, sparse ones too.
+        domains: operators of another domain than the standard one, by domain; those that the file itself defines as
+            functions are left out.
     """
 
     ir_version: int = 0
@@ -58,6 +61,7 @@ class OnnxGraph:
     weight_bytes: int = 0
     kernels: Counter[str] = field(default_factory=Counter)
     external_files: list[str] = field(default_factory=list)
+    domains: dict[str, set[str]] = field(default_factory=dict)
 
     def details(self) -> dict[str, Any]:
         """As JSON values, without the ports."""
@@ -70,18 +74,23 @@ class OnnxGraph:
             "weights": self.weights,
             "weight_bytes": self.weight_bytes,
             "external_files": sorted(set(self.external_files)),
+            "domains": {domain: sorted(names) for domain, names in sorted(self.domains.items())},
         }
 
 
-def read_onnx_graph(path: Path) -> OnnxGraph:
+def read_onnx_graph(path: Path, data: bytes | None = None) -> OnnxGraph:
     """Reads what an ONNX file holds.
+
+    Args:
+        path: of the file.
+        data: its bytes, where they were read already; then the file is not opened.
 
     Raises:
         EngineError: when it is not an ONNX file, is cut short, or is beyond what is read without trust.
     """
     try:
-        with open(path, "rb", buffering=0) as file:
-            walk = _Walk(Wire(file, path.stat().st_size))
+        with open(path, "rb", buffering=0) if data is None else BytesIO(data) as file:
+            walk = _Walk(Wire(file, path.stat().st_size if data is None else len(data)))
             walk.model()
     except (WireError, OSError) as error:
         raise EngineError(f"{path} is not an ONNX file, or is damaged: {error}; export the model again") from error
@@ -97,6 +106,7 @@ class _Walk:
         self._types: dict[str, str] = {}  # of the weights, by name
         self._made_by: dict[str, tuple[str, str]] = {}  # output -> operator and first input, of those followed
         self._products: list[tuple[str, str]] = []  # data and weight input of convolutions and matrix products
+        self._functions: set[tuple[str, str]] = set()  # domain and name, of those that the file defines
 
     def model(self) -> None:
         producer = {2: "", 3: ""}
@@ -110,8 +120,15 @@ class _Walk:
             elif item.number == 7 and item.wire == BYTES:
                 self.has_graph = True
                 self._graph(item, 0)
+            elif item.number == 20 and item.wire == BYTES:
+                self._training(item)
+            elif item.number == 25 and item.wire == BYTES:
+                self._function(item)
         self.found.producer = " ".join(filter(None, producer.values()))
         self.found.inputs = [port for port in self.found.inputs if port.name not in self._types]
+        for domain, name in self._functions:
+            self.found.domains.get(domain, set()).discard(name)
+        self.found.domains = {domain: names for domain, names in self.found.domains.items() if names}
         for data, weight in self._products:
             self.found.kernels[self._kernel(data, weight)] += 1
 
@@ -134,6 +151,8 @@ class _Walk:
                 self._node(item, depth)
             elif item.number == 5:
                 self._weight(item)
+            elif item.number == 15:
+                self._sparse(item)
             elif item.number in (11, 12) and depth == 0:
                 (self.found.inputs if item.number == 11 else self.found.outputs).append(self._port(item))
 
@@ -150,15 +169,56 @@ class _Walk:
             elif item.number == 7:
                 domain = self._wire.text(item)
             elif item.number == 5 and item.wire == BYTES:
-                for part in self._wire.fields(item.start, item.end):
-                    if part.number in (6, 11) and part.wire == BYTES:
-                        self._graph(part, depth + 1)
+                self._attribute(item, depth)
+        if domain not in ("", "ai.onnx"):
+            self.found.domains.setdefault(domain, set()).add(operator)
         self.found.operators[operator if domain in ("", "ai.onnx") else f"{domain}.{operator}"] += 1
         weight = _WEIGHT_INPUT.get(operator)
         if weight is not None and len(inputs) > weight:
             self._products.append((inputs[0], inputs[weight]))
         elif operator in _FOLLOWED and inputs:
             self._made_by[output] = operator, inputs[0]
+
+    def _attribute(self, message: Field, depth: int) -> None:
+        for part in self._wire.fields(message.start, message.end):
+            if part.wire != BYTES:
+                continue
+            if part.number in (6, 11):
+                self._graph(part, depth + 1)
+            elif part.number in (5, 10):
+                self._outside(part)
+            elif part.number in (22, 23):
+                self._sparse(part)
+
+    def _sparse(self, message: Field) -> None:
+        """A SparseTensorProto: values and indices, each a tensor."""
+        for part in self._wire.fields(message.start, message.end):
+            if part.number in (1, 2) and part.wire == BYTES:
+                self._outside(part)
+
+    def _outside(self, message: Field) -> None:
+        """Of a tensor that is no weight: only where its values are."""
+        for item in self._wire.fields(message.start, message.end):
+            if item.number == 13 and item.wire == BYTES:
+                self._external(item)
+
+    def _function(self, message: Field) -> None:
+        name = domain = ""
+        for item in self._wire.fields(message.start, message.end):
+            if item.number == 1:
+                name = self._wire.text(item)
+            elif item.number == 10:
+                domain = self._wire.text(item)
+            elif item.number == 7 and item.wire == BYTES:
+                self._node(item, 0)
+            elif item.number == 11 and item.wire == BYTES:
+                self._attribute(item, 0)
+        self._functions.add((domain, name))
+
+    def _training(self, message: Field) -> None:
+        for part in self._wire.fields(message.start, message.end):
+            if part.number in (1, 2) and part.wire == BYTES:
+                self._graph(part, 1)
 
     def _weight(self, message: Field) -> None:
         sizes: list[int] = []

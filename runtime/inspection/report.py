@@ -23,6 +23,7 @@ def inspection_text(found: Inspection, *, tensors: bool = False) -> str:
     facts = [("file", found.path), ("kind", KINDS[found.kind]), ("size", _bytes(found.bytes)), ("sha256", found.sha256)]
     if found.kind in ("onnx", "plan", "reference"):
         facts.append(("sidecar", _SIDECAR[found.sidecar]))
+    facts.append(("signature", _signature(found.signature)))
     facts += _card(found.card)
     stated = " (as the card says)" if found.ports_from == "card" else ""
     facts += [("input", f"{port}{stated}") for port in found.inputs]
@@ -37,6 +38,17 @@ def inspection_text(found: Inspection, *, tensors: bool = False) -> str:
         rows = [[_short(t["name"]), _short(t["dtype"]), _shape(t["shape"])] for t in listed]
         lines += ["", markdown_table(["tensor", "type", "shape"], rows)]
     return "\n".join(lines)
+
+
+def _signature(found: Mapping[str, str]) -> str:
+    key = found.get("key")
+    texts = {
+        "none": "none beside it",
+        "not checked": f"claims to be of the key {key}; not checked: pass --key",
+        "verified": f"verified: of the key {key}; {found.get('comment')}",
+        "fails": f"FAILS: {found.get('problem')}",
+    }
+    return texts[found["state"]]
 
 
 def _card(card: ModelCard | None) -> list[tuple[str, str]]:
@@ -64,6 +76,7 @@ def _onnx(details: Mapping[str, Any]) -> list[tuple[str, str]]:
     operators = ", ".join(f"{name} {count}" for name, count in details["operators"].items())
     kernels = ", ".join(f"{count} {dtype}" for dtype, count in details["kernels"].items())
     outside = details["external_files"]
+    foreign = ", ".join(f"{domain} ({', '.join(names)})" for domain, names in details["domains"].items())
     return [
         ("opset", f"{_pairs(details['opset'])} (IR {details['ir_version']})"),
         ("operators", f"{details['nodes']}: {operators}"),
@@ -72,7 +85,8 @@ def _onnx(details: Mapping[str, Any]) -> list[tuple[str, str]]:
             f"{kernels} (convolutions and matrix products, by the type of their weights)" if kernels else "none",
         ),
         ("weights", f"{weights or 'none'}; {_bytes(details['weight_bytes'])}"),
-        *([("weights in", ", ".join(outside))] if outside else []),
+        *([("OUTSIDE", f"values are in other files: {', '.join(outside)}")] if outside else []),
+        *([("DOMAINS", f"operators of other domains: {foreign}")] if foreign else []),
     ]
 
 

@@ -7,15 +7,15 @@ from pathlib import Path
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.card_reader import kind_of, read_card
 from dlcv.runtime.errors import EngineError
+from dlcv.runtime.provenance import Trust, check_engine
 from dlcv.runtime.sessions.base import Session
-from dlcv.runtime.sidecar import check_sidecar
 
 DEVICES = ("auto", "cpu", "cuda")
 
 __all__ = ["DEVICES", "Session", "engine_card", "open_session"]
 
 
-def open_session(engine: str | Path, *, device: str = "auto", lanes: int = 1) -> Session:
+def open_session(engine: str | Path, *, device: str = "auto", lanes: int = 1, trust: Trust | None = None) -> Session:
     """Opens an engine file.
 
     Args:
@@ -23,21 +23,23 @@ def open_session(engine: str | Path, *, device: str = "auto", lanes: int = 1) ->
         device: `cpu`, `cuda`, or `auto`: CUDA where a driver and a provider are there, else the CPU. A plan needs CUDA.
         lanes: batches in flight on a CPU, each with its share of the cores: 1 answers a single batch soonest, one a core
             gets most out of a folder. A GPU has its own two.
+        trust: the hash or the signature that the file must have before a library opens it; None: what the environment asks for.
 
     Raises:
-        EngineError, CardError: when the file cannot be run, or is not the one that its sidecar lists, in words.
+        EngineError, CardError: when the file cannot be run, or is not the one that its sidecar lists or `trust` wants, in words.
         MissingPackageError: when the library that runs it is not installed.
     """
     path = Path(engine)
     kind = _engine_kind(path, device)
-    check_sidecar(path)
+    trust = trust or Trust()
+    data = check_engine(path, kind, trust)
     if kind == "plan":
         from dlcv.runtime.sessions.trt import open_plan
 
-        return open_plan(path)
+        return open_plan(path, data, host_code=trust.host_code)
     from dlcv.runtime.sessions.onnxrt import open_onnx
 
-    return open_onnx(path, device=device, lanes=lanes)
+    return open_onnx(path, data, device=device, lanes=lanes)
 
 
 def engine_card(engine: str | Path, *, device: str = "auto") -> ModelCard:

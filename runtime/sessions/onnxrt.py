@@ -58,11 +58,12 @@ class OnnxSession(Session):
         self._session = None  # frees it once no other thread is inside `run`
 
 
-def open_onnx(path: Path, *, device: str = "auto", lanes: int = 1) -> OnnxSession:
+def open_onnx(path: Path, data: bytes | None = None, *, device: str = "auto", lanes: int = 1) -> OnnxSession:
     """Opens a graph.
 
     Args:
         path: an `.onnx` with a model card.
+        data: its bytes, where they were checked; then the file is not opened again.
         device: `cpu`, `cuda`, or `auto`.
         lanes: batches in flight on a CPU; the cores are divided among them.
 
@@ -70,7 +71,7 @@ def open_onnx(path: Path, *, device: str = "auto", lanes: int = 1) -> OnnxSessio
         CardError: when the graph carries no card.
         EngineError: when ONNX Runtime refuses it, or `cuda` is asked for and is not to be had.
     """
-    card = read_card(path)
+    card = read_card(path, data)
     use_cuda = device == "cuda" or (device == "auto" and cuda_missing() is None)
     if device == "cuda" and (missing := cuda_missing()):
         raise EngineError(f"--device cuda: {missing}; run with --device cpu")
@@ -81,7 +82,7 @@ def open_onnx(path: Path, *, device: str = "auto", lanes: int = 1) -> OnnxSessio
     if use_cuda:
         providers.insert(0, ("CUDAExecutionProvider", CUDA_OPTIONS))
     try:
-        session = ort.InferenceSession(str(path), options, providers=providers)
+        session = ort.InferenceSession(str(path) if data is None else data, options, providers=providers)
     except Exception as error:  # ONNX Runtime's exceptions share no base of their own
         raise EngineError(f"ONNX Runtime {ort.__version__} refuses {path}: {_reason(error)}") from error
     if use_cuda and "CUDAExecutionProvider" not in session.get_providers():

@@ -34,15 +34,21 @@ _DTYPES = {
 }  # fmt: skip
 
 
-def open_plan(path: Path) -> TrtSession:
+def open_plan(path: Path, data: bytes | None = None, *, host_code: bool = False) -> TrtSession:
     """Opens a TensorRT plan.
+
+    Args:
+        path: of the plan.
+        data: its bytes, where they were checked; then what TensorRT loads is these, and a runtime cache, which nothing
+            vouches for, is neither read nor written.
+        host_code: whether code for the CPU inside the plan may be run, as version-compatible plans carry it.
 
     Raises:
         PlanError: when the plan does not fit this machine: driver, version, GPU.
         MissingPackageError: when the library that runs it, or pycuda, is not installed.
         EngineError, CardError: when the plan is damaged, carries no card, or is not a graph of this project.
     """
-    header, card = read_plan_header(path), read_card(path)
+    header, card = read_plan_header(path), read_card(path, data)
     if not header.compute_capabilities and "compute_capability" in card.versions:
         header = replace(
             header, compute_capabilities=(card.versions["compute_capability"],)
@@ -58,7 +64,7 @@ def open_plan(path: Path) -> TrtSession:
         gpu=None if problem else cuda.gpu_name_and_capability(),
     )
     assert library is not None  # else preflight has raised
-    return TrtSession(path, card, header, library)
+    return TrtSession(path, card, header, library, data, host_code)
 
 
 class TrtSession(Session):
@@ -67,7 +73,9 @@ class TrtSession(Session):
     device = "cuda"
     parallel = SLOTS
 
-    def __init__(self, path: Path, card: ModelCard, header: PlanHeader, library: TrtLibrary) -> None:
+    def __init__(
+        self, path: Path, card: ModelCard, header: PlanHeader, library: TrtLibrary, data: bytes | None, host_code: bool
+    ) -> None:
         self.card = card
         self.description = f"{LABELS[header.kind]} {library.version} on {cuda.gpu_name_and_capability()[0]}"
         self._path, self._log, self._closed = path, library.log, False
@@ -78,25 +86,25 @@ class TrtSession(Session):
         self._cache: _RuntimeCache | None = None
         try:
             with cuda.primary_context(f"opening {path}"):
-                self._open(library)
+                self._open(library, data, host_code)
         except BaseException:
             with suppress(EngineError):  # the first error is the one to tell
                 self.close()
             raise
 
-    def _open(self, library: TrtLibrary) -> None:
+    def _open(self, library: TrtLibrary, data: bytes | None, host_code: bool) -> None:
         self._log.clear()
         self._runtime = library.module.Runtime(self._log)
-        self._engine = (
-            self._runtime.deserialize_cuda_engine(self._path.read_bytes()) if self._runtime is not None else None
-        )
+        if self._runtime is not None:
+            if host_code:
+                self._runtime.engine_host_code_allowed = True
+            plan = self._path.read_bytes() if data is None else data
+            self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
-            raise EngineError(
-                f"{self._path} cannot be loaded: {self._log.last_error()}; export it again on this machine"
-            )
+            raise EngineError(f"{self._path} cannot be loaded: {_why_not(self._log.last_error())}")
         layout = _Layout(self._engine, library.module, self.card, self._path)
         self.max_batch = layout.max_batch
-        self._cache = _RuntimeCache(self._engine, self._path) if library.is_rtx else None
+        self._cache = _RuntimeCache(self._engine, self._path) if library.is_rtx and data is None else None
         for _ in range(SLOTS):
             slot = _Slot(self._new_context(), layout)
             self._slots.append(slot)  # before it allocates, so that `close` frees what it got
@@ -258,6 +266,15 @@ class _RuntimeCache:
         if data and data != self._loaded:
             with suppress(OutputError):
                 write_bytes(self._path, data)
+
+
+def _why_not(message: str) -> str:
+    """TensorRT's reason, and what to do about it."""
+    if "hostcode" in message.lower().replace(" ", "").replace(
+        "_", ""
+    ):  # a version-compatible plan carries a runtime of its own
+        return f"{message}; it holds code for the CPU: if you trust who built it, pass --trust"
+    return f"{message}; export it again on this machine"
 
 
 def _shape(engine: Any, name: str, path: Path) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from dlcv.runtime.errors import EngineError, UsageError
 from dlcv.runtime.inference import InferSettings, Summary, infer
 from dlcv.runtime.manifest import read_manifest
 from dlcv.runtime.outputs.masks import read_mask
+from dlcv.runtime.provenance import Trust
 from dlcv.runtime.tiles import find_tiles
 
 Scenes = list[NDArray[np.uint8]]
@@ -190,3 +191,11 @@ def test_an_engine_that_does_not_open_costs_no_earlier_run(
         run(two_folders[0], overwrite=True)
     assert (tmp_path / "masks/x.jpg.png").read_bytes() == before
     assert len(list(read_manifest(tmp_path / "masks/manifest.csv"))) == 1
+
+
+def test_a_finished_run_is_not_resumed_with_an_engine_that_must_not_be_run(
+    run: Callable[..., Summary], two_folders: tuple[Path, Path]
+) -> None:
+    run(two_folders[0])
+    with pytest.raises(EngineError, match="0000"):
+        run(two_folders[0], resume=True, trust=Trust.of("0" * 64))

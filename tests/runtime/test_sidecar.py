@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dlcv.runtime.errors import CardError, EngineError
+from dlcv.runtime.errors import EngineError
 from dlcv.runtime.files import sha256_of
 from dlcv.runtime.sessions import open_session
 from dlcv.runtime.sidecar import check_sidecar
@@ -102,7 +102,7 @@ def test_open_session_checks_a_graph_before_it_is_loaded(tiny_onnx: Path, tmp_pa
     with pytest.raises(EngineError, match=r"fcn8s\.json holds another hash"):
         open_session(engine, device="cpu")
     sidecar.unlink()
-    with pytest.raises(CardError, match="is not an ONNX file"):
+    with pytest.raises(EngineError, match="is not an ONNX file"):
         open_session(engine, device="cpu")
 
 

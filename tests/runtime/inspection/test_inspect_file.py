@@ -96,7 +96,7 @@ def test_a_file_without_a_card_is_described_all_the_same(tmp_path: Path) -> None
     (tmp_path / "foreign.plan").write_bytes(b"ftrt" + bytes(20) + bytes((10, 9, 0, 34)) + bytes(50))
     found = inspect_file(tmp_path / "foreign.plan")
     assert found.card is None and found.inputs == ()
-    assert "card      none: dlcv cannot run it" in inspection_text(found)
+    assert "card       none: dlcv cannot run it" in inspection_text(found)
 
 
 def test_names_cannot_write_to_the_terminal(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_damage_in_one_line(written, graph: bytes, reason: str) -> None:  # type
 
 
 def test_more_fields_than_are_walked(written, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr("dlcv.runtime.inspection.protobuf._MAX_FIELDS", 1000)
+    monkeypatch.setattr("dlcv.runtime.protobuf._MAX_FIELDS", 1000)
     with pytest.raises(EngineError, match="more than 1000 fields"):
         read_onnx_graph(written(node(b"Relu", [b"x"], b"y") * 1000))
 

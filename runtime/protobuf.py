@@ -91,12 +91,20 @@ class Wire:
         Raises:
             WireError: when it is no text, longer than `limit` bytes, or all texts together are too long.
         """
+        return self.content(field, limit).decode("utf-8", "replace")
+
+    def content(self, field: Field, limit: int = 4096) -> bytes:
+        """A field's bytes.
+
+        Raises:
+            WireError: as `text`.
+        """
         if field.wire != BYTES or field.size > limit:
             raise WireError(f"a name at byte {field.start} is not a text of at most {limit} bytes")
         self._text_left -= field.size
         if self._text_left < 0:
             raise WireError(f"its names are longer than {_MAX_TEXT} bytes together")
-        return self._bytes(field.start, field.end).decode("utf-8", "replace")
+        return self._bytes(field.start, field.end)
 
     def integers(self, field: Field, limit: int = 64) -> list[int]:
         """A repeated int64, packed or not.
