@@ -10,15 +10,17 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from dlcv.benchmarks.timing import MIN_PAIRS
+from dlcv.benchmarks.pipeline.scenes import tile_paths
+from dlcv.benchmarks.timing import MIN_PAIRS, seconds_of
 from dlcv.runtime.cli.common import Command, note
-from dlcv.runtime.machine import cpu_count, cpu_name
+from dlcv.runtime.machine import cpu_count, cpu_name, idle_seconds
 from dlcv.runtime.tables import markdown_table
 
 OURS, SERIAL = "dlcv-infer", "plain serial loop"
@@ -36,47 +38,80 @@ SESSION, CODEC = "session alone, tiles in memory", "codec alone, one thread"
 @click.option("--count", type=click.IntRange(1), default=100, show_default=True)
 @click.option("--size", type=click.IntRange(32), default=512, show_default=True, help="Side of generated scenes.")
 @click.option("--input-size", type=click.IntRange(32), default=224, show_default=True, help="Of the untrained model.")
+@click.option("--int8", is_flag=True, help="The untrained model in int8.")
 @click.option("--rounds", type=click.IntRange(3), default=MIN_PAIRS, show_default=True)
 def main(
-    engine: Path | None, width: float, tiles: Path | None, count: int, size: int, input_size: int, rounds: int
+    engine: Path | None,
+    width: float,
+    tiles: Path | None,
+    count: int,
+    size: int,
+    input_size: int,
+    int8: bool,
+    rounds: int,
 ) -> None:
     """Print the comparison as a Markdown table."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        paths = _tiles(tiles, folder / "tiles", count, size)
-        graph = engine or _untrained(folder / "fcn8s.onnx", width, input_size)
+        paths = tile_paths(tiles, folder / "tiles", count, size)
+        graph = engine or untrained(folder / "fcn8s.onnx", width, input_size, int8=int8)
         note(f"{len(paths)} tiles, {rounds} rounds")
         ways = _ways(paths, graph, folder)
-        times: dict[str, list[float]] = {name: [] for name in ways}
-        cpu: dict[str, list[float]] = {name: [] for name in ways}
+        rounds_of: dict[str, list[Round]] = {name: [] for name in ways}
         for round_number in range(rounds + 1):
             for name, way in ways.items():
-                start, cpu_start = time.perf_counter(), time.process_time()
-                way()
+                measured = Round.of(way)
                 if round_number:  # the first round warms up
-                    times[name].append(time.perf_counter() - start)
-                    cpu[name].append(time.process_time() - cpu_start)
-        click.echo(_table(times, len(paths)))
-        codec, session = (statistics.median(cpu[name]) for name in (CODEC, SESSION))
-        bound = len(paths) * cpu_count() / (codec + session)
-        reached = len(paths) / statistics.median(times[OURS]) / bound
+                    rounds_of[name].append(measured)
+        click.echo(_table(rounds_of, len(paths)))
+        codec, session = (statistics.median(one.cpu_s for one in rounds_of[name]) for name in (CODEC, SESSION))
         click.echo(
             f"\nThe codec is {codec / (codec + session):.0%} of the CPU work a tile. With all {cpu_count()} cores at work and nothing "
-            f"added, {bound:.1f} tiles/s were possible; dlcv-infer reached {reached:.2f} of that."
+            f"added, {len(paths) * cpu_count() / (codec + session):.1f} tiles/s were possible."
         )
         click.echo(
             f"\n{len(paths)} tiles, {rounds} rounds in turn in one process, {cpu_count()} cores of {cpu_name()}."
         )
 
 
-def _table(times: dict[str, list[float]], tiles: int) -> str:
-    base = times[OURS]
+@dataclass(frozen=True)
+class Round:
+    """One way, once: seconds on the clock, of this process's CPU, and what other programs had of the cores, 0..1."""
+
+    wall_s: float
+    cpu_s: float
+    others: float
+
+    @classmethod
+    def of(cls, way: Callable[[], object]) -> Round:
+        cpu, idle = time.process_time(), idle_seconds()
+        wall_s = seconds_of(way)
+        cpu_s, idle_end = time.process_time() - cpu, idle_seconds()
+        if idle is None or idle_end is None:
+            return cls(wall_s, cpu_s, 0.0)
+        return cls(wall_s, cpu_s, max(0.0, 1 - (cpu_s + idle_end - idle) / (wall_s * cpu_count())))
+
+
+def _table(rounds: dict[str, list[Round]], tiles: int) -> str:
+    """Each way beside dlcv-infer, and what it reached of the cores: of all, and of those that other programs left."""
+    work = [(codec.cpu_s + session.cpu_s) / cpu_count() for codec, session in zip(rounds[CODEC], rounds[SESSION])]
     rows = []
-    for name, values in times.items():
-        ratios = [a / b for a, b in zip(values, base, strict=True)]
-        low, median, high = statistics.quantiles(ratios, n=4)
-        rows.append([name, f"{tiles / statistics.median(values):.1f}", f"{median:.2f} ({low:.2f} to {high:.2f})"])
-    return markdown_table(["", "tiles/s", "time beside dlcv-infer, median (quartiles)"], rows)
+    for name, measured in rounds.items():
+        row = [name, f"{tiles / statistics.median(one.wall_s for one in measured):.1f}"]
+        row.append(_quartiles(one.wall_s / ours.wall_s for one, ours in zip(measured, rounds[OURS])))
+        if name in (OURS, SERIAL):
+            row.append(_quartiles(bound / one.wall_s for bound, one in zip(work, measured)))
+            row.append(_quartiles(bound / one.wall_s / (1 - one.others) for bound, one in zip(work, measured)))
+        rows.append([*row, "", ""][:5])
+    return (
+        markdown_table(["", "tiles/s", "time beside dlcv-infer", "reached of all cores", "of what others left"], rows)
+        + "\n\nMedians, with quartiles."
+    )
+
+
+def _quartiles(values: Iterable[float]) -> str:
+    low, median, high = statistics.quantiles(values, n=4)
+    return f"{median:.2f} ({low:.2f} to {high:.2f})"
 
 
 def _ways(paths: list[Path], graph: Path, folder: Path) -> dict[str, Callable[[], object]]:
@@ -131,18 +166,7 @@ def _ways(paths: list[Path], graph: Path, folder: Path) -> dict[str, Callable[[]
     return {OURS: lambda: infer(settings), SERIAL: serial_loop, SESSION: session_alone, CODEC: codec_alone}
 
 
-def _tiles(given: Path | None, folder: Path, count: int, size: int) -> list[Path]:
-    if given is not None:
-        from dlcv.runtime.tiles import find_tiles
-
-        return [tile.path for tile in find_tiles([str(given)])][:count]
-    from dlcv.train.data.sample import write_sample
-
-    write_sample(folder, tiles=count, validation=1, size=size)
-    return sorted((folder / "train").glob("*_sat.jpg"))
-
-
-def _untrained(path: Path, width: float, size: int) -> Path:
+def untrained(path: Path, width: float, size: int, *, int8: bool = False) -> Path:
     """A narrow fcn8s with fresh weights: its arithmetic costs what a trained one's does."""
     import torch
 
@@ -159,7 +183,15 @@ def _untrained(path: Path, width: float, size: int) -> Path:
         uncounted=description.uncounted, input_size_hw=(size, size), mean_rgb=IMAGENET_MEAN_RGB, std_rgb=IMAGENET_STD_RGB, width=width,
     )  # fmt: skip
     model = create_model("fcn8s", classes=len(description.classes), width=width).eval()
-    path.write_bytes(onnx_from_model(model, card).SerializeToString())
+    proto = onnx_from_model(model, card)
+    if int8:
+        from dlcv.export.calibration import int8_from_onnx
+        from dlcv.export.onnx_from_checkpoint import with_card
+        from dlcv.train.data.scenes import make_scene
+
+        scenes = (make_scene(0, index, size, split="train")[0] for index in range(8))
+        proto = with_card(int8_from_onnx(proto, scenes), card.changed(precision="int8"))
+    path.write_bytes(proto.SerializeToString())
     return path
 
 

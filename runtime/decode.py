@@ -21,8 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dlcv.runtime import fast_jpeg
 from dlcv.runtime.errors import TileError, UsageError
 from dlcv.runtime.headers import ImageHeader, read_header
+from dlcv.runtime.headers.exif import UPRIGHT
 from dlcv.runtime.headers.tiff import with_associated_alpha
 
 
@@ -146,12 +148,26 @@ def _check_values(header: ImageHeader, options: DecodeOptions) -> None:
 
 
 def _decoded_rgb(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
+    if (fast := fast_jpeg.decoded_rgb(data, header)) is not None:
+        return fast
     cv2 = _quiet_cv2()
+    if header.format == "WebP" and header.orientation > UPRIGHT:  # OpenCV 4 does not look at a WebP's EXIF, 5 does
+        image = _imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, header)
+        return np.ascontiguousarray(_oriented(image[..., ::-1], header.orientation))
     if hasattr(cv2, "IMREAD_COLOR_RGB"):  # OpenCV 4.11 and newer: no second pass over the pixels
         return _imdecode(data, cv2.IMREAD_COLOR_RGB, header)
     image = _imdecode(data, cv2.IMREAD_COLOR, header)
     image_rgb: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
     return image_rgb
+
+
+def _oriented(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """uint8 (H, W, 3) as stored -> a view as EXIF wants it shown: 5 to 8 change rows for columns, the others mirror."""
+    if orientation >= 5:
+        image = image.transpose(1, 0, 2)
+    rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
+    columns = slice(None, None, -1 if orientation in (2, 3, 6, 7) else 1)
+    return image[rows, columns]
 
 
 def _decoded_16bit(data: bytes, header: ImageHeader) -> NDArray[np.uint16]:

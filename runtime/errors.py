@@ -8,6 +8,7 @@
     +-- EngineError             2   an .onnx or .plan cannot be run
     |   +-- PlanError           2   a plan does not fit this machine: version, GPU or driver
     |   +-- PrecisionError      2   a session would compute in another precision than was asked for
+    |   +-- OutOfMemory         2   a batch does not fit into memory; the pipeline tries smaller ones first
     +-- ExportError             2   a graph or a plan cannot be made
     +-- OutputError             2   results cannot be written: no space, no permission, a folder in use
     +-- MissingPackageError     2   an optional package is needed; the message holds the pip command
@@ -59,6 +60,10 @@ class PlanError(EngineError):
 
 class PrecisionError(EngineError):
     """A session would compute in another precision than the card says or was asked for."""
+
+
+class OutOfMemory(EngineError):
+    """A batch does not fit into the memory of the GPU or the machine; a smaller one may."""
 
 
 class ExportError(DlcvError):

@@ -24,8 +24,13 @@ def partial_name(path: Path) -> Path:
 
 def remove_partials(folder: Path) -> None:
     """Removes what a killed process left half written in `folder`; call it only while no other process writes there."""
-    for path in folder.glob(f".*{PARTIAL_SUFFIX}"):
-        _remove(path)
+    try:
+        with os.scandir(folder) as entries:
+            left = [entry.name for entry in entries if entry.name[0] == "." and entry.name.endswith(PARTIAL_SUFFIX)]
+    except FileNotFoundError:
+        return
+    for name in left:
+        _remove(folder / name)
 
 
 @contextmanager

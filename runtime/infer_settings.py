@@ -13,7 +13,7 @@ from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.outputs.overlays import DEFAULT_ALPHA
 from dlcv.runtime.outputs.overlays import DEFAULT_FORMAT as DEFAULT_PICTURE
 from dlcv.runtime.outputs.prediction_table import DEFAULT_FORMAT, DEFAULT_TOP_K
-from dlcv.runtime.pipeline import DEFAULT_OVERLAP, PipelineSettings
+from dlcv.runtime.pipeline import DEFAULT_OVERLAP, PipelineSettings, automatic_batch
 from dlcv.runtime.provenance import Trust
 from dlcv.runtime.sessions import Session, engine_card
 from dlcv.runtime.tiles import DEFAULT_TEMPLATE
@@ -23,7 +23,6 @@ CPU_BATCH = {"segmentation": 1, "classification": 8}
 to compute for the weights that they read, and a batch shares these: ResNet-18 at 64 x 64 takes 0.72 of the CPU time an image at
 a batch of 8, 0.68 at 16 and 0.66 at 32. At 224 x 224, and for cnn3 at 48 x 48, all take the same.
 """
-GPU_BATCH = 8
 TASK_OPTIONS = {
     "segmentation": (
         "fit", "window", "overlap", "name_template",
@@ -116,8 +115,10 @@ class InferSettings:
         sources: files, folders, globs.
         output: folder of masks or predictions, manifest and summary.
         engine, fitting, outputs: see their classes.
-        batch: windows at once; None: 8, and 1 for segmentation on a CPU.
+        batch: windows at once; None: tried out on a GPU; on a CPU 1 for segmentation and 8 for classification.
         decoders, writers: threads; None: one a core.
+        tile_timeout_s: a tile whose reading takes longer fails, in seconds; 0 waits for ever.
+        session_timeout_s: a batch that takes longer ends the run, in seconds; 0 waits for ever.
         decode: limits and 16-bit scale.
         resume, overwrite: what to do with a run that the folder holds.
         quiet: no progress.
@@ -131,6 +132,8 @@ class InferSettings:
     batch: int | None = None
     decoders: int | None = None
     writers: int | None = None
+    tile_timeout_s: float = 60.0
+    session_timeout_s: float = 600.0
     decode: DecodeOptions = field(default_factory=DecodeOptions)
     resume: bool = False
     overwrite: bool = False
@@ -206,17 +209,33 @@ def _refuse_parts(given: dict[str, Any]) -> None:
 
 
 def pipeline_settings(settings: InferSettings, session: Session) -> PipelineSettings:
-    """Batch and threads, where the user left them open, from the session and the cores."""
-    default = CPU_BATCH[session.card.task] if session.device == "cpu" else GPU_BATCH
-    batch = settings.batch or min(default, session.max_batch or default)
-    if session.max_batch and batch > session.max_batch:
+    """Batch and threads, where the user left them open, from the session and the cores.
+
+    On a CPU each core has a lane of the session (see `open_session`), and a thread that decodes and one that writes, which
+    wait most of the time: the bounded queues hold back whoever is ahead, so that the cores go to the stage that is behind.
+
+    Raises:
+        UsageError: when the batch is above what the engine was built for.
+        EngineError: when the engine fails while the batch is tried out.
+    """
+    if settings.batch and session.max_batch and settings.batch > session.max_batch:
         raise UsageError(
-            f"--batch {batch} is above the {session.max_batch} that {settings.engine.path} was built for; pass a smaller one, or export with --max-batch {batch}"
+            f"--batch {settings.batch} is above the {session.max_batch} that {settings.engine.path} was built for; pass a smaller one, or export with --max-batch {settings.batch}"
         )
     return PipelineSettings(
-        batch=batch,
+        batch=settings.batch or _batch(session),
         decoders=settings.decoders or cpu_count(),
         writers=settings.writers or cpu_count(),
         fit=settings.fitting.fit,
         overlap=DEFAULT_OVERLAP if settings.fitting.overlap is None else settings.fitting.overlap,
+        tile_timeout_s=settings.tile_timeout_s or None,
+        session_timeout_s=settings.session_timeout_s or None,
     )
+
+
+def _batch(session: Session) -> int:
+    """On a CPU by the task; on a GPU it is tried out."""
+    if session.device != "cpu":
+        return automatic_batch(session)
+    default = CPU_BATCH[session.card.task]
+    return min(default, session.max_batch or default)

@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -25,12 +27,12 @@ from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.manifest import DONE, FAILED, Manifest, Row, forget, read_manifest
 from dlcv.runtime.outputs.base import Output
 from dlcv.runtime.outputs.chosen import chosen_output
-from dlcv.runtime.pipeline import STAGES, Outcome, Pipeline, StageTimes
+from dlcv.runtime.pipeline import Outcome, Pipeline, StageTimes, verdict
 from dlcv.runtime.progress import Progress
 from dlcv.runtime.rebuild import rebuild_if_needed
 from dlcv.runtime.run_folder import RunFolder
 from dlcv.runtime.sessions import Session, engine_card, open_session
-from dlcv.runtime.tiles import Tile, find_tiles, source_folders
+from dlcv.runtime.tiles import Tile, find_tiles, real_paths, source_folders
 from dlcv.runtime.version import __version__
 
 __all__ = ["InferSettings", "Summary", "default_output", "infer"]
@@ -50,6 +52,8 @@ class Summary:
         by_class: segmentation: pixels of each class, over the masks that this run wrote; classification: images of each
             class predicted, over all that are done. In `summary.json` it is called `pixels` or `images`.
         first_failure: path and reason of one failed tile, for people; empty when none.
+        notices: lines for people about what had to change on the way, such as a smaller batch.
+        verdict: what held the run up, a sentence; empty when nothing was run.
     """
 
     tiles: int
@@ -58,6 +62,8 @@ class Summary:
     resumed: int = 0
     by_class: dict[str, int] = field(default_factory=dict)
     first_failure: str = ""
+    notices: list[str] = field(default_factory=list)
+    verdict: str = ""
 
 
 def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) -> Summary:
@@ -78,14 +84,24 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
     output = chosen_output(settings.output, card, tiles, options, str(settings.engine.path))
     _refuse_to_overwrite_inputs(settings, tiles, output)
     engine, window_hw = settings.engine, settings.fitting.window
-    with open_session(engine.path, **engine.how(), lanes=cpu_count(), window_hw=window_hw) as session:
-        if session.card != card.at_size(window_hw, str(engine.path)):  # not what was read before
-            raise EngineError(f"{engine.path} was exchanged while the run began; start again")
+    with ExitStack() as stack:
+
+        def opened() -> Session:
+            session = open_session(engine.path, **engine.how(), lanes=cpu_count(), window_hw=window_hw)
+            stack.enter_context(session)
+            if session.card != card.at_size(window_hw, str(engine.path)):  # what was loaded is not what was read before
+                raise EngineError(f"{engine.path} was exchanged while the run began; start again")
+            return session
+
+        # before the folder, so that an engine that does not open costs no earlier run; a resumed one may not need it at all,
+        # but what the engine must prove is checked always
+        session = None if settings.resume and not engine.trust.with_environment().asks else opened()
         identity = _identity(settings, options)
-        with RunFolder(
+        folder = RunFolder(
             settings.output, identity, resume=settings.resume, overwrite=settings.overwrite, kinds=output.kinds
-        ) as folder:
-            return _Run(settings, session, folder, tiles, output).run()
+        )
+        stack.enter_context(folder)
+        return _Run(settings, folder, tiles, output).run(lambda: session or opened())
 
 
 @dataclass
@@ -99,23 +115,29 @@ class _Work:
 class _Run(Generic[R]):
     """One call of `infer`: counts outcomes and writes them down."""
 
-    def __init__(
-        self, settings: InferSettings, session: Session, folder: RunFolder, tiles: Sequence[Tile], output: Output[R]
-    ) -> None:
-        self._settings, self._session, self._folder, self._tiles = settings, session, folder, tiles
+    def __init__(self, settings: InferSettings, folder: RunFolder, tiles: Sequence[Tile], output: Output[R]) -> None:
+        self._settings, self._folder, self._tiles = settings, folder, tiles
         self._output = output
         self._summary = Summary(tiles=len(tiles))
 
-    def run(self) -> Summary:
+    def run(self, open_engine: Callable[[], Session]) -> Summary:
+        """Runs what is left; the engine is opened only when something is."""
         left = self._output.left(self._tiles, self._folder.done())
-        if self._folder.manifest.exists():
+        if left and self._folder.manifest.exists():
             self._clear_up(left)
         self._summary.resumed = self._summary.done = len(self._tiles) - len(left)
+        if not left:
+            with Manifest(self._folder.manifest), self._output:  # a torn last row is dropped
+                self._summary.by_class = self._output.by_class()
+            self._output.conclude(self._rows())
+            self._folder.write_summary(self._facts(StageTimes(), time.time(), complete=True))
+            return self._summary
+        session = open_engine()
         pipeline: Pipeline[_Work, R] = Pipeline(
-            self._session,
+            session,
             self._read,
             self._write,
-            pipeline_settings(self._settings, self._session),
+            pipeline_settings(self._settings, session),
             confident_answers_of if self._output.needs_confidence else None,
         )
         started = time.time()
@@ -133,8 +155,10 @@ class _Run(Generic[R]):
             complete = True
         finally:
             self._summary.by_class = self._output.by_class()
+            self._summary.notices, self._summary.verdict = pipeline.notices, verdict(pipeline.times).sentence
             if complete or self._summary.done + self._summary.failed:
-                self._folder.write_summary(self._facts(pipeline.times, started, complete))
+                facts = {"session": session.description, "computes": session.computes, "batch": pipeline.batch}
+                self._folder.write_summary(self._facts(pipeline.times, started, complete) | facts)
         return self._summary
 
     def _clear_up(self, left: Sequence[Tile]) -> None:
@@ -183,17 +207,15 @@ class _Run(Generic[R]):
             "complete": complete,
             "seconds": round(times.wall_s, 3),
             "tiles_per_second": round(worked / times.wall_s, 3) if times.wall_s else 0.0,
-            "time": {
-                stage: {
-                    "busy_s": round(times.busy_s[stage], 3),
-                    "threads": times.threads[stage],
-                    "share": round(times.share(stage), 3),
-                }
-                for stage in STAGES
-            },
+            "verdict": summary.verdict,
+            "time": times.as_facts(),
+            "cpu_s": round(times.process_cpu_s, 3),
+            "cores": times.cores,
             "batches": times.batches,
-            "session": self._session.description,
-            "computes": self._session.computes,
+            "batch": 0,
+            "notices": summary.notices,
+            "session": "",
+            "computes": "",
             "engine": str(self._settings.engine.path),
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
             "dlcv": __version__,
@@ -201,10 +223,13 @@ class _Run(Generic[R]):
 
 
 def _refuse_to_overwrite_inputs(settings: InferSettings, tiles: Sequence[Tile], output: Output[Any]) -> None:
-    inputs = {os.path.realpath(tile.path) for tile in tiles} | {os.path.realpath(settings.engine.path)}
     folder = os.path.realpath(settings.output)
+    inputs = chain(real_paths(tiles), (os.path.realpath(settings.engine.path),))
+    inside = {path for path in inputs if path.startswith(folder + os.sep)}
+    if not inside:
+        return
     for name, what in output.names().items():
-        if os.path.join(folder, name) in inputs:
+        if os.path.join(folder, name) in inside:
             raise UsageError(
                 f"{what} would be written over an input, {settings.output / name}; choose another folder with --output"
             )

@@ -20,3 +20,18 @@ def cpu_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def idle_seconds() -> float | None:
+    """How long the cores that this process may use have been idle since the start of the machine, summed over them.
+
+    None where the operating system does not say.
+    """
+    try:
+        lines = Path("/proc/stat").read_text().splitlines()
+        ticks = os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, AttributeError):
+        return None
+    cores = {f"cpu{core}" for core in os.sched_getaffinity(0)}
+    fields = [line.split() for line in lines]
+    return sum(int(row[4]) + int(row[5]) for row in fields if row and row[0] in cores) / ticks  # idle, iowait

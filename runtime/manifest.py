@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from dlcv.runtime.journal import Journal, csv_line, csv_rows, csv_values, forget_lines
 
@@ -13,8 +13,7 @@ DONE, FAILED = "done", "failed"
 _HEADER = csv_line(COLUMNS)
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """What became of a tile.
 
     Attributes:

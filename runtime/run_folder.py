@@ -72,10 +72,25 @@ class RunFolder:
         """Tiles that are done and whose output is there: output by path."""
         if not self.manifest.exists():
             return {}
-        rows = {row.path: row for row in read_manifest(self.manifest)}
-        return {
-            row.path: row.output for row in rows.values() if row.status == DONE and (self.folder / row.output).is_file()
-        }
+        done: dict[str, str] = {}
+        for row in read_manifest(self.manifest):
+            if row.status == DONE:
+                done[row.path] = row.output
+            else:
+                done.pop(row.path, None)
+        listed: dict[str, set[str]] = {}
+        return {path: output for path, output in done.items() if self._is_there(output, listed)}
+
+    def _is_there(self, output: str, listed: dict[str, set[str]]) -> bool:
+        """Whether a file is there; each folder is listed once, since asking for each file takes longer."""
+        where, _, name = output.rpartition("/")
+        if where not in listed:
+            try:
+                with os.scandir(self.folder / where) as entries:
+                    listed[where] = {entry.name for entry in entries if entry.is_file()}
+            except OSError:
+                listed[where] = set()
+        return name in listed[where]
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes `summary.json`, whole."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from dlcv.runtime.errors import UsageError
@@ -29,21 +30,34 @@ RESERVED = ("manifest.csv", "run.json", "summary.json", ".dlcv-lock", *TABLES)
 """What a run writes, files of single tiles apart."""
 
 DEFAULT_TEMPLATE = "{path}.png"
+_ODD = re.compile(r"(^|/)\.{0,2}(/|$)")
 TEMPLATE_FIELDS = "{path} (a/b.jpg), {folder} (a), {name} (b.jpg), {stem} (b), {suffix} (.jpg)"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Tile:
-    """A tile to be run.
+    """A tile to be run. Small, since a folder may hold a million of them.
 
     Attributes:
-        path: where it is, as it was named or found.
+        where: where it is, as it was named or found; given as a Path or as a string, kept as a string.
         key: its path inside the folder that was named, with forward slashes; of a file named itself, its file name.
             It identifies the tile in the manifest, and the output's name is made from it alone.
+        plain: True where the folder's listing says that it is no symbolic link.
     """
 
-    path: Path
+    where: str
     key: str
+    plain: bool = field(default=False, compare=False, repr=False)
+
+    def __init__(self, path: str | Path, key: str, plain: bool = False) -> None:
+        object.__setattr__(self, "where", os.fspath(path))
+        object.__setattr__(self, "key", key)
+        object.__setattr__(self, "plain", plain)
+
+    @property
+    def path(self) -> Path:
+        """`where` as a Path."""
+        return Path(self.where)
 
 
 def find_tiles(
@@ -68,9 +82,9 @@ def find_tiles(
     for source in sources:
         for tile in _from_source(source, leave_out, labels):
             first = tiles.setdefault(tile.key, tile)
-            if first is not tile and os.path.abspath(first.path) != os.path.abspath(tile.path):
+            if first is not tile and os.path.abspath(first.where) != os.path.abspath(tile.where):
                 raise UsageError(
-                    f"{first.path} and {tile.path} would share the output name {tile.key}; run their folders one at a time with different --output"
+                    f"{first.where} and {tile.where} would share the output name {tile.key}; run their folders one at a time with different --output"
                 )
     if not tiles:
         raise UsageError(f"no tiles in {', '.join(sources)}; looked for {', '.join(IMAGE_SUFFIXES)}")
@@ -128,19 +142,52 @@ def _before_magic(parts: Iterable[str]) -> list[str]:
 
 def _in_folder(folder: Path, leave_out: Path | None, labels: list[Path]) -> Iterator[Tile]:
     hidden = os.path.realpath(leave_out) if leave_out is not None else ""
-    for where, folders, files in os.walk(folder):
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and os.path.realpath(os.path.join(where, name)) != hidden
-        )
-        beside = set(files)
+    below = [(os.fspath(folder), "")]
+    while below:
+        where, prefix = below.pop()
+        folders, files = _listed(where)
+        base = "" if where == "." else os.path.join(where, "")
         for name in sorted(files):
-            if name.endswith(LABEL_SUFFIX) and name[: -len(LABEL_SUFFIX)] + LABELLED_SUFFIX in beside:
+            if name.endswith(LABEL_SUFFIX) and name[: -len(LABEL_SUFFIX)] + LABELLED_SUFFIX in files:
                 labels.append(Path(where, name))
-            elif not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES):
-                path = Path(where, name)
-                yield Tile(path, path.relative_to(folder).as_posix())
+            elif name[0] != "." and name.lower().endswith(IMAGE_SUFFIXES):
+                yield Tile(base + name, prefix + name, files[name])
+        for name in sorted(folders, reverse=True):  # a stack: the first comes out first
+            if name[0] != "." and (not hidden or os.path.realpath(base + name) != hidden):
+                below.append((base + name, f"{prefix}{name}/"))
+
+
+def _listed(where: str) -> tuple[list[str], dict[str, bool]]:
+    """Folders and files in a folder, the files with whether they are no links; nothing where it cannot be listed.
+
+    A link to a folder is not followed: it could lead in a circle.
+    """
+    folders: list[str] = []
+    files: dict[str, bool] = {}
+    try:
+        with os.scandir(where) as entries:
+            for entry in entries:
+                if not entry.is_dir():
+                    files[entry.name] = not entry.is_symlink()
+                elif not entry.is_symlink():
+                    folders.append(entry.name)
+    except OSError:
+        pass
+    return folders, files
+
+
+def real_paths(tiles: Iterable[Tile]) -> Iterator[str]:
+    """Where tiles really are, symbolic links followed; each folder is looked up once."""
+    folders: dict[str, str] = {}
+    for tile in tiles:
+        if not tile.plain:
+            yield os.path.realpath(tile.where)
+            continue
+        folder, separator, name = tile.where.rpartition(os.sep)
+        folder += separator
+        if folder not in folders:
+            folders[folder] = os.path.join(os.path.realpath(folder), "")
+        yield folders[folder] + name
 
 
 def output_name(key: str, template: str = DEFAULT_TEMPLATE) -> str:
@@ -149,6 +196,8 @@ def output_name(key: str, template: str = DEFAULT_TEMPLATE) -> str:
     Raises:
         UsageError: when the template has an unknown field, or leads out of the folder.
     """
+    if template == DEFAULT_TEMPLATE and not _ODD.search(key):
+        return f"{key}.png"  # what the rest would give, without its cost: a folder may hold a million tiles
     pure = PurePosixPath(key)
     values = {"path": key, "folder": str(pure.parent), "name": pure.name, "stem": pure.stem, "suffix": pure.suffix}
     try:

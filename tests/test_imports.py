@@ -62,6 +62,7 @@ def test_the_whole_runtime_imports_without_torch_onnx_tensorrt_and_pycuda() -> N
         "pycuda",
         "isal",
         "openvino",
+        "simplejpeg",
     )
     assert python(code, *blocked) == "all\n"
 
@@ -116,7 +117,9 @@ def test_imports_go_one_way() -> None:
 
 
 def test_exit_codes_are_those_that_are_documented() -> None:
-    drawn = dict(re.findall(r"^[ |+-]*(\w+Error|Interrupted) +([0-9-]+)  ", errors.__doc__ or "", re.MULTILINE))
+    drawn = dict(
+        re.findall(r"^[ |+-]*(\w+Error|OutOfMemory|Interrupted) +([0-9-]+)  ", errors.__doc__ or "", re.MULTILINE)
+    )
     classes = {
         name: value for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)
     }

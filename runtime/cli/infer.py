@@ -56,6 +56,9 @@ def main(
         raise Interrupted(message) from None
     resumed = f" ({summary.resumed} of them before)" if summary.resumed else ""
     note(f"{summary.done} of {summary.tiles} tiles done{resumed}, {summary.failed} failed: {options['output']}")
+    for line in (*summary.notices, summary.verdict):
+        if line:
+            note(line)
     if summary.failed:
         note(f"first failure: {summary.first_failure}; all are in {options['output'] / 'manifest.csv'}")
         ctx.exit(EXIT_INCOMPLETE)

@@ -17,6 +17,7 @@ class ImageHeader:
         channels: as stored; a palette counts as its 3 colours.
         bits: of one channel's values.
         kind: of these values: `unsigned`, `signed`, `float` or `complex`.
+        orientation: that EXIF asks for, 1 (upright) to 8, 0 where that is unclear; read for JPEG and WebP only.
         straight_alpha: True where the decoder would multiply the colours by an alpha channel (see `tiff.py`).
     """
 
@@ -26,6 +27,7 @@ class ImageHeader:
     bits: int
     kind: str = "unsigned"
     straight_alpha: bool = False
+    orientation: int = 1
 
 
 def cut_off(image_format: str) -> TileError:

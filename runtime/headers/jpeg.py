@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import struct
+from dataclasses import replace
 
+from dlcv.runtime.headers import exif
 from dlcv.runtime.headers.base import ImageHeader, cut_off, damaged
 
 # In entropy-coded data a 0xFF is followed by 0x00 (a stuffed byte) or by a restart marker (0xD0 to 0xD7); 0xFF 0xFF
@@ -14,6 +16,7 @@ _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = frozenset((0x01, 0xD8))
 _END = 0xD9
+_APP1 = 0xE1
 
 
 def matches(data: bytes) -> bool:
@@ -30,20 +33,24 @@ def read(data: bytes) -> ImageHeader:
     Raises:
         TileError: when the file ends before its end-of-image marker, or has no frame.
     """
-    header, position = None, 2
+    header, position, turned = None, 2, exif.UPRIGHT
     while (match := _MARKER.search(data, position)) is not None:
         code, position = match.group(1)[0], match.end()
         if code == _END:
             if header is None:
                 raise damaged("JPEG", "it holds no frame")
-            return header
+            return header if turned == exif.UPRIGHT else replace(header, orientation=turned)
         if code in _WITHOUT_LENGTH:
             continue
         if position + 2 > len(data):
             break
         if code in _FRAMES:
             header = _frame(data, position)
-        position += max(2, int.from_bytes(data[position : position + 2], "big"))
+        length = max(2, int.from_bytes(data[position : position + 2], "big"))
+        if code == _APP1 and data.startswith(exif.PREFIX, position + 2):
+            found = exif.orientation(data[position + 2 : position + length])
+            turned = found if turned in (found, exif.UPRIGHT) else exif.UNCLEAR
+        position += length
     raise cut_off("JPEG")
 
 

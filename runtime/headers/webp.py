@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+from dlcv.runtime.headers import exif
 from dlcv.runtime.headers.base import ImageHeader, cut_off, damaged
 
 
@@ -30,4 +31,16 @@ def read(data: bytes) -> ImageHeader:
         width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
     else:
         raise damaged("WebP", "it starts with no image chunk")
-    return ImageHeader("WebP", (height, width), 3, 8)
+    return ImageHeader(
+        "WebP", (height, width), 3, 8, orientation=_orientation(data) if kind == b"VP8X" else exif.UPRIGHT
+    )
+
+
+def _orientation(data: bytes) -> int:
+    position = 12
+    while position + 8 <= len(data):
+        kind, length = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
+        if kind == b"EXIF":
+            return exif.orientation(data[position + 8 : position + 8 + length])
+        position += 8 + length + length % 2  # chunks are padded to an even length
+    return exif.UPRIGHT

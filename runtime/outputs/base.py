@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -104,9 +105,9 @@ class Output(ABC, Generic[R]):
         return None
 
 
-def is_newer(tile: Tile, output: Path) -> bool:
+def is_newer(tile: Tile, output: Path | str) -> bool:
     """Whether a tile changed after its answer was written; True also where one of the two is not there."""
     try:
-        return tile.path.stat().st_mtime_ns > output.stat().st_mtime_ns
+        return os.stat(tile.where).st_mtime_ns > os.stat(output).st_mtime_ns
     except OSError:
         return True

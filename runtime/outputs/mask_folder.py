@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from dlcv.runtime.outputs.base import Output, is_newer
 from dlcv.runtime.outputs.masks import encode_mask
 from dlcv.runtime.outputs.named_files import NamedFiles
 from dlcv.runtime.tiles import DEFAULT_TEMPLATE, Tile, output_names
+
+FEW_CLASSES = 16
 
 
 class MaskFolder(Output[NDArray[np.int64]]):
@@ -42,10 +45,11 @@ class MaskFolder(Output[NDArray[np.int64]]):
         return {name: f"the mask of {key}" for key, name in self._names.items()}
 
     def left(self, tiles: Sequence[Tile], before: Mapping[str, str]) -> list[Tile]:
+        folder = os.fspath(self._folder)
         return [
             tile
             for tile in tiles
-            if before.get(tile.key) != self._names[tile.key] or is_newer(tile, self._folder / self._names[tile.key])
+            if before.get(tile.key) != self._names[tile.key] or is_newer(tile, f"{folder}/{self._names[tile.key]}")
         ]
 
     def clear_up(self, left: Sequence[Tile]) -> None:
@@ -69,6 +73,11 @@ class MaskFolder(Output[NDArray[np.int64]]):
 
 def class_pixels(mask: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Pixels of each index in a mask, uint8 (H, W): int64 (256,)."""
+    classes = int(mask.max(initial=0)) + 1
+    if classes <= FEW_CLASSES:  # one quick pass a class takes less than one slow pass over all
+        counted = np.zeros(256, np.int64)
+        counted[:classes] = [np.count_nonzero(mask == index) for index in range(classes)]
+        return counted
     if mask.size < 1 << 24:  # cv2 counts in float32, exact up to there; it is faster and holds no lock
         return cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel().astype(np.int64)
     return np.bincount(mask.ravel(), minlength=256).astype(np.int64)

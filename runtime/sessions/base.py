@@ -28,6 +28,8 @@ class Session(ABC):
         computes: what convolutions and matrix products are computed in: `fp32`, `tf32`, `fp16`, `bf16` or `int8`.
         max_batch: the largest batch that `run` takes; None where there is no bound.
         parallel: how many threads may be inside `run` at the same time (batches in flight).
+        hung: set by who found that a call of `run` does not return: the end of `with` then frees nothing, since that would
+            wait for it.
 
     Use it as a context manager, or call `close`.
     """
@@ -38,6 +40,7 @@ class Session(ABC):
     computes: str = "fp32"
     max_batch: int | None = None
     parallel: int = 1
+    hung: bool = False
     _closed: bool = False
 
     def run(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
@@ -51,7 +54,8 @@ class Session(ABC):
             float32 (n, C, H, W). Classification: `probs` / `logits` float32 (n, C).
 
         Raises:
-            EngineError: when the batch does not fit the engine, the session is closed, or the engine fails.
+            EngineError: when the batch does not fit the engine, the session is closed, or the engine fails; OutOfMemory,
+                one of them, when a smaller batch may pass.
         """
         self._check(images)
         return self._run(images)
@@ -74,7 +78,8 @@ class Session(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if not self.hung:
+            self.close()
 
     def _check(self, images: NDArray[np.uint8]) -> None:
         if self._closed:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.errors import EngineError, MissingPackageError
+from dlcv.runtime.errors import EngineError, MissingPackageError, OutOfMemory
 
 _LIBRARY = "libcuda.so.1"
 _NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
@@ -67,7 +67,8 @@ def primary_context(doing: str) -> Iterator[None]:
         doing: what is done meanwhile, such as `running fcn8s.plan`, for the error's sentence.
 
     Raises:
-        EngineError: when a CUDA call inside fails; pycuda's errors are turned into it.
+        OutOfMemory: when the GPU's memory runs out inside.
+        EngineError: when a CUDA call inside fails otherwise; pycuda's errors are turned into it.
         MissingPackageError: when pycuda cannot be imported.
     """
     driver = _pycuda()
@@ -79,7 +80,7 @@ def primary_context(doing: str) -> Iterator[None]:
         finally:
             context.pop()
     except driver.MemoryError as error:
-        raise EngineError(
+        raise OutOfMemory(
             f"out of GPU memory while {doing}; close other programs on the GPU or build the plan with a smaller "
             "--max-batch"
         ) from error

@@ -13,7 +13,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from dlcv.runtime.card import ModelCard
-from dlcv.runtime.errors import EngineError, PrecisionError, one_line
+from dlcv.runtime.errors import EngineError, OutOfMemory, PrecisionError, one_line
 from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.sessions.base import Session, check_head
 from dlcv.runtime.sessions.cuda import driver_library_missing
@@ -24,6 +24,14 @@ CUDA_LANES = 2
 """Batches in flight on a GPU: one computes while the other is copied."""
 CACHE_FOLDER = ".onnxruntime-tensorrt"
 """Beside the graph: the engines that the TensorRT provider builds, which takes minutes."""
+_OUT_OF_MEMORY = (
+    "failed to allocate",
+    "bad_alloc",
+    "bad allocation",
+    "out of memory",
+    "alloc_failed",
+    "memory allocation",
+)
 _TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
 
 
@@ -59,7 +67,8 @@ class OnnxSession(Session):
         try:
             found = self._run_bound(session, images) if self._bound else session.run(self._names, {"image": images})
         except Exception as error:  # ONNX Runtime's exceptions share no base of their own
-            raise EngineError(f"ONNX Runtime failed on a batch of {len(images)}: {_reason(error)}") from error
+            kind = OutOfMemory if is_out_of_memory(error) else EngineError
+            raise kind(f"ONNX Runtime failed on a batch of {len(images)}: {_reason(error)}") from error
         return dict(zip(self._names, found))
 
     def _run_bound(self, session: ort.InferenceSession, images: NDArray[np.uint8]) -> list[NDArray[Any]]:
@@ -194,6 +203,12 @@ def _check_graph(session: ort.InferenceSession, wanted: Wanted) -> None:
         )
     outputs = {node.name: (_TYPES.get(node.type, node.type), node.shape[1:]) for node in session.get_outputs()}
     check_head(outputs, card, str(path))
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an exception of ONNX Runtime says that memory ran out: it has no type of its own for that."""
+    words = str(error).lower()
+    return isinstance(error, MemoryError) or any(sign in words for sign in _OUT_OF_MEMORY)
 
 
 def _reason(error: Exception) -> str:

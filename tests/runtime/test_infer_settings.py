@@ -67,11 +67,25 @@ def test_an_option_of_another_task_is_refused() -> None:
     [
         (SEGMENTATION, "cpu", None, None, 1),
         (CLASSIFICATION, "cpu", None, None, 8),
-        (SEGMENTATION, "cuda", None, None, 8),
-        (CLASSIFICATION, "cuda", 4, None, 4),
+        (CLASSIFICATION, "cpu", 4, None, 4),
         (CLASSIFICATION, "cpu", None, 3, 3),
+        (CLASSIFICATION, "cuda", 4, 3, 3),
     ],
 )
 def test_the_batch(card: ModelCard, device: str, max_batch: int | None, given: int | None, batch: int) -> None:
     session: Any = SimpleNamespace(card=card, device=device, max_batch=max_batch)
     assert pipeline_settings(InferSettings.of(**GIVEN, batch=given), session).batch == batch
+
+
+def test_the_batch_on_a_gpu_is_tried_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    session: Any = SimpleNamespace(card=SEGMENTATION, device="cuda", max_batch=None)
+    monkeypatch.setattr("dlcv.runtime.infer_settings.automatic_batch", lambda tried: 16 if tried is session else 0)
+    assert pipeline_settings(InferSettings.of(**GIVEN), session).batch == 16
+
+
+def test_no_patience_is_endless_patience() -> None:
+    session: Any = SimpleNamespace(card=SEGMENTATION, device="cpu", max_batch=None)
+    settings = pipeline_settings(InferSettings.of(**GIVEN), session)
+    assert (settings.tile_timeout_s, settings.session_timeout_s) == (60, 600)
+    settings = pipeline_settings(InferSettings.of(**GIVEN, tile_timeout_s=0, session_timeout_s=0), session)
+    assert (settings.tile_timeout_s, settings.session_timeout_s) == (None, None)

@@ -13,10 +13,11 @@ import pytest
 from numpy.typing import NDArray
 
 from dlcv.runtime.cli.common import refuse_to_overwrite
-from dlcv.runtime.errors import UsageError
+from dlcv.runtime.errors import EngineError, UsageError
 from dlcv.runtime.inference import InferSettings, Summary, infer
 from dlcv.runtime.manifest import read_manifest
 from dlcv.runtime.outputs.masks import read_mask
+from dlcv.runtime.provenance import Trust
 from dlcv.runtime.tiles import find_tiles
 
 Scenes = list[NDArray[np.uint8]]
@@ -137,3 +138,64 @@ def test_a_json_file_is_not_written_over_an_input(tmp_path: Path) -> None:
         refuse_to_overwrite(tmp_path / "." / "a.onnx", tmp_path / "a.onnx")
     with pytest.raises(UsageError, match="cannot be written: there is no folder"):
         refuse_to_overwrite(tmp_path / "no/p.json", tmp_path / "a.onnx")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="symbolic links of a Unix")
+@pytest.mark.parametrize("link", ["tile", "folder"])
+def test_inputs_behind_links_are_not_written_over(
+    run: Callable[..., Summary], two_folders: tuple[Path, Path], tmp_path: Path, link: str
+) -> None:
+    masks, links = tmp_path / "masks", tmp_path / "links"
+    shutil.copytree(two_folders[0], masks)
+    if link == "folder":
+        links.symlink_to(masks)
+    else:
+        links.mkdir()
+        (links / "x.jpg").symlink_to(masks / "x.jpg")
+    before = (masks / "x.jpg").read_bytes()
+    with pytest.raises(UsageError, match="would be written over an input"):
+        run(links, name_template="{path}")
+    assert (masks / "x.jpg").read_bytes() == before
+
+
+def test_a_finished_run_is_resumed_without_its_engine(
+    run: Callable[..., Summary], two_folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(two_folders[0])
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("the engine was opened")
+
+    with open(tmp_path / "masks/manifest.csv", "a") as file:
+        file.write("torn")
+    with monkeypatch.context() as patched:
+        patched.setattr("dlcv.runtime.inference.open_session", refuse)
+        summary = run(two_folders[0], resume=True)
+    assert (summary.done, summary.resumed, summary.verdict) == (1, 1, "")
+    assert (tmp_path / "masks/manifest.csv").read_text().endswith("\n"), "what a crash tore is dropped all the same"
+    (tmp_path / "masks/x.jpg.png").unlink()
+    assert run(two_folders[0], resume=True).resumed == 0
+
+
+def test_an_engine_that_does_not_open_costs_no_earlier_run(
+    run: Callable[..., Summary], two_folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(two_folders[0])
+    before = (tmp_path / "masks/x.jpg.png").read_bytes()
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise EngineError("no such device")
+
+    monkeypatch.setattr("dlcv.runtime.inference.open_session", refuse)
+    with pytest.raises(EngineError):
+        run(two_folders[0], overwrite=True)
+    assert (tmp_path / "masks/x.jpg.png").read_bytes() == before
+    assert len(list(read_manifest(tmp_path / "masks/manifest.csv"))) == 1
+
+
+def test_a_finished_run_is_not_resumed_with_an_engine_that_must_not_be_run(
+    run: Callable[..., Summary], two_folders: tuple[Path, Path]
+) -> None:
+    run(two_folders[0])
+    with pytest.raises(EngineError, match="0000"):
+        run(two_folders[0], resume=True, trust=Trust.of("0" * 64))

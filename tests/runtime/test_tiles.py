@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from dlcv.runtime.errors import UsageError
-from dlcv.runtime.tiles import IMAGE_SUFFIXES, Tile, find_tiles, output_name, output_names
+from dlcv.runtime.tiles import IMAGE_SUFFIXES, Tile, find_tiles, output_name, output_names, real_paths
 
 
 @pytest.fixture
@@ -155,3 +155,45 @@ def test_two_tiles_of_one_output_are_refused() -> None:
     assert output_names(tiles) == {"a/t.jpg": "a/t.jpg.png", "b/t.jpg": "b/t.jpg.png"}
     with pytest.raises(UsageError, match=r"gives a/t\.jpg and b/t\.jpg one output, t\.png; use \{path\} in it"):
         output_names(tiles, "{stem}.png")
+
+
+def test_a_tile_is_small_and_gives_its_path() -> None:
+    tile = Tile(Path("a") / "b.jpg", "b.jpg")
+    assert (tile.where, tile.path) == ("a/b.jpg", Path("a/b.jpg"))
+    assert tile == Tile("a/b.jpg", "b.jpg", plain=True)
+    assert not hasattr(tile, "__dict__"), "a million of them are kept at once"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="symbolic links of a Unix")
+def test_links_to_folders_are_not_followed_and_links_to_files_are_told(tmp_path: Path) -> None:
+    (tmp_path / "tiles/sub").mkdir(parents=True)
+    (tmp_path / "tiles/sub/a.png").touch()
+    (tmp_path / "tiles/b.png").symlink_to(tmp_path / "tiles/sub/a.png")
+    (tmp_path / "tiles/round").symlink_to(tmp_path / "tiles")
+    (tmp_path / "elsewhere").symlink_to(tmp_path / "tiles")
+    found = find_tiles([str(tmp_path / "elsewhere")])
+    assert {tile.key: tile.plain for tile in found} == {"b.png": False, "sub/a.png": True}
+    assert list(real_paths(found)) == [os.path.realpath(tmp_path / "tiles/sub/a.png")] * 2
+
+
+def test_tiles_of_the_working_folder_have_no_dot_before_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/a.png").touch()
+    (tmp_path / "b.png").touch()
+    monkeypatch.chdir(tmp_path)
+    found = find_tiles(["."])
+    assert [(tile.where, tile.key) for tile in found] == [("b.png", "b.png"), ("sub/a.png", "sub/a.png")]
+    assert list(real_paths(found)) == [os.path.realpath(tile.where) for tile in found]
+
+
+@pytest.mark.parametrize(
+    "key", ["a.jpg", "a/b.jpg", "./a.jpg", "a//b.jpg", "a/./b.jpg", ".hidden/a.jpg", "a..jpg", "..a/b..", "a.b/c"]
+)
+def test_the_quick_name_is_the_thorough_one(key: str) -> None:
+    assert output_name(key) == output_name(key, "{folder}/{name}.png") == str(PurePosixPath(f"{key}.png"))
+
+
+@pytest.mark.parametrize("key", ["../a.jpg", "a/../b.jpg", "/a.jpg"])
+def test_no_name_leads_out(key: str) -> None:
+    with pytest.raises(UsageError, match="not a file below the output folder"):
+        output_name(key)

@@ -9,7 +9,29 @@ OPTIONS = (
         "--batch",
         type=click.IntRange(1),
         default=None,
-        help="Tiles at once.  [default: 8; 1 for segmentation on a CPU]",
+        help="Tiles at once.  [default: tried out on a GPU; on a CPU 1, classification 8]",
+    ),
+    click.option(
+        "--decoders", type=click.IntRange(1), default=None, help="Threads that read tiles.  [default: one a core]"
+    ),
+    click.option("--writers", type=click.IntRange(1), default=None, help="Threads that write.  [default: one a core]"),
+    click.option(
+        "--tile-timeout",
+        "tile_timeout_s",
+        type=click.FloatRange(0),
+        default=60.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="A tile that takes longer to read fails; 0 waits for ever.",
+    ),
+    click.option(
+        "--session-timeout",
+        "session_timeout_s",
+        type=click.FloatRange(0),
+        default=600.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="A batch that takes longer ends the run; 0 waits for ever.",
     ),
     click.option(
         "--resume", is_flag=True, help="Go on with the run in the output folder: skip the tiles that are done."

@@ -10,7 +10,7 @@ import pytest
 
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.errors import OutputError, TileError
-from dlcv.runtime.outputs.mask_folder import MaskFolder, class_pixels
+from dlcv.runtime.outputs.mask_folder import FEW_CLASSES, MaskFolder, class_pixels
 from dlcv.runtime.tiles import Tile
 
 CARD = ModelCard(
@@ -70,3 +70,12 @@ def test_pixels_of_a_mask() -> None:
     large[0, :7] = 3
     counts = class_pixels(large)
     assert (counts[0], counts[3], counts.dtype) == (large.size - 7, 7, np.int64)
+
+
+@pytest.mark.parametrize("classes", [1, 2, FEW_CLASSES, FEW_CLASSES + 1, 256])
+def test_pixels_of_classes_are_counted(classes: int) -> None:
+    mask = np.random.default_rng(classes).integers(0, classes, (37, 53), dtype=np.uint8)
+    mask[0, 0] = classes - 1
+    counted = class_pixels(mask)
+    assert (counted.dtype, counted.shape) == (np.int64, (256,))
+    np.testing.assert_array_equal(counted, np.bincount(mask.ravel(), minlength=256))

@@ -23,13 +23,13 @@ Image = NDArray[np.uint8]
 class RedSession(Session):
     """Its mask is the red channel. Notes the batches, and how many callers were inside at once."""
 
-    def __init__(self, *, parallel: int = 1, sleep_s: float = 0.0, fail_at: int | None = None) -> None:
+    def __init__(self, *, parallel: int = 1, sleep_s: float = 0.0, fail_from: int | None = None) -> None:
         self.card = ModelCard(
             model="red", task="segmentation", classes=("a", "b"), palette=((0, 0, 0), (1, 1, 1)), input_size_hw=(SIDE, SIDE),
             mean_rgb=(0.0, 0.0, 0.0), std_rgb=(1.0, 1.0, 1.0), head="mask",
         )  # fmt: skip
         self.description, self.parallel = "red", parallel
-        self._sleep_s, self._fail_at = sleep_s, fail_at
+        self._sleep_s, self._fail_from = sleep_s, fail_from
         self.batches: list[int] = []
         self.inside = self.most_inside = 0
         self._count = threading.Lock()
@@ -40,7 +40,7 @@ class RedSession(Session):
             call = len(self.batches)
             self.inside += 1
             self.most_inside = max(self.most_inside, self.inside)
-        if self._fail_at == call:
+        if self._fail_from is not None and call >= self._fail_from:
             raise EngineError("the engine failed")
         time.sleep(self._sleep_s)
         mask = images[..., 0].copy()
@@ -172,7 +172,7 @@ def test_a_tile_that_does_not_fit_is_an_outcome() -> None:
 
 def test_a_session_that_fails_ends_the_run_after_what_was_complete() -> None:
     reported: list[int] = []
-    pipeline = Pipeline(RedSession(fail_at=6), tile_image, lambda tile, mask: None, PipelineSettings(2, decoders=2))
+    pipeline = Pipeline(RedSession(fail_from=6), tile_image, lambda tile, mask: None, PipelineSettings(2, decoders=2))
     with pytest.raises(EngineError, match="the engine failed"):
         pipeline.run(range(1000), lambda outcome: reported.append(outcome.tile))
     assert len(reported) == len(set(reported)) <= 10

@@ -1,0 +1,198 @@
+"""Batches through a session that may run out of memory or stumble over one image; and how large a batch should be.
+
+A batch that does not fit into memory is halved, for good. A batch that fails otherwise is halved until the image that breaks
+it stands alone; whether that image or the session itself is at fault is told by an image that is known to be harmless.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from threading import Condition, Lock
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlcv.runtime.errors import EngineError, OutOfMemory
+from dlcv.runtime.sessions.base import Session
+
+MOST_IN_A_ROW = 20
+"""Images that fail one after the other before the session is given up, harmless image or not."""
+GROWTH = 1.1
+"""A batch of twice the size must bring that many times the images a second to be worth its memory."""
+LARGEST_BATCH = 256
+
+Answers = Callable[[dict[str, NDArray[Any]]], NDArray[Any]]
+
+
+class BatchRunner:
+    """Runs batches from several threads at a time.
+
+    Args:
+        session: opened.
+        answers: a session's outputs -> an array with one answer an image.
+        batch: the largest batch.
+        say: takes a line when the batch has to become smaller.
+
+    Attributes:
+        limit: the largest batch that `run` should be given now.
+        calls: how often the session was called.
+    """
+
+    def __init__(self, session: Session, answers: Answers, batch: int, say: Callable[[str], None]) -> None:
+        self._session, self._answers, self._say = session, answers, say
+        self.limit, self.calls = batch, 0
+        self._lock, self._gate = Lock(), _Gate(max(1, session.parallel))
+        self._harmless: NDArray[np.uint8] | None = None
+        self._in_a_row = 0
+
+    def run(self, images: NDArray[np.uint8]) -> list[NDArray[Any] | EngineError]:
+        """The answer of each image, or the error that it alone causes.
+
+        Args:
+            images: uint8 (n, H, W, 3), RGB, n from 1 to the `batch` that was asked for.
+
+        Raises:
+            EngineError: when it is the session that fails, not an image.
+        """
+        found: list[NDArray[Any] | EngineError] = []
+        while len(found) < len(images):  # the limit may fall meanwhile
+            found += self._together(images[len(found) : len(found) + self.limit])
+        return found
+
+    def _together(self, images: NDArray[np.uint8]) -> list[NDArray[Any] | EngineError]:
+        count, allowed = len(images), self._gate.allowed
+        try:
+            return list(self._call(images))
+        except OutOfMemory:
+            if not self._back_off(count, allowed):
+                raise
+            return self.run(images)
+        except EngineError as error:
+            if count == 1:
+                self._require_alive(error)
+                return [error]
+        half = (count + 1) // 2
+        return self.run(images[:half]) + self.run(images[half:])
+
+    def _call(self, images: NDArray[np.uint8]) -> NDArray[Any]:
+        count = len(images)
+        if self._session.device != "cpu" and count < self.limit:
+            # a GPU's libraries plan, compile or record anew for each size of a batch: a short one is filled up
+            images = np.concatenate((images, np.zeros((self.limit - count, *images.shape[1:]), np.uint8)))
+        with self._gate:
+            answers = self._answered(images)[:count]
+        with self._lock:
+            self._in_a_row = 0
+            if self._harmless is None:
+                self._harmless = images[:1].copy()
+        return answers
+
+    def _answered(self, images: NDArray[np.uint8]) -> NDArray[Any]:
+        with self._lock:
+            self.calls += 1
+        try:
+            return self._answers(self._session.run(images))
+        except MemoryError as error:
+            raise OutOfMemory(f"out of memory on a batch of {len(images)}; pass a smaller --batch") from error
+
+    def _back_off(self, count: int, allowed: int) -> bool:
+        """Makes room: smaller batches, then fewer at a time; False when nothing is left to give up.
+
+        Args:
+            count: images of the batch for which there was no memory.
+            allowed: batches that could be in flight beside it, itself among them.
+        """
+        with self._lock:
+            if count > 1:
+                smaller = count // 2
+                if smaller < self.limit:
+                    self.limit = smaller
+                    self._say(f"out of memory on a batch of {count}; going on with batches of {smaller}")
+                return True
+            if self._gate.narrow(allowed):
+                self._say(f"out of memory on a batch of 1; going on with {self._gate.allowed} in flight")
+            return allowed > 1
+
+    def _require_alive(self, error: EngineError) -> None:
+        """Raises `error` when the session fails on a harmless image, too."""
+        with self._lock:
+            self._in_a_row += 1
+            in_a_row, harmless = self._in_a_row, self._harmless
+        if in_a_row >= MOST_IN_A_ROW:
+            raise error
+        if harmless is None:
+            harmless = np.zeros((1, *self._session.card.input_size_hw, 3), np.uint8)
+        try:
+            with self._gate:
+                self._answered(harmless)
+        except EngineError:
+            raise error from None
+
+
+class _Gate:
+    """Lets `allowed` threads in at a time, and fewer after `narrow`."""
+
+    def __init__(self, allowed: int) -> None:
+        self.allowed, self._inside, self._changed = allowed, 0, Condition()
+
+    def narrow(self, allowed: int) -> bool:
+        """Lets one less in than `allowed`; False where so few are let in already, or it would be none."""
+        with self._changed:
+            narrower = 1 < allowed <= self.allowed
+            if narrower:
+                self.allowed = allowed - 1
+            return narrower
+
+    def __enter__(self) -> None:
+        with self._changed:
+            while self._inside >= self.allowed:
+                self._changed.wait()
+            self._inside += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._changed:
+            self._inside -= 1
+            self._changed.notify_all()
+
+
+def automatic_batch(session: Session, clock: Callable[[], float] = time.perf_counter) -> int:
+    """The smallest batch that gets nearly most out of a session: 1, 2, 4, ... until twice the size brings little more.
+
+    Stops where memory runs out, and at the session's own largest. What the timed batches hold does not matter to a network.
+
+    Args:
+        session: opened.
+        clock: seconds.
+
+    Raises:
+        EngineError: when the session fails, other than for memory.
+    """
+    largest = min(LARGEST_BATCH, session.max_batch or LARGEST_BATCH)
+    best, best_rate, batch = 1, 0.0, 1
+    while batch <= largest:
+        try:
+            rate = _images_a_second(session, batch, clock)
+        except OutOfMemory:
+            if batch == 1:
+                raise
+            break
+        if rate < GROWTH * best_rate:
+            break
+        best, best_rate, batch = batch, rate, batch * 2
+    return best
+
+
+def _images_a_second(session: Session, batch: int, clock: Callable[[], float]) -> float:
+    images = np.zeros((batch, *session.card.input_size_hw, 3), np.uint8)
+    session.run(images)  # plans, compiles, allocates
+    times = []
+    for _ in range(3):
+        start = clock()
+        session.run(images)
+        times.append(clock() - start)
+    return batch / max(min(times), 1e-9)

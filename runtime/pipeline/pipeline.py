@@ -1,0 +1,276 @@
+"""The pipeline: decode -> windows -> batches -> session -> answers -> finish, each stage in threads of its own.
+
+Bounded queues stand between the stages, so memory is bounded whatever the folder holds, and each stage waits only for the
+slowest. Decoding, ONNX Runtime, TensorRT and zlib release Python's lock, so threads are enough. A tile that fails in reading,
+in the session or in finishing, or whose reading hangs, is an outcome like any other; a session that fails ends the run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from threading import Lock, Semaphore
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlcv.runtime.answers import answers_of
+from dlcv.runtime.channel import Aborted, Channel
+from dlcv.runtime.errors import DatasetError, EngineError, TileError
+from dlcv.runtime.fitting import FittedTile, fit_to_card
+from dlcv.runtime.pipeline.batching import BatchRunner
+from dlcv.runtime.pipeline.settings import PipelineSettings
+from dlcv.runtime.pipeline.times import StageTimes
+from dlcv.runtime.pipeline.workers import Worker
+from dlcv.runtime.sessions.base import Session
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+UNREPORTED = 1024
+"""Outcomes that may wait for `report`; then writers wait, so that a slow `report` does not cost memory."""
+MOST_HUNG = 32
+"""Tiles that may hang before the run ends: each holds a thread, and storage that has gone would hold one a tile."""
+LAST_DECODES_S = 5.0
+"""How long the end of a run that is cut short waits for tiles that are being read."""
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[T, R]):
+    """What became of a tile: `result` of `finish`, or the `error` that stopped it."""
+
+    tile: T
+    result: R | None = None
+    error: TileError | None = None
+
+
+class _Job(Generic[T]):
+    """A tile on its way: its windows, and the answers that have come back."""
+
+    def __init__(self, tile: T, fitted: FittedTile) -> None:
+        self.tile, self.fitted = tile, fitted
+        self.answers: list[NDArray[Any] | None] = [None] * len(fitted.windows)
+        self._missing, self._failed, self._lock = len(fitted.windows), False, Lock()
+
+    def take(self, index: int, answer: NDArray[Any]) -> bool:
+        """Keeps the answer of a window; True when it was the last one."""
+        with self._lock:
+            self.answers[index] = answer
+            self._missing -= 1
+            return self._missing == 0
+
+    def fail(self) -> bool:
+        """Puts the tile aside; True the first time."""
+        with self._lock:
+            first, self._failed = not self._failed, True
+            return first
+
+
+class Pipeline(Generic[T, R]):
+    """Runs tiles through a session; `run` does the work, `times` says afterwards where the time went.
+
+    Args:
+        session: opened; called from up to `session.parallel` threads.
+        read: tile -> uint8 (H, W, 3), RGB; raises TileError for a tile that cannot be read.
+        finish: tile and its answer -> anything; raises TileError for a tile that cannot be finished. The answer is a mask,
+            uint8 (h, w) of the tile's size, or probabilities, float32 (C,); see `answers.py`.
+        settings: batch, threads, fitting, patience.
+        answers: other answers than these: a session's outputs -> an array with one answer a window.
+
+    Attributes:
+        times: where the time went.
+        notices: lines for people about what had to change on the way, such as a smaller batch.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        read: Callable[[T], NDArray[np.uint8]],
+        finish: Callable[[T, NDArray[Any]], R],
+        settings: PipelineSettings,
+        answers: Callable[[dict[str, NDArray[Any]]], NDArray[Any]] | None = None,
+    ) -> None:
+        self._session, self._read, self._finish, self._settings = session, read, finish, settings
+        self._lanes = max(1, session.parallel)
+        self.notices: list[str] = []
+        self._runner = BatchRunner(
+            session,
+            answers or (lambda outputs: answers_of(outputs, session.card.task)),
+            settings.batch,
+            self.notices.append,
+        )
+        self.times = StageTimes(
+            threads={"decode": settings.decoders, "session": self._lanes, "write": settings.writers}
+        )
+
+    def run(self, tiles: Iterable[T], report: Callable[[Outcome[T, R]], None]) -> None:
+        """Runs all tiles; their order of completion is not theirs in `tiles`.
+
+        Args:
+            tiles: taken one by one as the pipeline has room.
+            report: called in the calling thread with each outcome.
+
+        Raises:
+            Whatever the session, `finish` (other than TileError) or `report` raised, and KeyboardInterrupt: outcomes that
+            were complete by then have been reported. DatasetError when the reading of too many tiles hangs.
+        """
+        self._prepare(tiles)
+        with self.times.running():
+            try:
+                for worker in list(self._workers):
+                    worker.thread.start()
+                self._report_all(report)
+            finally:
+                self._stop(report)
+                self.times.batches = self._runner.calls
+
+    @property
+    def batch(self) -> int:
+        """The batch at the end of the run: smaller than asked for when memory ran out."""
+        return self._runner.limit
+
+    def _prepare(self, tiles: Iterable[T]) -> None:
+        settings = self._settings
+        self._source, self._source_lock, self._gather_lock = iter(tiles), Lock(), Lock()
+        self._stopping, self._hung = False, 0
+        self._messages: SimpleQueue[Outcome[T, R] | BaseException | None] = SimpleQueue()
+        self._room = Semaphore(UNREPORTED)
+        ahead = settings.batch * (self._lanes + 1)
+        self._windows: Channel[tuple[_Job[T], int]] = Channel(max(ahead, settings.decoders), settings.decoders)
+        self._answered: Channel[_Job[T]] = Channel(max(settings.batch, 2 * settings.writers), self._lanes)
+        self._workers = [
+            *(self._worker("decode", self._decode) for _ in range(settings.decoders)),
+            *(self._worker("session", self._infer) for _ in range(self._lanes)),
+            *(self._worker("write", self._write) for _ in range(settings.writers)),
+        ]
+
+    def _worker(self, stage: str, body: Callable[[Worker], None]) -> Worker:
+        return Worker(stage, body, self._ended)
+
+    def _ended(self, error: BaseException | None) -> None:
+        """A thread's error becomes a message to the caller."""
+        if error is not None and not isinstance(error, Aborted):
+            self._messages.put(error)
+        self._messages.put(None)
+
+    def _report_all(self, report: Callable[[Outcome[T, R]], None]) -> None:
+        running = len(self._workers)
+        patience = [s for s in (self._settings.tile_timeout_s, self._settings.session_timeout_s) if s is not None]
+        look_every_s = min(1.0, max(0.01, min(patience) / 4)) if patience else None
+        looked = time.monotonic()
+        while running:
+            try:
+                message = self._messages.get(timeout=look_every_s)
+            except Empty:
+                self._look_for_hung(report)
+                continue
+            if look_every_s is not None and time.monotonic() - looked > look_every_s:
+                looked = time.monotonic()
+                self._look_for_hung(report)
+            if isinstance(message, Outcome):
+                self._room.release()
+                report(message)
+            elif message is None:
+                running -= 1
+            else:
+                raise message
+
+    def _look_for_hung(self, report: Callable[[Outcome[T, R]], None]) -> None:
+        """Leaves threads behind that take too long: a tile is put aside, and a session that hangs ends the run."""
+        limits = {"decode": self._settings.tile_timeout_s, "session": self._settings.session_timeout_s}
+        for worker in list(self._workers):
+            limit_s = limits.get(worker.stage)
+            late = None if limit_s is None else worker.leave_if_late(limit_s)
+            if late is None:
+                continue
+            if worker.stage == "session":
+                raise EngineError(
+                    f"the session has not answered within {limit_s:g} s on a batch of {late}; its library or its device hangs: look at it with dlcv-doctor, and go on with --resume"
+                )
+            error = TileError(f"reading it took longer than {limit_s:g} s; look at its storage, or pass --tile-timeout")
+            report(Outcome(late, error=error))
+            self._replace(worker, error)
+
+    def _replace(self, worker: Worker, error: TileError) -> None:
+        self._hung += 1
+        if self._hung > MOST_HUNG:
+            raise DatasetError(f"{self._hung} tiles hang: {error}")
+        self._workers.remove(worker)
+        self._workers.append(self._worker(worker.stage, self._decode))
+        self._workers[-1].thread.start()
+
+    def _stop(self, report: Callable[[Outcome[T, R]], None]) -> None:
+        self._stopping = True
+        self._windows.abort()
+        self._answered.abort()
+        self._room.release(UNREPORTED + len(self._workers))
+        limits = {"decode": LAST_DECODES_S, "session": self._settings.session_timeout_s}
+        for worker in self._workers:
+            if not worker.join(limits.get(worker.stage)) and worker.stage == "session":
+                self._session.hung = True
+        while not self._messages.empty():
+            message = self._messages.get()
+            if isinstance(message, Outcome):
+                report(message)
+
+    def _put_aside(self, tile: T, error: TileError) -> None:
+        self._room.acquire()
+        self._messages.put(Outcome(tile, error=error))
+
+    def _decode(self, worker: Worker) -> None:
+        while (tile := self._next_tile()) is not None:
+            try:
+                with worker.at(tile), self.times.working("decode"):
+                    fitted = fit_to_card(
+                        self._read(tile), self._session.card, fit=self._settings.fit, overlap=self._settings.overlap
+                    )
+            except TileError as error:
+                self._put_aside(tile, error)
+                continue
+            job = _Job(tile, fitted)
+            for index in range(len(fitted.windows)):
+                self._windows.put((job, index))
+        self._windows.close()
+
+    def _next_tile(self) -> T | None:
+        with self._source_lock:
+            return None if self._stopping else next(self._source, None)
+
+    def _infer(self, worker: Worker) -> None:
+        height, width = self._session.card.input_size_hw
+        buffer = np.empty((self._settings.batch, height, width, 3), np.uint8)
+        while batch := self._gather():
+            for position, (job, index) in enumerate(batch):
+                buffer[position] = job.fitted.windows[index]
+            with worker.at(len(batch)), self.times.working("session"):
+                answers = self._runner.run(buffer[: len(batch)])
+            for (job, index), answer in zip(batch, answers):
+                if isinstance(answer, EngineError):
+                    if job.fail():
+                        self._put_aside(job.tile, TileError(f"the engine fails on this tile: {answer}"))
+                elif job.take(index, answer):
+                    self._answered.put(job)
+        self._answered.close()
+
+    def _gather(self) -> list[tuple[_Job[T], int]]:
+        """The next full batch, or the last short one; one thread gathers at a time, so that only one batch is short."""
+        batch: list[tuple[_Job[T], int]] = []
+        with self._gather_lock:
+            while len(batch) < self._runner.limit and (item := self._windows.get()) is not None:
+                batch.append(item)
+        return batch
+
+    def _write(self, worker: Worker) -> None:
+        while (job := self._answered.get()) is not None:
+            outcome: Outcome[T, R]
+            with self.times.working("write"):
+                try:
+                    answer = job.fitted.join([answer for answer in job.answers if answer is not None])
+                    outcome = Outcome(job.tile, result=self._finish(job.tile, answer))
+                except TileError as error:
+                    outcome = Outcome(job.tile, error=error)
+            self._room.acquire()
+            self._messages.put(outcome)

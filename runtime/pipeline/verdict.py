@@ -1,0 +1,119 @@
+"""What held a run up, in a sentence, and what would help: decode, session, write, or the cores themselves."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from dlcv.runtime.pipeline.times import STAGES, StageTimes
+
+BUSY = 0.85
+"""The share of a run's time from which a stage's threads, or the cores, count as always at work: filling and emptying the
+pipeline takes the rest."""
+SHORTEST_S, FEWEST_BATCHES = 1.0, 10
+"""A run of less, of batches for each lane, is mostly start and end, and is not judged."""
+ADVICE = {
+    "decode": "smaller or less compressed tiles, or a faster disk, would help",
+    "session": "a faster engine would help: int8, or a GPU",
+    "write": "a faster disk, or fewer outputs a tile, would help",
+}
+FLAG = {"decode": "--decoders", "write": "--writers"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The slowest part of a run.
+
+    Attributes:
+        bound: `decode`, `session`, `write`, `CPU`, `balanced` where nothing was at work all the time, or `unknown`.
+        sentence: for people: what was busy, and what would help; empty for `unknown`.
+    """
+
+    bound: str
+    sentence: str
+
+
+def verdict(times: StageTimes) -> Verdict:
+    """Judges a run that has ended, from its measured times."""
+    if times.wall_s < SHORTEST_S or times.batches < FEWEST_BATCHES * times.threads.get("session", 1):
+        return Verdict("unknown", "")
+    cores_s = times.wall_s * times.cores
+    if times.process_cpu_s >= BUSY * cores_s:
+        return Verdict("CPU", f"CPU-bound: all {_cores(times.cores)} busy; {_shares(times)}; {_lighter(times)}")
+    if times.idle_s is not None and times.idle_s <= (1 - BUSY) * cores_s:
+        others = 1 - (times.process_cpu_s + times.idle_s) / cores_s
+        return Verdict(
+            "CPU",
+            f"CPU-bound: all {_cores(times.cores)} busy, {others:.0%} of it with other programs; {_shares(times)}; {_lighter(times)}",
+        )
+    slowest = max(STAGES, key=times.share)
+    if times.share(slowest) < BUSY:
+        busy = ", ".join(f"{stage} {times.share(stage):.0%}" for stage in STAGES)
+        return Verdict("balanced", f"balanced: no stage was busy all the time ({busy})")
+    if slowest == "session":
+        return Verdict(
+            "session",
+            f"session-bound: the session was busy {times.share('session'):.0%} of the time; {ADVICE['session']}",
+        )
+    return Verdict(
+        slowest,
+        f"{slowest}-bound: the session was busy {times.share('session'):.0%} of the time; {_more_threads(times, slowest)}",
+    )
+
+
+def more_threads(times: StageTimes, stage: str) -> tuple[int, int]:
+    """How many more threads a stage needs to keep up with the session, and how many of them the idle cores can feed.
+
+    A session that never waits works through the run in the seconds that it was busy, so a stage needs as many threads as
+    make its own seconds fit into these. What a thread takes of a core is its CPU time over its time at work: a thread that
+    waits for a disk takes less than one.
+    """
+    session_s = times.busy_s["session"] / times.threads.get("session", 1)
+    if not session_s or not times.busy_s[stage]:
+        return 0, 0
+    needed = max(1, math.ceil(times.busy_s[stage] / session_s) - times.threads.get(stage, 1))
+    core_a_thread = times.cpu_s[stage] / times.busy_s[stage]
+    idle = times.cores - times.process_cpu_s / times.wall_s
+    if times.idle_s is not None:  # what others use is not to be had
+        idle = min(idle, times.idle_s / times.wall_s)
+    fed = (
+        needed if core_a_thread < 0.01 else int(idle / core_a_thread + 0.25)
+    )  # a quarter of a core too few is no matter
+    return needed, max(0, min(needed, fed))
+
+
+def _more_threads(times: StageTimes, stage: str) -> str:
+    needed, fed = more_threads(times, stage)
+    if not needed:
+        return ADVICE[stage]
+    if not fed:
+        return f"more {stage} threads would not help, since no core is idle; {ADVICE[stage]}"
+    threads = f"{fed} more {stage} thread{'s' if fed > 1 else ''}"
+    flag = f"({FLAG[stage]} {times.threads.get(stage, 1) + fed})"
+    if fed < needed:
+        return f"{threads} {flag} would use the idle cores, {needed} would keep the session busy"
+    return f"{threads} {flag} would keep it busy"
+
+
+def _cores(count: int) -> str:
+    return "of its 1 core was" if count == 1 else f"{count} cores were"
+
+
+def _session_cpu_s(times: StageTimes) -> float:
+    """What the codec did not use: a session's library may have threads of its own."""
+    return max(times.cpu_s["session"], times.process_cpu_s - times.cpu_s["decode"] - times.cpu_s["write"])
+
+
+def _cpu_by_stage(times: StageTimes) -> dict[str, float]:
+    return times.cpu_s | {"session": _session_cpu_s(times)}
+
+
+def _shares(times: StageTimes) -> str:
+    by_stage = _cpu_by_stage(times)
+    total = sum(by_stage.values()) or 1.0
+    return "of the CPU time " + ", ".join(f"{stage} took {by_stage[stage] / total:.0%}" for stage in STAGES)
+
+
+def _lighter(times: StageTimes) -> str:
+    by_stage = _cpu_by_stage(times)
+    return f"more threads would not help; {ADVICE[max(STAGES, key=lambda stage: by_stage[stage])]}"

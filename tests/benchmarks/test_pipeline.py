@@ -1,0 +1,78 @@
+"""The pipeline's benchmarks run, small, and their tables hold what they promise."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from dlcv.benchmarks import file_to_file
+from dlcv.benchmarks.pipeline import codec, memory, resume, stand_ins
+from dlcv.benchmarks.pipeline.scenes import many_tiles
+
+
+def printed(command: click.Command, *arguments: Any) -> str:
+    result = CliRunner().invoke(command, list(map(str, arguments)), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_codec(tmp_path: Path) -> None:
+    many_tiles(tmp_path, 3, 64)
+    out = printed(codec.main, "--tiles", tmp_path, "--count", 3, "--rounds", 3)
+    assert [line.split("|")[1].strip() for line in out.splitlines()[2:5]] == ["reading", "writing", "both"]
+    assert re.search(r"OpenCV \d+\.\d+\.\d+; of the extra `fast`: ", out)
+
+
+def test_resume() -> None:
+    out = printed(resume.main, "--count", 12, "--rounds", 3)
+    assert re.match(r"\| 12 +\|", out.splitlines()[2])
+
+
+def test_memory() -> None:
+    out = printed(memory.main, "--count", 4, "--count", 8, "--size", 32, "--rounds", 1)
+    first, second = ([cell.strip() for cell in line.split("|")] for line in out.splitlines()[2:4])
+    assert (first[1], second[1]) == ("4", "8")
+    # a process with numpy, OpenCV and ONNX Runtime; that of the test itself, with torch, is larger
+    assert 30 < float(first[2]) < 200
+    assert float(second[4]) == pytest.approx(1, abs=0.1)
+
+
+def test_stand_ins(tmp_path: Path) -> None:
+    many_tiles(tmp_path / "256", 6, 256)
+    assert stand_ins._reached(sorted((tmp_path / "256").rglob("*.jpg")), 256, 1, 20.0, 3)[0] == "session"
+
+
+def test_all_ways_give_the_same_masks(tmp_path: Path) -> None:
+    from dlcv.runtime.decode import decode_file
+    from dlcv.runtime.outputs.masks import read_mask
+
+    many_tiles(tmp_path / "tiles", 5, 64)
+    paths = sorted((tmp_path / "tiles").rglob("*.jpg"))
+    (tmp_path / "masks").mkdir()
+    for name, way in stand_ins.ways_of(paths, tmp_path / "masks", 64, 2, 0.0).items():
+        for mask in (tmp_path / "masks").iterdir():
+            mask.unlink()
+        way()
+        if name != "session":
+            for path in paths:
+                expected = stand_ins.mask_of(decode_file(path))
+                np.testing.assert_array_equal(read_mask(tmp_path / "masks" / f"{path.name}.png"), expected)
+
+
+def test_file_to_file(tmp_path: Path) -> None:
+    many_tiles(tmp_path, 4, 64)
+    small = ("--tiles", tmp_path, "--count", 4, "--rounds", 3, "--width", 0.05, "--input-size", 32, "--int8")
+    out = printed(file_to_file.main, *small)
+    rows = [[cell.strip() for cell in line.split("|")] for line in out.splitlines() if line.startswith("| ")]
+    assert rows[0][3:6] == ["time beside dlcv-infer", "reached of all cores", "of what others left"]
+    assert [row[1] for row in rows[1:]] == [
+        file_to_file.OURS, file_to_file.SERIAL, file_to_file.SESSION, file_to_file.CODEC
+    ]  # fmt: skip
+    assert all(float(row[4].split()[0]) > 0 for row in rows[1:3])
+    assert "The codec is " in out

@@ -1,0 +1,185 @@
+"""Batches that break or do not fit: which tiles are put aside, how small batches become, when a session is given up."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dlcv.runtime.errors import EngineError, OutOfMemory
+from dlcv.runtime.pipeline import Outcome, Pipeline, PipelineSettings, automatic_batch
+from dlcv.runtime.pipeline.batching import MOST_IN_A_ROW
+
+Outcomes = dict[int, Outcome[int, Any]]
+
+
+def run_tiles(stand_in: Any, session: Any, tiles: Sequence[int], batch: int) -> tuple[Outcomes, Pipeline[int, Any]]:
+    outcomes: Outcomes = {}
+    settings = PipelineSettings(batch, decoders=1, writers=1)
+    pipeline = Pipeline(session, stand_in.tile_image, lambda tile, mask: int(mask[0, 0]), settings)
+
+    def report(outcome: Outcome[int, Any]) -> None:
+        assert outcome.tile not in outcomes
+        outcomes[outcome.tile] = outcome
+
+    try:
+        pipeline.run(tiles, report)
+    except EngineError as error:
+        error.outcomes = outcomes  # type: ignore[attr-defined]
+        raise
+    return outcomes, pipeline
+
+
+@pytest.mark.parametrize("batch", [1, 2, 8])
+@pytest.mark.parametrize("place", [0, 5, 19])
+def test_a_tile_that_breaks_its_batch_is_put_aside(stand_in: Any, batch: int, place: int) -> None:
+    tiles = [*range(1, place + 1), stand_in.BAD, *range(place + 1, 20)]
+    outcomes, pipeline = run_tiles(stand_in, stand_in.StandIn(), tiles, batch)
+    assert set(outcomes) == set(tiles)
+    bad = outcomes.pop(stand_in.BAD)
+    assert str(bad.error) == "the engine fails on this tile: an illegal memory access"
+    assert all(outcome.result == tile for tile, outcome in outcomes.items()), "each tile has its own answer"
+    assert pipeline.batch == batch, "no batch became smaller for good"
+    assert pipeline.notices == []
+
+
+def test_the_halving_takes_few_calls(stand_in: Any) -> None:
+    session = stand_in.StandIn()
+    run_tiles(stand_in, session, [1, 2, 3, 4, 5, stand_in.BAD, 7, 8], 8)
+    assert session.batches == [8, 4, 4, 2, 1, 1, 1, 2], "halves, the tile alone, and an image known to be harmless"
+
+
+def test_a_tile_of_several_windows_is_put_aside_once(stand_in: Any) -> None:
+    outcomes: list[Outcome[int, Any]] = []
+
+    def read(tile: int) -> Any:
+        return np.full((8, 30, 3), tile, np.uint8)
+
+    pipeline = Pipeline(stand_in.StandIn(), read, lambda tile, mask: mask.shape, PipelineSettings(4))
+    pipeline.run([1, stand_in.BAD, 2], outcomes.append)
+    assert {outcome.tile: outcome.result for outcome in outcomes} == {1: (8, 30), stand_in.BAD: None, 2: (8, 30)}
+    assert len(outcomes) == 3
+
+
+@pytest.mark.parametrize(("batch", "dead_from"), [(1, 1), (4, 1), (4, 6), (8, 2)])
+def test_a_session_that_is_dead_ends_the_run_soon(stand_in: Any, batch: int, dead_from: int) -> None:
+    session = stand_in.StandIn(dead_from=dead_from)
+    with pytest.raises(EngineError, match=r"^the device has gone$") as caught:
+        run_tiles(stand_in, session, list(range(1, 150)), batch)
+    assert all(outcome.error is None for outcome in caught.value.outcomes.values()), (  # type: ignore[attr-defined]
+        "no tile is blamed for it"
+    )
+    assert len(session.batches) <= dead_from + 5, "halved once down to a tile, then given up"
+
+
+def test_a_session_that_fails_on_all_but_the_harmless_is_given_up(stand_in: Any) -> None:
+    session = stand_in.StandIn()
+    bad = stand_in.tile_image(stand_in.BAD)
+    pipeline: Pipeline[int, None] = Pipeline(session, lambda tile: bad, lambda tile, mask: None, PipelineSettings())
+    with pytest.raises(EngineError, match="illegal memory access"):
+        pipeline.run(range(1000), lambda outcome: None)
+    assert len(session.batches) <= 2 * MOST_IN_A_ROW
+
+
+@pytest.mark.parametrize("fits", [1, 3, 5])
+def test_a_batch_that_does_not_fit_is_halved_for_good(stand_in: Any, fits: int) -> None:
+    session = stand_in.StandIn(fits=fits)
+    outcomes, pipeline = run_tiles(stand_in, session, list(range(1, 60)), 8)
+    assert all(outcome.result == tile for tile, outcome in outcomes.items())
+    assert len(outcomes) == 59
+    left = {1: 1, 3: 2, 5: 4}[fits]
+    assert pipeline.batch == left
+    assert pipeline.notices[0] == "out of memory on a batch of 8; going on with batches of 4"
+    assert sum(count > fits for count in session.batches) <= 3, "it is not tried again and again"
+    assert max(session.batches[12:]) == left
+
+
+def test_one_batch_at_a_time_when_two_of_one_do_not_fit(stand_in: Any) -> None:
+    session = stand_in.StandIn(parallel=3, fits_at_once=1, before=lambda images: time.sleep(0.002))
+    outcomes, pipeline = run_tiles(stand_in, session, list(range(1, 60)), 1)
+    assert all(outcome.result == tile for tile, outcome in outcomes.items())
+    assert pipeline.notices[-1] == "out of memory on a batch of 1; going on with 1 in flight"
+    assert len(session.batches) < 59 + 10
+
+
+def test_no_memory_for_a_single_tile_ends_the_run(stand_in: Any) -> None:
+    with pytest.raises(OutOfMemory, match="no memory for 1"):
+        run_tiles(stand_in, stand_in.StandIn(fits=0), [1, 2, 3], 4)
+
+
+def test_numpys_own_lack_of_memory_counts(stand_in: Any) -> None:
+    session, calls = stand_in.StandIn(), []
+
+    def answers(outputs: dict[str, Any]) -> Any:
+        calls.append(len(outputs["mask"]))
+        if len(outputs["mask"]) > 2:
+            raise MemoryError
+        return outputs["mask"]
+
+    pipeline: Pipeline[int, int] = Pipeline(
+        session, stand_in.tile_image, lambda tile, mask: tile, PipelineSettings(4), answers
+    )
+    outcomes: list[Outcome[int, int]] = []
+    pipeline.run(range(1, 9), outcomes.append)
+    assert sorted(outcome.tile for outcome in outcomes if outcome.error is None) == list(range(1, 9))
+    assert pipeline.batch == 2
+
+
+def test_a_gpu_sees_one_size_of_batch(stand_in: Any) -> None:
+    session = stand_in.StandIn(device="cuda")
+    outcomes, _ = run_tiles(stand_in, session, list(range(1, 20)), 8)
+    assert session.batches == [8, 8, 8]
+    assert {tile: outcome.result for tile, outcome in outcomes.items()} == {tile: tile for tile in range(1, 20)}
+    on_cpu = stand_in.StandIn()
+    run_tiles(stand_in, on_cpu, list(range(1, 20)), 8)
+    assert on_cpu.batches == [8, 8, 3], "a CPU is not made to work on what nobody asked for"
+
+
+class Clock:
+    """Time that passes only in a session's calls."""
+
+    def __init__(self, seconds: Callable[[int], float]) -> None:
+        self.now, self._seconds = 0.0, seconds
+
+    def __call__(self) -> float:
+        return self.now
+
+    def pass_for(self, images: Any) -> None:
+        self.now += self._seconds(len(images))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fits", "max_batch", "expected"),
+    [
+        (lambda n: 1.0 + 0.001 * n, None, None, 256),  # all overhead: as large as may be
+        (lambda n: 1.0 * n, None, None, 1),  # no overhead
+        (lambda n: max(8, n), None, None, 8),  # full at 8
+        (lambda n: 1.0 + 0.001 * n, 40, None, 32),  # memory for 40
+        (lambda n: 1.0 + 0.001 * n, None, 12, 8),  # built for 12
+        (lambda n: 1.0 + 0.001 * n, None, 1, 1),
+    ],
+)
+def test_the_batch_grows_as_long_as_it_pays(
+    stand_in: Any, seconds: Callable[[int], float], fits: int | None, max_batch: int | None, expected: int
+) -> None:
+    clock = Clock(seconds)
+    session = stand_in.StandIn(device="cuda", fits=fits, before=clock.pass_for)
+    session.max_batch = max_batch
+    assert automatic_batch(session, clock) == expected
+
+
+def test_a_session_that_cannot_run_at_all_is_not_tried_out(stand_in: Any) -> None:
+    with pytest.raises(OutOfMemory):
+        automatic_batch(stand_in.StandIn(fits=0))
+    with pytest.raises(EngineError, match="has gone"):
+        automatic_batch(stand_in.StandIn(dead_from=1))
+
+
+def test_threads_end(stand_in: Any) -> None:
+    before = threading.active_count()
+    run_tiles(stand_in, stand_in.StandIn(parallel=2), range(1, 9), 2)
+    assert threading.active_count() == before
