@@ -24,8 +24,10 @@ def partial_name(path: Path) -> Path:
 
 def remove_partials(folder: Path) -> None:
     """Removes what a killed process left half written in `folder`; call it only while no other process writes there."""
-    for path in folder.glob(f".*{PARTIAL_SUFFIX}"):
-        _remove(path)
+    for path in folder.glob(
+        f".*{PARTIAL_SUFFIX}*"
+    ):  # GDAL puts temporary files of its own beside ours: NAME.partial.ovr.tmp
+        remove_file(path)
 
 
 @contextmanager
@@ -48,10 +50,10 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        _remove(temporary)
+        remove_file(temporary)
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     except BaseException:
-        _remove(temporary)
+        remove_file(temporary)
         raise
 
 
@@ -97,7 +99,8 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _remove(path: Path) -> None:
+def remove_file(path: Path) -> None:
+    """Removes a file, if it is there and that is allowed."""
     try:
         path.unlink(missing_ok=True)
     except OSError:

@@ -14,6 +14,7 @@ from dlcv.runtime.outputs.prediction_table import DEFAULT_FORMAT, DEFAULT_TOP_K
 from dlcv.runtime.pipeline import DEFAULT_OVERLAP, PipelineSettings
 from dlcv.runtime.sessions import Session, engine_card
 from dlcv.runtime.tiles import DEFAULT_TEMPLATE
+from dlcv.runtime.tta import check_tta
 
 CPU_BATCH = {"segmentation": 1, "classification": 8}
 """Of a lane. A window of a segmentation model is work enough by itself. A small image leaves a classifier's last layers little
@@ -21,8 +22,11 @@ to compute for the weights that they read, and a batch shares these: ResNet-18 a
 a batch of 8, 0.68 at 16 and 0.66 at 32. At 224 x 224, and for cnn3 at 48 x 48, all take the same.
 """
 GPU_BATCH = 8
-TASK_OPTIONS = {"segmentation": ("fit", "overlap", "name_template"), "classification": ("format", "top_k")}
-"""Settings that one task alone has."""
+TASK_OPTIONS = {
+    "segmentation": ("fit", "overlap", "blend", "bands", "name_template", "tta"),
+    "classification": ("format", "top_k", "tta"),
+}
+"""Settings that a task has."""
 DEFAULT_OUTPUT = {"segmentation": Path("masks"), "classification": Path("predictions")}
 
 
@@ -46,10 +50,16 @@ class FittingSettings:
     Attributes:
         fit: segmentation: see `fitting.py`; None takes the card's.
         overlap: segmentation: of windows, as a share of their side; None: 0.25.
+        blend: segmentation: whether probabilities are blended where windows overlap; None: where the engine gives them.
+        bands: segmentation: of TIFFs, numbers from 1, one or three; None: see `large/bands.py`.
+        tta: `none`, `flips` or `full`, see `tta.py`; None: `none`.
     """
 
     fit: str | None = None
     overlap: float | None = None
+    blend: bool | None = None
+    bands: tuple[int, ...] | None = None
+    tta: str | None = None
 
 
 @dataclass(frozen=True)
@@ -129,17 +139,30 @@ def task_options(settings: InferSettings, card: ModelCard) -> dict[str, Any]:
     """
     given = vars(settings.fitting) | vars(settings.outputs)
     for task, names in TASK_OPTIONS.items():
-        typed = [f"--{name.replace('_', '-')}" for name in names if given[name] is not None]
-        if task != card.task and typed:
+        other = set(names) - set(TASK_OPTIONS[card.task])
+        typed = [f"--{name.replace('_', '-')}" for name in names if name in other and given[name] is not None]
+        if typed:
             raise UsageError(
                 f"{', '.join(typed)}: for {task} only, and {settings.engine.path} is a {card.task} model; leave it out"
             )
     defaults = {
         "fit": card.fit, "overlap": DEFAULT_OVERLAP, "name_template": DEFAULT_TEMPLATE,
-        "format": DEFAULT_FORMAT, "top_k": DEFAULT_TOP_K,
+        "format": DEFAULT_FORMAT, "top_k": DEFAULT_TOP_K, "blend": True, "bands": None, "tta": "none",
     }  # fmt: skip
+    _refuse_without_probabilities(settings, card)
+    given["bands"] = given["bands"] and list(given["bands"])  # as JSON has it, which a resumed run is compared with
     values = {name: given[name] for name in TASK_OPTIONS[card.task]}
     return {name: defaults[name] if value is None else value for name, value in values.items()}
+
+
+def _refuse_without_probabilities(settings: InferSettings, card: ModelCard) -> None:
+    fitting = settings.fitting
+    check_tta(fitting.tta or "none", card.input_size_hw)
+    asked = ["--blend"] * bool(fitting.blend) + [f"--tta {fitting.tta}"] * (fitting.tta not in (None, "none"))
+    if asked and card.head == "mask":
+        raise UsageError(
+            f"{', '.join(asked)}: needs probabilities, and {settings.engine.path} returns masks; export it with --head probs"
+        )
 
 
 def pipeline_settings(settings: InferSettings, session: Session) -> PipelineSettings:
@@ -156,4 +179,6 @@ def pipeline_settings(settings: InferSettings, session: Session) -> PipelineSett
         writers=settings.writers or cpu_count(),
         fit=settings.fitting.fit,
         overlap=DEFAULT_OVERLAP if settings.fitting.overlap is None else settings.fitting.overlap,
+        blend=settings.fitting.blend is not False,
+        tta=settings.fitting.tta or "none",
     )

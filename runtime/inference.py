@@ -19,13 +19,15 @@ from dlcv.runtime.card import ModelCard
 from dlcv.runtime.decode import decode_file
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.files import remove_partials, sha256_of
-from dlcv.runtime.infer_settings import InferSettings, default_output, pipeline_settings, task_options
+from dlcv.runtime.infer_settings import InferSettings, default_output, task_options
+from dlcv.runtime.large.dispatch import marked, tile_pipeline
+from dlcv.runtime.large.flow import TilePipeline
 from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.manifest import DONE, FAILED, Manifest, Row, forget
 from dlcv.runtime.outputs.base import Output
 from dlcv.runtime.outputs.mask_folder import MaskFolder
 from dlcv.runtime.outputs.prediction_table import PredictionTable
-from dlcv.runtime.pipeline import STAGES, Outcome, Pipeline, StageTimes
+from dlcv.runtime.pipeline import STAGES, Outcome, StageTimes
 from dlcv.runtime.progress import Progress
 from dlcv.runtime.run_folder import RunFolder
 from dlcv.runtime.sessions import Session, engine_card, open_session
@@ -71,7 +73,7 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
     """
     card = engine_card(settings.engine.path, device=settings.engine.device)
     options = task_options(settings, card)
-    tiles = find_tiles(settings.sources, leave_out=settings.output, say=say)
+    tiles = marked(find_tiles(settings.sources, leave_out=settings.output, say=say), settings, card, say)
     output = _output(settings, card, tiles, options)
     _refuse_to_overwrite_inputs(settings, tiles, output)
     with open_session(settings.engine.path, device=settings.engine.device, lanes=cpu_count()) as session:
@@ -101,9 +103,7 @@ class _Run(Generic[R]):
         if self._folder.manifest.exists():
             self._clear_up(left)
         self._summary.resumed = self._summary.done = len(self._tiles) - len(left)
-        pipeline: Pipeline[Tile, R] = Pipeline(
-            self._session, self._read, self._output.write, pipeline_settings(self._settings, self._session)
-        )
+        pipeline: TilePipeline[R] = tile_pipeline(self._settings, self._session, self._read, self._output)
         started = time.time()
         complete = False
         try:
@@ -114,7 +114,11 @@ class _Run(Generic[R]):
                 self._output,
                 Progress(len(left), "tiles", quiet=self._settings.quiet) as progress,
             ):
-                pipeline.run(left, lambda outcome: self._note(outcome, manifest, progress))
+                pipeline.run(
+                    left,
+                    lambda outcome: self._note(outcome, manifest, progress),
+                    lambda text: progress.advance(0, text),
+                )
             complete = True
         finally:
             self._summary.by_class = self._output.by_class()

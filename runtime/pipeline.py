@@ -41,6 +41,7 @@ class PipelineSettings:
         writers: threads that finish tiles.
         fit: see `fitting.py`; None takes the card's.
         overlap: of neighbouring windows, as a share of the window's side.
+        blend, tta: see `fit_to_card`; they are of use where `answers` gives probabilities.
     """
 
     batch: int = 1
@@ -48,6 +49,8 @@ class PipelineSettings:
     writers: int = 1
     fit: str | None = None
     overlap: float = DEFAULT_OVERLAP
+    blend: bool = True
+    tta: str = "none"
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,12 @@ class Pipeline(Generic[T, R]):
             try:
                 image_rgb = self._read(tile)
                 fitted = fit_to_card(
-                    image_rgb, self._session.card, fit=self._settings.fit, overlap=self._settings.overlap
+                    image_rgb,
+                    self._session.card,
+                    fit=self._settings.fit,
+                    overlap=self._settings.overlap,
+                    blend=self._settings.blend,
+                    tta=self._settings.tta,
                 )
             except TileError as error:
                 self._messages.put(Outcome(tile, error=error))

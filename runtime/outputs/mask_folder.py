@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dlcv.runtime.answers import segmented_of
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.errors import OutputError, TileError
 from dlcv.runtime.files import make_folder, remove_partials
@@ -56,18 +58,19 @@ class MaskFolder(Output[NDArray[np.int64]]):
         for folder in {(self._folder / self._names[tile.key]).parent for tile in left}:
             remove_partials(folder)
 
-    def write(self, tile: Tile, answer: NDArray[np.uint8]) -> NDArray[np.int64]:
+    def write(self, tile: Tile, answer: NDArray[Any]) -> NDArray[np.int64]:
+        mask = segmented_of(answer).mask
         path = self._folder / self._names[tile.key]
         try:
             if path.parent not in self._folders:
                 make_folder(path.parent)
                 self._folders.add(path.parent)
-            write_mask(path, answer, self._card.palette)
+            write_mask(path, mask, self._card.palette)
         except OutputError as error:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno in _TILE_ERRNOS:
                 raise TileError(str(error)) from error
             raise
-        return class_pixels(answer)
+        return class_pixels(mask)
 
     def note(self, tile: Tile, result: NDArray[np.int64]) -> str:
         self._pixels += result

@@ -1,0 +1,71 @@
+"""Where a run meets large images: which tiles are, and the pipeline that takes both kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlcv.runtime.answers import probs_of
+from dlcv.runtime.card import ModelCard
+from dlcv.runtime.files import make_folder
+from dlcv.runtime.infer_settings import InferSettings, pipeline_settings
+from dlcv.runtime.large.detect import mark_large
+from dlcv.runtime.large.flow import TilePipeline
+from dlcv.runtime.large.run import LargeSettings, Written
+from dlcv.runtime.outputs.base import Output
+from dlcv.runtime.pipeline import PipelineSettings
+from dlcv.runtime.sessions.base import Session
+from dlcv.runtime.tiles import DEFAULT_TEMPLATE, Tile, name_of
+
+R = TypeVar("R")
+
+
+def marked(tiles: Sequence[Tile], settings: InferSettings, card: ModelCard, say: Callable[[str], None]) -> list[Tile]:
+    """The tiles of a run, those that are read by windows marked; see `mark_large`."""
+    if card.task != "segmentation":
+        return list(tiles)
+    found = mark_large(
+        tiles, max_pixels=settings.decode.max_pixels, every_tiff=settings.fitting.bands is not None, say=say
+    )
+    if card.head == "mask" and any(tile.large for tile in found):
+        say(
+            "windows of large images are cut, not blended: the engine returns masks; export it with --head probs to blend"
+        )
+    return found
+
+
+def answers_for(
+    card: ModelCard, settings: PipelineSettings
+) -> Callable[[dict[str, NDArray[Any]]], NDArray[Any]] | None:
+    """What a pipeline is to keep of a session's outputs: probabilities where windows are blended or turned, else its default."""
+    if card.task == "classification" or card.head == "mask":
+        return None
+    return probs_of if settings.blend or settings.tta != "none" else None
+
+
+def tile_pipeline(
+    settings: InferSettings, session: Session, read: Callable[[Tile], NDArray[np.uint8]], output: Output[R]
+) -> TilePipeline[R]:
+    """The pipeline of a run, for tiles of both kinds."""
+    laid_out = pipeline_settings(settings, session)
+    template = settings.outputs.name_template or DEFAULT_TEMPLATE
+
+    def mask_path(tile: Tile) -> Any:
+        path = settings.output / name_of(tile, template)
+        make_folder(path.parent)
+        return path
+
+    def written(tile: Tile, what: Written) -> R:
+        return what.pixels  # type: ignore[return-value]
+
+    return TilePipeline(
+        session, read, output.write, laid_out,
+        answers=answers_for(session.card, laid_out),
+        large=LargeSettings(
+            laid_out.fit, laid_out.overlap, laid_out.blend, settings.fitting.bands, settings.decode.scale_16bit
+        ),
+        mask_path=mask_path, written=written,
+    )  # fmt: skip
