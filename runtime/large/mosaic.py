@@ -198,7 +198,7 @@ def _largest(scores: NDArray[Any]) -> NDArray[np.uint8]:
     indices, best = np.zeros(scores.shape[1:], np.uint8), scores[0].copy()
     for index in range(1, len(scores)):
         better = scores[index] > best
-        indices[better] = index
+        np.maximum(indices, better.view(np.uint8) * np.uint8(index), out=indices)  # the index only grows
         np.maximum(best, scores[index], out=best)
     return indices
 
