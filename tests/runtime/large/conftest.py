@@ -30,8 +30,9 @@ def write_geo() -> WriteGeo:
     """Writes uint8 or uint16 (h, w, bands) or (h, w) as a GeoTIFF: a pixel is half a metre in UTM zone 40N, or as `profile` says."""
 
     def write(path: Path, image: NDArray[np.integer[Any]], **profile: Any) -> Path:
-        import rasterio
         from affine import Affine
+
+        from dlcv.runtime.large.library import rasterio
 
         bands = image[..., None] if image.ndim == 2 else image
         given = {
@@ -39,7 +40,7 @@ def write_geo() -> WriteGeo:
             "dtype": bands.dtype.name, "crs": UTM, "transform": Affine(0.5, 0, ORIGIN[0], 0, -0.5, ORIGIN[1]), **profile,
         }  # fmt: skip
         path.parent.mkdir(parents=True, exist_ok=True)
-        with rasterio.open(path, "w", **given) as file:
+        with rasterio().open(path, "w", **given) as file:
             file.write(bands.transpose(2, 0, 1))
         return path
 
