@@ -13,6 +13,7 @@ from dlcv.runtime.comparison import or_none
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.datasets.loading import labelled_for
 from dlcv.runtime.evaluation import NOUNS, evaluate, one_class_note
+from dlcv.runtime.infer_settings import refuse_without_probabilities
 from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.metrics import Tally
 from dlcv.runtime.pipeline import PipelineSettings
@@ -66,6 +67,8 @@ def run_evaluation(
     dataset: str | None = None,
     split: Path | None = None,
     device: str = "auto",
+    blend: bool | None = None,
+    tta: str = "none",
     say: Callable[[str], None] = lambda _: None,
 ) -> EvaluationReport:
     """Evaluates an engine, or checkpoints whose probabilities are averaged.
@@ -74,16 +77,19 @@ def run_evaluation(
         paths: see `open_engine`.
         data, dataset, split: see `labelled_for`.
         device: see `open_session`.
+        blend, tta: see `FittingSettings`.
         say: takes lines for people.
 
     Raises:
         DlcvError: when the engine or the data cannot be used, in words.
     """
     with open_engine(paths, device=device, lanes=cpu_count()) as session:
+        refuse_without_probabilities(session.card, paths[0], blend, tta)
         labelled = labelled_for(session.card, data, dataset=dataset, split=split, say=say)
         settings = PipelineSettings(
-            batch=_batch(session), decoders=cpu_count(), writers=cpu_count(), fit=session.card.fit
-        )
+            batch=_batch(session), decoders=cpu_count(), writers=cpu_count(), fit=session.card.fit,
+            blend=blend is not False, tta=tta,
+        )  # fmt: skip
         return EvaluationReport(labelled, evaluate(session, labelled, settings))
 
 

@@ -149,19 +149,23 @@ def task_options(settings: InferSettings, card: ModelCard) -> dict[str, Any]:
         "fit": card.fit, "overlap": DEFAULT_OVERLAP, "name_template": DEFAULT_TEMPLATE,
         "format": DEFAULT_FORMAT, "top_k": DEFAULT_TOP_K, "blend": True, "bands": None, "tta": "none",
     }  # fmt: skip
-    _refuse_without_probabilities(settings, card)
+    refuse_without_probabilities(card, settings.engine.path, settings.fitting.blend, settings.fitting.tta)
     given["bands"] = given["bands"] and list(given["bands"])  # as JSON has it, which a resumed run is compared with
     values = {name: given[name] for name in TASK_OPTIONS[card.task]}
     return {name: defaults[name] if value is None else value for name, value in values.items()}
 
 
-def _refuse_without_probabilities(settings: InferSettings, card: ModelCard) -> None:
-    fitting = settings.fitting
-    check_tta(fitting.tta or "none", card.input_size_hw)
-    asked = ["--blend"] * bool(fitting.blend) + [f"--tta {fitting.tta}"] * (fitting.tta not in (None, "none"))
+def refuse_without_probabilities(card: ModelCard, engine: Path, blend: bool | None, tta: str | None) -> None:
+    """What averages probabilities is not for a graph that returns masks, nor quarter turns for windows that are not square.
+
+    Raises:
+        UsageError: says what to pass, or how to export.
+    """
+    check_tta(tta or "none", card.input_size_hw)
+    asked = ["--blend"] * bool(blend) + [f"--tta {tta}"] * (tta not in (None, "none"))
     if asked and card.head == "mask":
         raise UsageError(
-            f"{', '.join(asked)}: needs probabilities, and {settings.engine.path} returns masks; export it with --head probs"
+            f"{', '.join(asked)}: needs probabilities, and {engine} returns masks; export it with --head probs"
         )
 
 

@@ -49,7 +49,7 @@ class PipelineSettings:
     writers: int = 1
     fit: str | None = None
     overlap: float = DEFAULT_OVERLAP
-    blend: bool = True
+    blend: bool = False
     tta: str = "none"
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.answers import probs_of
+from dlcv.runtime.answers import answers_for
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.files import make_folder
 from dlcv.runtime.infer_settings import InferSettings, pipeline_settings
@@ -16,7 +16,6 @@ from dlcv.runtime.large.detect import mark_large
 from dlcv.runtime.large.flow import TilePipeline
 from dlcv.runtime.large.run import LargeSettings, Written
 from dlcv.runtime.outputs.base import Output
-from dlcv.runtime.pipeline import PipelineSettings
 from dlcv.runtime.sessions.base import Session
 from dlcv.runtime.tiles import DEFAULT_TEMPLATE, Tile, name_of
 
@@ -37,15 +36,6 @@ def marked(tiles: Sequence[Tile], settings: InferSettings, card: ModelCard, say:
     return found
 
 
-def answers_for(
-    card: ModelCard, settings: PipelineSettings
-) -> Callable[[dict[str, NDArray[Any]]], NDArray[Any]] | None:
-    """What a pipeline is to keep of a session's outputs: probabilities where windows are blended or turned, else its default."""
-    if card.task == "classification" or card.head == "mask":
-        return None
-    return probs_of if settings.blend or settings.tta != "none" else None
-
-
 def tile_pipeline(
     settings: InferSettings, session: Session, read: Callable[[Tile], NDArray[np.uint8]], output: Output[R]
 ) -> TilePipeline[R]:
@@ -63,7 +53,7 @@ def tile_pipeline(
 
     return TilePipeline(
         session, read, output.write, laid_out,
-        answers=answers_for(session.card, laid_out),
+        answers=answers_for(session.card, blend=laid_out.blend, tta=laid_out.tta),
         large=LargeSettings(
             laid_out.fit, laid_out.overlap, laid_out.blend, settings.fitting.bands, settings.decode.scale_16bit
         ),

@@ -128,7 +128,7 @@ class Mosaic:
             for c in self._columns.covered[column]:
                 place = self._place(row, column, r, c)
                 corner = (self._rows.cells[r][0], self._columns.cells[c][0])
-                part = None if probs is None else probs[(slice(None), *place)]
+                part = None if probs is None else probs[:, place[0], place[1]]
                 if self._over_rows[r] * self._over_columns[c] == 1:
                     self._decide(row, column, corner, place, None if part is None else _largest(part), valid)
                     continue
@@ -153,7 +153,7 @@ class Mosaic:
         weights = self._rows.weights[row][place[0], None] * self._columns.weights[column][place[1]]
         scaled = part * (weights * np.float32(SCALE))
         scaled += np.float32(0.5)  # rounds, as what follows cuts the fraction off
-        return np.maximum(scaled, 0, out=scaled).astype(np.uint16)
+        return np.asarray(np.maximum(scaled, 0, out=scaled), np.uint16)
 
     def _add(
         self, cell: tuple[int, int], weighted: NDArray[np.uint16] | None

@@ -47,7 +47,9 @@ def test_weights_that_can_be_checked_by_eye() -> None:
 def test_weights_end_without_a_step(length: int, overlap: float) -> None:
     side = Side.of(length, 40, overlap)
     for k, weights in enumerate(side.weights):
-        padded = np.concatenate([[0.0] if k else [weights[0]], weights, [0.0] if k + 1 < len(side.starts) else [weights[-1]]])
+        padded = np.concatenate(
+            [[0.0] if k else [weights[0]], weights, [0.0] if k + 1 < len(side.starts) else [weights[-1]]]
+        )
         shared = min(s + 40 - t for s, t in zip(side.starts, side.starts[1:], strict=False))
         # a Hann ramp's steepest step is pi / 2 over its length; where more than two windows meet, their sum steepens it
         assert np.abs(np.diff(padded)).max() <= np.pi / shared

@@ -303,7 +303,9 @@ def test_a_classifiers_tta_is_the_mean_of_its_probabilities() -> None:
 
 
 def test_what_tta_refuses() -> None:
-    with pytest.raises(UsageError, match=r"^--tta full turns by 90 degrees, the engine takes 32 x 48; pass --tta flips$"):
+    with pytest.raises(
+        UsageError, match=r"^--tta full turns by 90 degrees, the engine takes 32 x 48; pass --tta flips$"
+    ):
         fit_to_card(tile(9, 9), segmenter((32, 48)), tta="full")
     with pytest.raises(UsageError, match="unknown tta 'some'; it is one of none, flips, full"):
         fit_to_card(tile(9, 9), segmenter((32, 32)), tta="some")

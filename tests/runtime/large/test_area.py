@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import pytest
-from rasterio.crs import CRS
 from affine import Affine
+from rasterio.crs import CRS
 
 from dlcv.runtime.large.area import square_metres
 
@@ -58,7 +58,9 @@ def test_web_mercator_is_corrected_for_its_scale() -> None:
     northing = 6378137 * math.log(math.tan(math.pi / 4 + latitude / 2))
     degrees = square_metres(CRS.from_epsg(4326), from_origin(55, 25.2 + step / 2, step, step), 1)
     size = 6378137 * math.radians(step)
-    mercator = square_metres(CRS.from_epsg(3857), from_origin(0, northing + size / 2, size, size / math.cos(latitude)), 1)
+    mercator = square_metres(
+        CRS.from_epsg(3857), from_origin(0, northing + size / 2, size, size / math.cos(latitude)), 1
+    )
     assert degrees is not None
     assert mercator is not None
     assert mercator[0] == pytest.approx(degrees[0], rel=1e-5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def assert_cloud_optimized(path: Path) -> None:
         assert (level[322], level[323]) == ((512,), (512,)), "tiles of 512 x 512"
     offsets = [[offset for offset in level[324] if offset] for level in levels]
     assert max(level[-1][0] for level in levels) < min(min(level) for level in offsets)
-    for larger, smaller in zip(offsets, offsets[1:]):
+    for larger, smaller in pairwise(offsets):
         assert max(smaller) < min(larger)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+
 from dlcv.runtime.large import detect
 from dlcv.runtime.large.detect import LARGE_FILE_BYTES, mark_large, tiff_facts
 from dlcv.runtime.tiles import Tile, name_of, output_names

@@ -39,7 +39,11 @@ def answers(count: int, side: int, seed: int) -> list[NDArray[np.float32]]:
 
 
 def joined(
-    size: tuple[int, int], overlap: float, given: list[NDArray[np.float32]] | list[NDArray[np.uint8]], seed: int = 0, blend: bool = True
+    size: tuple[int, int],
+    overlap: float,
+    given: list[NDArray[np.float32]] | list[NDArray[np.uint8]],
+    seed: int = 0,
+    blend: bool = True,
 ) -> NDArray[np.uint8]:
     rows, columns = (Side.of(length, 24, overlap) for length in size)
     kept = Kept(size)

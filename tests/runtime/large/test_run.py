@@ -137,7 +137,9 @@ def test_pixels_without_data_are_255_and_empty_windows_cost_nothing(
 ) -> None:
     image = np.maximum(scene, 1)
     image[:100] = 0
-    summary = run(write_geo(tmp_path / "a.tif", image, nodata=0), write_geo(tmp_path / "empty.tif", image * 0, nodata=0))
+    summary = run(
+        write_geo(tmp_path / "a.tif", image, nodata=0), write_geo(tmp_path / "empty.tif", image * 0, nodata=0)
+    )
     mask = mask_of(tmp_path / "out" / "a.tif.tif")
     assert (mask[:100] == 255).all()
     assert (mask[100:] < 7).all()

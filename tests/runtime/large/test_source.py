@@ -37,7 +37,9 @@ def low_strips(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (20, 30), (32, 40), (33, 40), (20, 90), (150, 130), (97, 41)])
-@pytest.mark.parametrize("layout", [{"tiled": True, "blockxsize": 16, "blockysize": 16}, {"blockysize": 1}, {"blockysize": 13}])
+@pytest.mark.parametrize(
+    "layout", [{"tiled": True, "blockxsize": 16, "blockysize": 16}, {"blockysize": 1}, {"blockysize": 13}]
+)
 def test_the_same_windows_as_of_an_image_in_memory(
     tmp_path: Path, write_geo: WriteGeo, size: tuple[int, int], layout: dict[str, Any]
 ) -> None:
@@ -52,7 +54,9 @@ def test_the_same_windows_as_of_an_image_in_memory(
     source.close()
 
 
-def test_rows_are_read_once_and_few_are_held(tmp_path: Path, write_geo: WriteGeo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_read_once_and_few_are_held(
+    tmp_path: Path, write_geo: WriteGeo, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write_geo(tmp_path / "a.tif", noise(600, 130), tiled=True, blockxsize=16, blockysize=16)
     read: list[int] = []
     bands_read = Bands.read
@@ -101,7 +105,7 @@ def test_which_bands(tmp_path: Path, write_geo: WriteGeo) -> None:
         first(path, (4, 3, 6))
     grey = write_geo(tmp_path / "grey.tif", image[..., 0])
     np.testing.assert_array_equal(first(grey), image[..., [0, 0, 0]])
-    with pytest.raises(TileError, match="2 bands, expected 1 .* pass --bands"):
+    with pytest.raises(TileError, match=r"2 bands, expected 1 .* pass --bands"):
         first(write_geo(tmp_path / "two.tif", image[..., :2], alpha="NO"))
 
 
