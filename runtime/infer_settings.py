@@ -10,6 +10,8 @@ from dlcv.runtime.card import ModelCard
 from dlcv.runtime.decode import DecodeOptions
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.machine import cpu_count
+from dlcv.runtime.outputs.overlays import DEFAULT_ALPHA
+from dlcv.runtime.outputs.overlays import DEFAULT_FORMAT as DEFAULT_PICTURE
 from dlcv.runtime.outputs.prediction_table import DEFAULT_FORMAT, DEFAULT_TOP_K
 from dlcv.runtime.pipeline import DEFAULT_OVERLAP, PipelineSettings
 from dlcv.runtime.sessions import Session, engine_card
@@ -23,10 +25,15 @@ a batch of 8, 0.68 at 16 and 0.66 at 32. At 224 x 224, and for cnn3 at 48 x 48, 
 """
 GPU_BATCH = 8
 TASK_OPTIONS = {
-    "segmentation": ("fit", "overlap", "blend", "bands", "name_template", "tta"),
+    "segmentation": (
+        "fit", "overlap", "blend", "bands", "tta", "name_template",
+        "overlay", "alpha", "overlay_format", "confidence", "polygons", "simplify", "min_area", "areas",
+    ),
     "classification": ("format", "top_k", "tta"),
-}
+}  # fmt: skip
 """Settings that a task has."""
+PART_OF = {"alpha": "overlay", "overlay_format": "overlay", "simplify": "polygons", "min_area": "polygons"}
+"""Settings that say how another one is done."""
 DEFAULT_OUTPUT = {"segmentation": Path("masks"), "classification": Path("predictions")}
 
 
@@ -70,11 +77,29 @@ class OutputSettings:
         name_template: segmentation: a mask's name, see `tiles.py`; None: `{path}.png`.
         format: classification: `csv` or `jsonl`; None: `csv`.
         top_k: classification: classes in a row, at least 1; None: 5. Of fewer classes, all.
+        overlay: segmentation: the image with its classes in colour, beside each mask.
+        alpha: of overlays: share of the colour, 0..1; None: 0.4.
+        overlay_format: of overlays: `jpg` or `png`; None: `jpg`.
+        confidence: segmentation: a map of the chosen class's probability beside each mask, and `confidence.csv`.
+        polygons: segmentation: GeoJSON beside each mask.
+        simplify: of polygons: how far a border may move, in pixels; None: not at all.
+        min_area: of polygons: regions of fewer pixels are left out; None: none is.
+        areas: segmentation: `areas.csv`.
+        gallery: a page of thumbnails.
     """
 
     name_template: str | None = None
     format: str | None = None
     top_k: int | None = None
+    overlay: bool | None = None
+    alpha: float | None = None
+    overlay_format: str | None = None
+    confidence: bool | None = None
+    polygons: bool | None = None
+    simplify: float | None = None
+    min_area: int | None = None
+    areas: bool | None = None
+    gallery: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -132,12 +157,13 @@ def default_output(engine: Path) -> Path:
 
 
 def task_options(settings: InferSettings, card: ModelCard) -> dict[str, Any]:
-    """The settings that the engine's task alone has, with their defaults.
+    """The settings that the engine's task alone has, with their defaults; what is not asked for is None.
 
     Raises:
-        UsageError: when one of another task was given.
+        UsageError: when one of another task was given, or one that says how something is done that was not asked for.
     """
-    given = vars(settings.fitting) | vars(settings.outputs)
+    given = {name: value or None if isinstance(value, bool) else value for name, value in _given(settings).items()}
+    _refuse_parts(given)
     for task, names in TASK_OPTIONS.items():
         other = set(names) - set(TASK_OPTIONS[card.task])
         typed = [f"--{name.replace('_', '-')}" for name in names if name in other and given[name] is not None]
@@ -151,8 +177,22 @@ def task_options(settings: InferSettings, card: ModelCard) -> dict[str, Any]:
     }  # fmt: skip
     refuse_without_probabilities(card, settings.engine.path, settings.fitting.blend, settings.fitting.tta)
     given["bands"] = given["bands"] and list(given["bands"])  # as JSON has it, which a resumed run is compared with
+    if given["overlay"]:
+        defaults |= {"alpha": DEFAULT_ALPHA, "overlay_format": DEFAULT_PICTURE}
+    if given["polygons"]:
+        defaults |= {"simplify": 0.0, "min_area": 0}
     values = {name: given[name] for name in TASK_OPTIONS[card.task]}
-    return {name: defaults[name] if value is None else value for name, value in values.items()}
+    return {name: defaults.get(name) if value is None else value for name, value in values.items()}
+
+
+def _given(settings: InferSettings) -> dict[str, Any]:
+    return vars(settings.fitting) | vars(settings.outputs)
+
+
+def _refuse_parts(given: dict[str, Any]) -> None:
+    for part, whole in PART_OF.items():
+        if given[part] is not None and not given[whole]:
+            raise UsageError(f"--{part.replace('_', '-')} says how --{whole} is done; add --{whole}, or leave it out")
 
 
 def refuse_without_probabilities(card: ModelCard, engine: Path, blend: bool | None, tta: str | None) -> None:

@@ -1,21 +1,21 @@
 """A folder of tiles through an engine: answers, manifest and summary. What `dlcv-infer` does, as one function.
 
 The run is the same for every task. What differs, where an answer goes and when it is there already, stands in
-`outputs/mask_folder.py` and `outputs/prediction_table.py`, behind the contract of `outputs/base.py`.
+`outputs/mask_folder.py` and `outputs/prediction_table.py`, behind the contract of `outputs/base.py`; overlays, polygons and the
+like are put around these by `outputs/with_extras.py`.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.card import ModelCard
 from dlcv.runtime.decode import decode_file
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.files import remove_partials, sha256_of
@@ -23,10 +23,9 @@ from dlcv.runtime.infer_settings import InferSettings, default_output, task_opti
 from dlcv.runtime.large.dispatch import marked, tile_pipeline
 from dlcv.runtime.large.flow import TilePipeline
 from dlcv.runtime.machine import cpu_count
-from dlcv.runtime.manifest import DONE, FAILED, Manifest, Row, forget
+from dlcv.runtime.manifest import DONE, FAILED, Manifest, Row, forget, read_manifest
 from dlcv.runtime.outputs.base import Output
-from dlcv.runtime.outputs.mask_folder import MaskFolder
-from dlcv.runtime.outputs.prediction_table import PredictionTable
+from dlcv.runtime.outputs.chosen import chosen_output
 from dlcv.runtime.pipeline import STAGES, Outcome, StageTimes
 from dlcv.runtime.progress import Progress
 from dlcv.runtime.run_folder import RunFolder
@@ -72,20 +71,24 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
         KeyboardInterrupt: after Ctrl-C; finished tiles are in the manifest.
     """
     card = engine_card(settings.engine.path, device=settings.engine.device)
-    options = task_options(settings, card)
+    options = task_options(settings, card) | {"gallery": settings.outputs.gallery or None}
     tiles = marked(find_tiles(settings.sources, leave_out=settings.output, say=say), settings, card, say)
-    output = _output(settings, card, tiles, options)
+    output = chosen_output(settings.output, card, tiles, options, str(settings.engine.path))
     _refuse_to_overwrite_inputs(settings, tiles, output)
     with open_session(settings.engine.path, device=settings.engine.device, lanes=cpu_count()) as session:
         identity = _identity(settings, options)
-        with RunFolder(settings.output, identity, resume=settings.resume, overwrite=settings.overwrite) as folder:
+        with RunFolder(
+            settings.output, identity, resume=settings.resume, overwrite=settings.overwrite, kinds=output.kinds
+        ) as folder:
             return _Run(settings, session, folder, tiles, output).run()
 
 
-def _output(settings: InferSettings, card: ModelCard, tiles: Sequence[Tile], options: dict[str, Any]) -> Output[Any]:
-    if card.task == "classification":
-        return PredictionTable(settings.output, card, options["format"], options["top_k"])
-    return MaskFolder(settings.output, card, tiles, options["name_template"])
+@dataclass
+class _Work:
+    """A tile on its way through the pipeline, with its image where the output wants it."""
+
+    tile: Tile
+    image_rgb: NDArray[np.uint8] | None = None
 
 
 class _Run(Generic[R]):
@@ -103,7 +106,9 @@ class _Run(Generic[R]):
         if self._folder.manifest.exists():
             self._clear_up(left)
         self._summary.resumed = self._summary.done = len(self._tiles) - len(left)
-        pipeline: TilePipeline[R] = tile_pipeline(self._settings, self._session, self._read, self._output)
+        pipeline: TilePipeline[_Work, R] = tile_pipeline(
+            self._settings, self._session, self._read, self._write, self._output
+        )
         started = time.time()
         complete = False
         try:
@@ -115,10 +120,11 @@ class _Run(Generic[R]):
                 Progress(len(left), "tiles", quiet=self._settings.quiet) as progress,
             ):
                 pipeline.run(
-                    left,
+                    map(_Work, left),
                     lambda outcome: self._note(outcome, manifest, progress),
                     lambda text: progress.advance(0, text),
                 )
+            self._output.conclude(self._rows())
             complete = True
         finally:
             self._summary.by_class = self._output.by_class()
@@ -132,13 +138,27 @@ class _Run(Generic[R]):
         remove_partials(self._folder.folder)
         self._output.clear_up(left)
 
-    def _read(self, tile: Tile) -> NDArray[np.uint8]:
-        return decode_file(tile.path, self._settings.decode)
+    def _rows(self) -> Iterator[Row]:
+        """The manifest's, of the tiles that were asked for; nothing is read before the first is taken."""
+        asked = {tile.key for tile in self._tiles}
+        for row in read_manifest(self._folder.manifest):
+            if row.path in asked:
+                yield row
 
-    def _note(self, outcome: Outcome[Tile, R], manifest: Manifest, progress: Progress) -> None:
-        key = outcome.tile.key
+    def _read(self, work: _Work) -> NDArray[np.uint8]:
+        image_rgb = decode_file(work.tile.path, self._settings.decode)
+        if self._output.needs_image:
+            work.image_rgb = image_rgb
+        return image_rgb
+
+    def _write(self, work: _Work, answer: NDArray[Any]) -> R:
+        image_rgb, work.image_rgb = work.image_rgb, None  # an outcome waits in an unbounded queue, without its image
+        return self._output.write(work.tile, answer, image_rgb)
+
+    def _note(self, outcome: Outcome[_Work, R], manifest: Manifest, progress: Progress) -> None:
+        key = outcome.tile.tile.key
         if outcome.error is None and outcome.result is not None:
-            manifest.add(Row(key, DONE, self._output.note(outcome.tile, outcome.result)))
+            manifest.add(Row(key, DONE, self._output.note(outcome.tile.tile, outcome.result)))
             self._summary.done += 1
         else:
             manifest.add(Row(key, FAILED, reason=str(outcome.error)))

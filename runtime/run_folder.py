@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -16,9 +17,10 @@ from typing import IO, Any
 from dlcv.runtime.errors import OutputError, UsageError
 from dlcv.runtime.files import make_folder, write_bytes
 from dlcv.runtime.manifest import DONE, read_manifest
-from dlcv.runtime.tiles import RESERVED
+from dlcv.runtime.outputs.beside import all_beside
+from dlcv.runtime.tiles import RESERVED, TABLES
 
-MANIFEST, RUN, SUMMARY, LOCK, *PREDICTIONS = RESERVED
+MANIFEST, RUN, SUMMARY, LOCK, *_ = RESERVED
 WRITTEN_BY = "dlcv-infer"
 
 
@@ -30,12 +32,19 @@ class RunFolder:
         identity: what makes the outputs what they are (engine's hash, fit, ...); a resumed run must have the same.
         resume: keep what is done.
         overwrite: forget what is done.
+        kinds: of the files that the run writes beside the answers (see `outputs/beside.py`).
     """
 
     def __init__(
-        self, folder: Path, identity: Mapping[str, Any], *, resume: bool = False, overwrite: bool = False
+        self,
+        folder: Path,
+        identity: Mapping[str, Any],
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+        kinds: Sequence[str] = (),
     ) -> None:
-        self.folder, self._identity = folder, dict(identity)
+        self.folder, self._identity, self._kinds = folder, dict(identity), list(kinds)
         self._resume, self._overwrite = resume, overwrite
         self._lock: IO[bytes] | None = None
 
@@ -81,15 +90,14 @@ class RunFolder:
                 f"{self.folder} holds a run already; go on with it by --resume, start again with --overwrite, or name another folder with --output"
             )
         self._remove_outputs()
-        for name in (*PREDICTIONS, MANIFEST, SUMMARY, RUN):
-            (self.folder / name).unlink(missing_ok=True)
-        write_bytes(
-            self.folder / RUN, (json.dumps({"written_by": WRITTEN_BY} | self._identity, indent=1) + "\n").encode()
-        )
+        for name in (*TABLES, MANIFEST, SUMMARY, RUN):
+            _remove(self.folder / name)
+        facts = {"written_by": WRITTEN_BY} | self._identity | ({"beside": self._kinds} if self._kinds else {})
+        write_bytes(self.folder / RUN, (json.dumps(facts, indent=1) + "\n").encode())
 
     def _in_use(self) -> bool:
         """Whether the folder holds a run, or files of somebody else by the names that a run writes."""
-        if any((self.folder / name).exists() for name in (MANIFEST, SUMMARY, *PREDICTIONS)):
+        if any((self.folder / name).exists() for name in (MANIFEST, SUMMARY, *TABLES)):
             return True
         return (self.folder / RUN).exists() and self._read_run().get("written_by") != WRITTEN_BY
 
@@ -101,16 +109,18 @@ class RunFolder:
         return values if isinstance(values, dict) else {}
 
     def _remove_outputs(self) -> None:
-        """Removes the files that the manifest lists, so that none of another engine stays behind without a row."""
+        """Removes the files that the manifest lists and those beside them, so that none of another engine stays behind without a row."""
         if not self.manifest.exists():
             return
         try:
-            outputs = [row.output for row in read_manifest(self.manifest) if row.status == DONE]
+            rows = [row for row in read_manifest(self.manifest) if row.status == DONE]
         except OutputError:
             return  # no manifest of ours: nothing is known to be ours
-        for output in outputs:
+        kinds = self._read_run().get("beside", [])
+        beside = all_beside(kinds if isinstance(kinds, list) else [], [row.path for row in rows])
+        for output in (*(row.output for row in rows), *beside):
             if output and not os.path.isabs(output) and ".." not in Path(output).parts:
-                (self.folder / output).unlink(missing_ok=True)
+                _remove(self.folder / output)
 
     def _require_same_run(self) -> None:
         try:
@@ -144,6 +154,11 @@ class RunFolder:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+
+def _remove(path: Path) -> None:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        path.unlink()
 
 
 def _lock(file: IO[bytes]) -> None:

@@ -17,8 +17,16 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 LABELLED_SUFFIX, LABEL_SUFFIX = "_sat.jpg", "_mask.png"
 """An image and the label beside it, in the datasets that dlcv knows."""
 
-RESERVED = ("manifest.csv", "run.json", "summary.json", ".dlcv-lock", "predictions.csv", "predictions.jsonl")
-"""What a run writes, masks apart."""
+TABLES = (
+    "predictions.csv",
+    "predictions.jsonl",
+    "areas.csv",
+    "confidence.csv",
+    "gallery/tiles.csv",
+    "gallery/index.html",
+)
+RESERVED = ("manifest.csv", "run.json", "summary.json", ".dlcv-lock", *TABLES)
+"""What a run writes, files of single tiles apart."""
 
 DEFAULT_TEMPLATE = "{path}.png"
 TEMPLATE_FIELDS = "{path} (a/b.jpg), {folder} (a), {name} (b.jpg), {stem} (b), {suffix} (.jpg)"

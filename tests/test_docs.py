@@ -27,6 +27,7 @@ PAGES = (
     "docs/export.md",
     "docs/inference.md",
     "docs/large-images.md",
+    "docs/outputs.md",
     "docs/parity.md",
     "docs/inspect.md",
     "README.md",

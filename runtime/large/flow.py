@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dlcv.runtime.errors import TileError
-from dlcv.runtime.large.run import ImageRun, LargeSettings, NoData, Part, Written
+from dlcv.runtime.large.run import ImageRun, LargeSettings, NoData, Part
+from dlcv.runtime.outputs.base import Counted
 from dlcv.runtime.pipeline import Outcome, Pipeline, PipelineSettings, StageTimes
 from dlcv.runtime.sessions.base import Session
 from dlcv.runtime.tiles import Tile
@@ -19,18 +20,26 @@ from dlcv.runtime.tiles import Tile
 R = TypeVar("R")
 
 
+class Work(Protocol):
+    """What a run hands through its pipeline for a tile."""
+
+    @property
+    def tile(self) -> Tile:
+        """The tile."""
+
+
+W = TypeVar("W", bound=Work)
+
+
 @dataclass(frozen=True)
 class _Broken:
     """An image that could not be opened: an item whose reading fails."""
 
-    tile: Tile
+    work: Any
     error: TileError
 
 
-Item = Tile | Part | _Broken
-
-
-class TilePipeline(Generic[R]):
+class TilePipeline(Generic[W, R]):
     """A `Pipeline` of tiles some of which are `large`; these go through it window by window.
 
     Args:
@@ -39,25 +48,27 @@ class TilePipeline(Generic[R]):
         settings: of the pipeline; its fitting holds for large images, too.
         large: how these are read.
         mask_path: where the mask of a large tile goes.
-        written: what `run` reports about a large tile, from what was written.
+        written: what `run` reports about a large tile, from what its mask holds.
     """
 
     def __init__(
         self,
         session: Session,
-        read: Callable[[Tile], NDArray[np.uint8]],
-        write: Callable[[Tile, NDArray[Any]], R],
+        read: Callable[[W], NDArray[np.uint8]],
+        write: Callable[[W, NDArray[Any]], R],
         settings: PipelineSettings,
         *,
         answers: Callable[[dict[str, NDArray[Any]]], NDArray[Any]] | None = None,
         large: LargeSettings,
         mask_path: Callable[[Tile], Path],
-        written: Callable[[Tile, Written], R],
+        written: Callable[[Tile, Counted], R],
     ) -> None:
         self._card, self._large, self._mask_path, self._written = session.card, large, mask_path, written
         self._read_tile, self._write_tile = read, write
-        self._pipeline: Pipeline[Item, Any] = Pipeline(session, self._read, self._finish, settings, answers=answers)
-        self._runs: set[ImageRun] = set()
+        self._pipeline: Pipeline[W | Part | _Broken, Any] = Pipeline(
+            session, self._read, self._finish, settings, answers=answers
+        )
+        self._runs: dict[ImageRun, W] = {}
 
     @property
     def times(self) -> StageTimes:
@@ -66,82 +77,81 @@ class TilePipeline(Generic[R]):
 
     def run(
         self,
-        tiles: Iterable[Tile],
-        report: Callable[[Outcome[Tile, R]], None],
+        works: Iterable[W],
+        report: Callable[[Outcome[W, R]], None],
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Runs all tiles; see `Pipeline.run`. What is not whole of a large image is removed, whatever happens.
 
         Args:
-            tiles: taken as there is room.
+            works: tiles, taken as there is room.
             report: called in this thread with the outcome of each tile.
             progress: called in this thread with how far a large image is, as text.
         """
         try:
-            self._pipeline.run(self._items(tiles), lambda outcome: self._report(outcome, report, progress))
+            self._pipeline.run(self._items(works), lambda outcome: self._report(outcome, report, progress))
         finally:
             for run in list(self._runs):
                 self._end(run)
 
-    def _items(self, tiles: Iterable[Tile]) -> Iterator[Item]:
-        for tile in tiles:
-            if not tile.large:
-                yield tile
+    def _items(self, works: Iterable[W]) -> Iterator[W | Part | _Broken]:
+        for work in works:
+            if not work.tile.large:
+                yield work
                 continue
             try:
-                run = ImageRun(tile, self._mask_path(tile), self._card, self._large)
+                run = ImageRun(work.tile, self._mask_path(work.tile), self._card, self._large)
             except TileError as error:
-                yield _Broken(tile, error)
+                yield _Broken(work, error)
                 continue
-            self._runs.add(run)
+            self._runs[run] = work
             yield from run.parts()
 
-    def _read(self, item: Item) -> NDArray[np.uint8]:
-        if isinstance(item, Tile):
-            return self._read_tile(item)
+    def _read(self, item: W | Part | _Broken) -> NDArray[np.uint8]:
+        if isinstance(item, Part):
+            return item.run.read(item)
         if isinstance(item, _Broken):
             raise item.error
-        return item.run.read(item)
+        return self._read_tile(item)
 
-    def _finish(self, item: Item, answer: NDArray[Any]) -> Any:
-        if isinstance(item, Tile):
-            return self._write_tile(item, answer)
-        assert isinstance(item, Part), "what could not be opened has no answer"
-        return item.run.finish(item, answer)
+    def _finish(self, item: W | Part | _Broken, answer: NDArray[Any]) -> Any:
+        if isinstance(item, Part):
+            return item.run.finish(item, answer)
+        assert not isinstance(item, _Broken), "what could not be opened has no answer"
+        return self._write_tile(item, answer)
 
     def _report(
         self,
-        outcome: Outcome[Item, Any],
-        report: Callable[[Outcome[Tile, R]], None],
+        outcome: Outcome[W | Part | _Broken, Any],
+        report: Callable[[Outcome[W, R]], None],
         progress: Callable[[str], None],
     ) -> None:
         item = outcome.tile
-        if isinstance(item, Tile):
-            report(Outcome(item, outcome.result, outcome.error))
+        if isinstance(item, Part):
+            if item.run in self._runs:
+                self._report_part(item.run, outcome, report, progress)
         elif isinstance(item, _Broken):
-            report(Outcome(item.tile, error=outcome.error))
-        elif item.run in self._runs:
-            self._report_part(item.run, outcome, report, progress)
+            report(Outcome(item.work, error=outcome.error))
+        else:
+            report(Outcome(item, outcome.result, outcome.error))
 
     def _report_part(
         self,
         run: ImageRun,
-        outcome: Outcome[Item, Any],
-        report: Callable[[Outcome[Tile, R]], None],
+        outcome: Outcome[W | Part | _Broken, Any],
+        report: Callable[[Outcome[W, R]], None],
         progress: Callable[[str], None],
     ) -> None:
-        written = outcome.error.written if isinstance(outcome.error, NoData) else outcome.result
+        counted = outcome.error.counted if isinstance(outcome.error, NoData) else outcome.result
         if outcome.error is not None and not isinstance(outcome.error, NoData):
-            self._end(run)
-            report(Outcome(run.tile, error=outcome.error))
-        elif written is not None:
-            self._end(run)
-            report(Outcome(run.tile, self._written(run.tile, written)))
+            report(Outcome(self._end(run), error=outcome.error))
+        elif counted is not None:
+            report(Outcome(self._end(run), self._written(run.tile, counted)))
         else:
             run.done += 1
             if run.done * 100 // run.windows != (run.done - 1) * 100 // run.windows:
                 progress(f"{run.tile.key}: {run.done * 100 // run.windows} %")
 
-    def _end(self, run: ImageRun) -> None:
-        self._runs.discard(run)
+    def _end(self, run: ImageRun) -> W:
         run.close()
+        return self._runs.pop(run)

@@ -15,6 +15,7 @@ from dlcv.runtime.errors import TileError
 from dlcv.runtime.large.cog import CogMask, nodata_of
 from dlcv.runtime.large.mosaic import Mosaic
 from dlcv.runtime.large.source import Source
+from dlcv.runtime.outputs.base import Counted
 from dlcv.runtime.tiles import Tile
 
 
@@ -37,25 +38,12 @@ class LargeSettings:
     scale_16bit: tuple[float, float] | None = None
 
 
-@dataclass(frozen=True)
-class Written:
-    """What became of a large image.
-
-    Attributes:
-        pixels: of each index in its mask, int64 (256,); those without data count under 255.
-        square_metres: float64 (256,); None where the image does not tell the size of its pixels.
-    """
-
-    pixels: NDArray[np.int64]
-    square_metres: NDArray[np.float64] | None
-
-
 class NoData(TileError):
-    """A window in which no pixel holds data; `written` is what the image gave if that was its last window."""
+    """A window in which no pixel holds data; `counted` is what the image gave if that was its last window."""
 
-    def __init__(self, written: Written | None) -> None:
+    def __init__(self, counted: Counted | None) -> None:
         super().__init__("no data")
-        self.written = written
+        self.counted = counted
 
 
 @dataclass(frozen=True)
@@ -118,7 +106,7 @@ class ImageRun:
         self._valid[part.row, part.column] = valid
         return image_rgb
 
-    def finish(self, part: Part, answer: NDArray[Any]) -> Written | None:
+    def finish(self, part: Part, answer: NDArray[Any]) -> Counted | None:
         """Takes the answer about a window; gives what was written when it was the last one.
 
         Raises:
@@ -134,12 +122,12 @@ class ImageRun:
         self._source.close()
         self._mask.discard()
 
-    def _add(self, part: Part, answer: NDArray[Any] | None, valid: NDArray[np.bool_] | None) -> Written | None:
+    def _add(self, part: Part, answer: NDArray[Any] | None, valid: NDArray[np.bool_] | None) -> Counted | None:
         if not self._mosaic.add(part.row, part.column, answer, valid):
             return None
         self._source.close()
         self._mask.finish()
-        return Written(self._mask.pixels, self._mask.square_metres)
+        return Counted(self._mask.pixels, self._mask.square_metres)
 
     def _refuse_if_ended(self) -> None:
         if self.ended:

@@ -3,29 +3,51 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
+from dlcv.runtime.manifest import Row
 from dlcv.runtime.tiles import Tile
 
 R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What a large image's mask holds, which was never in memory as a whole.
+
+    Attributes:
+        pixels: of each index, int64 (256,); those without data count under 255.
+        square_metres: float64 (256,); None where the image does not tell the size of its pixels.
+    """
+
+    pixels: NDArray[np.int64]
+    square_metres: NDArray[np.float64] | None
 
 
 class Output(ABC, Generic[R]):
     """The answers of one run on disk; `R` is what `write` hands to `note`.
 
     In the order in which a run calls them: `names`; `left`; `clear_up`; then inside `with`, for each tile, `write` in one of
-    the writer threads and `note` in the run's own; `by_class`. `names` alone may be called before the output folder is ready.
+    the writer threads and `note` in the run's own; after that `by_class`, and `conclude` where all tiles are through. `names` alone may be called before the output folder is ready.
 
     Attributes:
         counted: what `by_class` counts: `pixels` or `images`.
+        needs_image: whether `write` wants the image.
+        needs_confidence: segmentation: whether the answers shall tell each pixel's confidence (see `answers.py`).
+        kinds: of the files that are written beside the answers, for each tile (see `beside.py`).
     """
 
     counted: str
+    needs_image = False
+    needs_confidence = False
+    kinds: tuple[str, ...] = ()
 
     @abstractmethod
     def names(self) -> Mapping[str, str]:
@@ -52,13 +74,22 @@ class Output(ABC, Generic[R]):
         """
 
     @abstractmethod
-    def write(self, tile: Tile, answer: NDArray[Any]) -> R:
+    def write(self, tile: Tile, answer: NDArray[Any], image_rgb: NDArray[np.uint8] | None = None) -> R:
         """Takes a tile's answer, in any thread.
+
+        Args:
+            tile: whose answer it is.
+            answer: a mask, or probabilities (see `answers.py`).
+            image_rgb: uint8 (h, w, 3), RGB, where `needs_image`.
 
         Raises:
             TileError: when this answer cannot be kept, and another may.
             OutputError: when nothing can be written.
         """
+
+    def write_large(self, tile: Tile, counted: Counted) -> R:
+        """As `write`, of a `large` tile, whose mask stands under its name already (see `large/`); for segmentation."""
+        raise NotImplementedError
 
     @abstractmethod
     def note(self, tile: Tile, result: R) -> str:
@@ -74,6 +105,13 @@ class Output(ABC, Generic[R]):
     @abstractmethod
     def by_class(self) -> dict[str, int]:
         """How many of `counted` each class has."""
+
+    def conclude(self, rows: Iterable[Row]) -> None:
+        """Makes what is of the whole run, such as a gallery, from the manifest's rows.
+
+        Raises:
+            OutputError: when it cannot be written.
+        """
 
     def __enter__(self) -> Output[R]:
         return self

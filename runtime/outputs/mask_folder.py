@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,11 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.answers import segmented_of
 from dlcv.runtime.card import ModelCard
-from dlcv.runtime.errors import OutputError, TileError
-from dlcv.runtime.files import make_folder, remove_partials
-from dlcv.runtime.outputs.base import Output, is_newer
-from dlcv.runtime.outputs.masks import write_mask
+from dlcv.runtime.files import remove_partials
+from dlcv.runtime.outputs.base import Counted, Output, is_newer
+from dlcv.runtime.outputs.masks import encode_mask
+from dlcv.runtime.outputs.named_files import NamedFiles
 from dlcv.runtime.tiles import DEFAULT_TEMPLATE, Tile, output_names
-
-_TILE_ERRNOS = (errno.ENAMETOOLONG, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.EINVAL, errno.EILSEQ)
-"""What the operating system refuses for one name; any other refusal would meet every tile."""
 
 
 class MaskFolder(Output[NDArray[np.int64]]):
@@ -42,7 +38,7 @@ class MaskFolder(Output[NDArray[np.int64]]):
         self._folder, self._card = folder, card
         self._names = output_names(tiles, template)
         self._pixels = np.zeros(256, np.int64)
-        self._folders: set[Path] = {folder}
+        self._files = NamedFiles(folder)
 
     def names(self) -> dict[str, str]:
         return {name: f"the mask of {key}" for key, name in self._names.items()}
@@ -58,19 +54,13 @@ class MaskFolder(Output[NDArray[np.int64]]):
         for folder in {(self._folder / self._names[tile.key]).parent for tile in left}:
             remove_partials(folder)
 
-    def write(self, tile: Tile, answer: NDArray[Any]) -> NDArray[np.int64]:
+    def write(self, tile: Tile, answer: NDArray[Any], image_rgb: NDArray[np.uint8] | None = None) -> NDArray[np.int64]:
         mask = segmented_of(answer).mask
-        path = self._folder / self._names[tile.key]
-        try:
-            if path.parent not in self._folders:
-                make_folder(path.parent)
-                self._folders.add(path.parent)
-            write_mask(path, mask, self._card.palette)
-        except OutputError as error:
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _TILE_ERRNOS:
-                raise TileError(str(error)) from error
-            raise
+        self._files.write(self._names[tile.key], encode_mask(mask, self._card.palette))
         return class_pixels(mask)
+
+    def write_large(self, tile: Tile, counted: Counted) -> NDArray[np.int64]:
+        return counted.pixels
 
     def note(self, tile: Tile, result: NDArray[np.int64]) -> str:
         self._pixels += result

@@ -65,7 +65,7 @@ class PredictionTable(Output[Prediction]):
         if self._path.exists():
             forget_lines(self._path, self._format.header, {tile.key for tile in left}, self._format.key_of)
 
-    def write(self, tile: Tile, answer: NDArray[np.float32]) -> Prediction:
+    def write(self, tile: Tile, answer: NDArray[np.float32], image_rgb: NDArray[np.uint8] | None = None) -> Prediction:
         if not np.isfinite(answer).all():
             raise TileError("the probabilities are not numbers; export the model in fp32, or look at its training")
         return prediction_of(tile.key, answer, self._classes, self._top_k)

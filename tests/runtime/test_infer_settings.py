@@ -20,14 +20,40 @@ SEGMENTATION = ModelCard(
 CLASSIFICATION = SEGMENTATION.changed(task="classification", palette=(), head="probs", fit="centre-crop", short_side=4)
 
 
+EXTRAS = ("overlay", "alpha", "overlay_format", "confidence", "polygons", "simplify", "min_area", "areas")
+
+
 def test_the_options_of_a_task_and_their_defaults() -> None:
     assert task_options(InferSettings.of(**GIVEN), SEGMENTATION) == {
         "fit": "pad", "overlap": 0.25, "blend": True, "bands": None, "name_template": "{path}.png", "tta": "none",
+        **dict.fromkeys(EXTRAS),
     }  # fmt: skip
     assert task_options(InferSettings.of(**GIVEN), CLASSIFICATION) == {"format": "csv", "top_k": 5, "tta": "none"}
     assert task_options(InferSettings.of(**GIVEN, overlap=0.0), SEGMENTATION)["overlap"] == 0, (
         "nothing is not left open"
     )
+
+
+def test_what_belongs_to_an_extra_has_its_default_with_it_alone() -> None:
+    values = task_options(
+        InferSettings.of(**GIVEN, overlay=True, polygons=True, simplify=2.0, areas=False), SEGMENTATION
+    )
+    assert {name: values[name] for name in EXTRAS} == {
+        "overlay": True, "alpha": 0.4, "overlay_format": "jpg", "confidence": None, "polygons": True, "simplify": 2.0,
+        "min_area": 0, "areas": None,
+    }  # fmt: skip
+    for part, whole in (
+        ("alpha", "overlay"),
+        ("overlay_format", "overlay"),
+        ("simplify", "polygons"),
+        ("min_area", "polygons"),
+    ):
+        name = part.replace("_", "-")
+        with pytest.raises(UsageError, match=f"^--{name} says how --{whole} is done; add --{whole}, or leave it out$"):
+            task_options(InferSettings.of(**GIVEN, **{part: 0}), SEGMENTATION)
+    with pytest.raises(UsageError, match=r"^--overlay, --areas: for segmentation only"):
+        task_options(InferSettings.of(**GIVEN, overlay=True, areas=True), CLASSIFICATION)
+    assert task_options(InferSettings.of(**GIVEN, overlay=False), CLASSIFICATION)["top_k"] == 5
 
 
 def test_an_option_of_another_task_is_refused() -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from dlcv.runtime.errors import OutputError, UsageError
 from dlcv.runtime.manifest import DONE, FAILED, Manifest, Row
-from dlcv.runtime.run_folder import LOCK, MANIFEST, PREDICTIONS, RUN, SUMMARY, RunFolder
+from dlcv.runtime.run_folder import LOCK, MANIFEST, RUN, SUMMARY, RunFolder
+from dlcv.runtime.tiles import TABLES
 
 IDENTITY = {"engine_sha256": "abc", "fit": "windows", "overlap": 0.25, "scale_16bit": None}
 
@@ -86,16 +87,38 @@ def test_a_second_run_is_refused_while_the_first_is_at_work(tmp_path: Path) -> N
         pass
 
 
-def test_overwrite_takes_the_predictions_of_either_format_away(tmp_path: Path) -> None:
+def test_overwrite_takes_every_table_away(tmp_path: Path) -> None:
     _run(tmp_path, Row("a", FAILED, reason="x"))  # no row names the table that is there
-    for name in PREDICTIONS:
+    (tmp_path / "gallery").mkdir()
+    for name in TABLES:
         (tmp_path / name).write_text("path\n")
     with pytest.raises(UsageError, match="holds a run already"):
         RunFolder(tmp_path, IDENTITY).__enter__()
     with RunFolder(tmp_path, IDENTITY, resume=True):
-        assert all((tmp_path / name).exists() for name in PREDICTIONS)
+        assert all((tmp_path / name).exists() for name in TABLES)
     with RunFolder(tmp_path, IDENTITY, overwrite=True):
-        assert not any((tmp_path / name).exists() for name in PREDICTIONS)
+        assert not any((tmp_path / name).exists() for name in TABLES)
+
+
+def test_overwrite_takes_away_what_stands_beside_the_answers_and_nothing_else(tmp_path: Path) -> None:
+    names = ("a.png", "overlays/a.jpg", "confidence/a.png", "polygons/a.geojson", "overlays/b.jpg")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    kinds = ("overlays.jpg", "confidence.png")
+    with RunFolder(tmp_path, IDENTITY, kinds=kinds) as run, Manifest(run.manifest) as manifest:
+        manifest.add(Row("a", DONE, "a.png"))
+        manifest.add(Row("../a", DONE, "a.png"))
+    with RunFolder(tmp_path, IDENTITY, overwrite=True):
+        left = [name for name in names if (tmp_path / name).exists()]
+    assert left == ["polygons/a.geojson", "overlays/b.jpg"], "one kind was not the run's, one tile neither"
+
+
+def test_overwrite_where_a_file_has_the_name_of_a_folder(tmp_path: Path) -> None:
+    _run(tmp_path, Row("a", DONE, "gallery"))
+    (tmp_path / "gallery").write_text("a mask by that name")
+    with RunFolder(tmp_path, IDENTITY, overwrite=True):
+        assert not (tmp_path / "gallery").exists()
 
 
 def test_a_killed_run_leaves_the_folder_free(tmp_path: Path) -> None:

@@ -30,4 +30,38 @@ OPTIONS = (
         default=None,
         help="Classification: classes in a row.  [default: 5, or all of fewer]",
     ),
+    click.option(
+        "--overlay", is_flag=True, default=None, help="Segmentation: overlays/: the image, classes in colour."
+    ),
+    click.option(
+        "--alpha", type=click.FloatRange(0, 1), default=None, help="Of overlays: share of the colour.  [default: 0.4]"
+    ),
+    click.option(
+        "--overlay-format", type=click.Choice(["jpg", "png"]), default=None, help="Of overlays.  [default: jpg]"
+    ),
+    click.option(
+        "--confidence",
+        is_flag=True,
+        default=None,
+        help="Segmentation: confidence/: grey maps; means in confidence.csv. Needs probabilities.",
+    ),
+    click.option("--polygons", is_flag=True, default=None, help="Segmentation: polygons/: GeoJSON of each region."),
+    click.option(
+        "--simplify",
+        type=click.FloatRange(0),
+        default=None,
+        metavar="PIXELS",
+        help="Of polygons: how far a border may move.  [default: 0]",
+    ),
+    click.option(
+        "--min-area",
+        type=click.IntRange(0),
+        default=None,
+        metavar="PIXELS",
+        help="Of polygons: leave smaller regions out.  [default: 0]",
+    ),
+    click.option(
+        "--areas", is_flag=True, default=None, help="Segmentation: areas.csv: the area of each class in each tile."
+    ),
+    click.option("--gallery", is_flag=True, default=None, help="gallery/index.html: all tiles to look through."),
 )

@@ -281,3 +281,43 @@ def test_help_says_what_is_for_which_task() -> None:
     assert "[default: masks, or predictions for a classifier]" in words
     assert "[default: {path}.png]" in words
     assert "[default: 0.25]" in words
+
+
+def test_extras_with_their_own_options(tile_folder: Path, tiny_onnx: Path, tmp_path: Path) -> None:
+    options = (
+        "--overlay",
+        "--alpha",
+        "0.7",
+        "--overlay-format",
+        "png",
+        "--polygons",
+        "--simplify",
+        "1.5",
+        "--min-area",
+        "4",
+    )
+    code, out, _ = invoke(
+        tile_folder, "--engine", tiny_onnx, "--output", tmp_path / "m", *options, "--areas", "--gallery", "--quiet"
+    )
+    assert (code, out) == (0, "")
+    names = ("overlays/a.png.png", "polygons/sub/c.png.geojson", "areas.csv", "gallery/index.html")
+    assert all((tmp_path / "m" / name).is_file() for name in names)
+    run = json.loads((tmp_path / "m/run.json").read_text())
+    assert [run[name] for name in ("alpha", "overlay_format", "simplify", "min_area", "areas", "gallery", "confidence")] == [
+        0.7, "png", 1.5, 4, True, True, None,
+    ]  # fmt: skip
+
+
+def test_extras_that_are_refused(
+    refused: Callable[..., str], tile_folder: Path, tiny_onnx: Path, colour_engine: Path
+) -> None:
+    engine = ("--engine", tiny_onnx)
+    assert refused(tile_folder, *engine, "--confidence") == (
+        f"--confidence needs the probabilities of the classes, and {tiny_onnx} gives mask alone; export the model with dlcv-export --head probs"
+    )
+    assert refused(tile_folder, *engine, "--simplify", "1") == (
+        "--simplify says how --polygons is done; add --polygons, or leave it out"
+    )
+    assert "--overlay, --polygons: for segmentation only" in refused(
+        tile_folder, "--engine", colour_engine, "--overlay", "--polygons"
+    )

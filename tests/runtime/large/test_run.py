@@ -217,3 +217,22 @@ def test_bands_of_plain_tiffs(run: Callable[..., Summary], tmp_path: Path, scene
     run(turned, bands=(3, 2, 1))
     run(write_geo(tmp_path / "rgb.tif", scene), output=tmp_path / "rgb")
     np.testing.assert_array_equal(mask_of(tmp_path / "out" / "bgr.tif.tif"), mask_of(tmp_path / "rgb" / "rgb.tif.tif"))
+
+
+def test_areas_in_square_metres(run: Callable[..., Summary], tmp_path: Path, scene: Image, write_geo: WriteGeo) -> None:
+    image = np.maximum(scene, 1)
+    image[:100] = 0
+    run(write_geo(tmp_path / "a.tif", image, nodata=0), areas=True)
+    lines = [line.split(",") for line in (tmp_path / "out" / "areas.csv").read_text().splitlines()[1:]]
+    assert sum(int(line[2]) for line in lines) == 92 * 128
+    assert sum(float(line[3]) for line in lines) == pytest.approx(1, abs=1e-5)
+    for line in lines:
+        assert float(line[4]) == int(line[2]) * 0.25  # half a metre by half a metre
+    assert run(tmp_path / "a.tif", areas=True, resume=True).resumed == 1
+
+
+def test_extras_made_from_whole_masks_are_refused(
+    run: Callable[..., Summary], tmp_path: Path, scene: Image, write_geo: WriteGeo
+) -> None:
+    with pytest.raises(UsageError, match=r"^--overlay, --polygons: not for images that are read by windows, such as a\.tif"):
+        run(write_geo(tmp_path / "a.tif", scene), overlay=True, polygons=True)

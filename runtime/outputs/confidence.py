@@ -1,0 +1,71 @@
+"""How sure the model is of each pixel: the probability of the class that it chose, as a grey PNG, and a table of means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dlcv.runtime.card import ModelCard
+from dlcv.runtime.errors import TileError, UsageError
+from dlcv.runtime.outputs.beside import CONFIDENCE
+from dlcv.runtime.outputs.extras import FileExtra, Seen, TableExtra
+
+UNSURE = 0.5
+"""Below this, all other classes together are the likelier."""
+_DIGITS = 4
+
+
+class ConfidenceMaps(FileExtra):
+    """A grey PNG of 8 bits a tile: 255 is a probability of 1, steps are of 1/255."""
+
+    kinds = (CONFIDENCE,)
+    needs_confidence = True
+
+    def encode(self, seen: Seen) -> tuple[bytes]:
+        levels = np.rint(known(seen) * 255).astype(np.uint8)
+        _, data = cv2.imencode(".png", levels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        return (bytes(data),)
+
+
+class ConfidenceTable(TableExtra):
+    """`confidence.csv`: a row a tile: the mean of its pixels' confidence, and the share of pixels below 0.5."""
+
+    name = "confidence.csv"
+    columns = ("mean", "below_half")
+    needs_confidence = True
+
+    def rows(self, seen: Seen) -> Iterable[Sequence[str]]:
+        confidence = known(seen)
+        return [(f"{mean_of(confidence):.{_DIGITS}f}", f"{float(np.mean(confidence < UNSURE)):.{_DIGITS}f}")]
+
+
+def known(seen: Seen) -> NDArray[np.float32]:
+    """The confidence of each pixel, float32 (h, w).
+
+    Raises:
+        TileError: when a pixel has none.
+    """
+    assert seen.confidence is not None, "an extra that needs the confidence says so in needs_confidence"
+    if not np.isfinite(seen.confidence).all():
+        raise TileError("the probabilities are not numbers; export the model in fp32, or look at its training")
+    return seen.confidence
+
+
+def mean_of(confidence: NDArray[np.float32]) -> float:
+    """Of float32 (h, w), summed in float64."""
+    return float(confidence.mean(dtype=np.float64))
+
+
+def require_probabilities(card: ModelCard, engine: str) -> None:
+    """Sees to it that an engine gives probabilities.
+
+    Raises:
+        UsageError: when it gives masks alone.
+    """
+    if card.head not in ("probs", "logits"):
+        raise UsageError(
+            f"--confidence needs the probabilities of the classes, and {engine} gives {card.head} alone; export the model with dlcv-export --head probs"
+        )

@@ -1,0 +1,46 @@
+"""Files that are named after tiles: folders are made on the way, and a name that the system refuses is that tile's failure."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+from dlcv.runtime.errors import OutputError, TileError
+from dlcv.runtime.files import make_folder, write_bytes
+
+_TILE_ERRNOS = (errno.ENAMETOOLONG, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.EINVAL, errno.EILSEQ)
+"""What the operating system refuses for one name; any other refusal would meet every tile."""
+
+
+class NamedFiles:
+    """Writes files below a folder, in any thread.
+
+    Args:
+        folder: it is made by whoever runs, before the first file.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._made: set[Path] = {folder}
+
+    def write(self, name: str, data: bytes) -> None:
+        """Writes a file, whole or not at all.
+
+        Args:
+            name: its path below the folder.
+            data: what is in it.
+
+        Raises:
+            TileError: when the system refuses this name.
+            OutputError: when it would refuse any.
+        """
+        path = self.folder / name
+        try:
+            if path.parent not in self._made:
+                make_folder(path.parent)
+                self._made.add(path.parent)
+            write_bytes(path, data)
+        except OutputError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _TILE_ERRNOS:
+                raise TileError(str(error)) from error
+            raise

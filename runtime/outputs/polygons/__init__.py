@@ -1,0 +1,1 @@
+"""Masks as polygons: `regions.py` traces them, `simplify.py` takes points out, `geojson.py` writes them down."""
