@@ -176,7 +176,9 @@ def task_options(settings: InferSettings, card: ModelCard) -> dict[str, Any]:
         "format": DEFAULT_FORMAT, "top_k": DEFAULT_TOP_K, "blend": True, "bands": None, "tta": "none",
     }  # fmt: skip
     refuse_without_probabilities(card, settings.engine.path, settings.fitting.blend, settings.fitting.tta)
-    given["bands"] = given["bands"] and list(given["bands"])  # as JSON has it, which a resumed run is compared with
+    given["blend"] = settings.fitting.blend  # here False is said, and not left open
+    if settings.fitting.bands is not None:
+        given["bands"] = list(settings.fitting.bands)  # as JSON has it, which a resumed run is compared with
     if given["overlay"]:
         defaults |= {"alpha": DEFAULT_ALPHA, "overlay_format": DEFAULT_PICTURE}
     if given["polygons"]:

@@ -71,6 +71,7 @@ def test_what_averages_probabilities_wants_them() -> None:
         task_options(InferSettings.of(**GIVEN, tta="full"), SEGMENTATION.changed(head="probs", input_size_hw=(4, 6)))
     assert task_options(InferSettings.of(**GIVEN, tta="flips"), CLASSIFICATION)["tta"] == "flips"
     assert task_options(InferSettings.of(**GIVEN, bands=(3, 2, 1)), SEGMENTATION)["bands"] == [3, 2, 1], "as JSON"
+    assert task_options(InferSettings.of(**GIVEN, blend=False), SEGMENTATION)["blend"] is False
 
 
 @pytest.mark.parametrize(
