@@ -234,5 +234,7 @@ def test_areas_in_square_metres(run: Callable[..., Summary], tmp_path: Path, sce
 def test_extras_made_from_whole_masks_are_refused(
     run: Callable[..., Summary], tmp_path: Path, scene: Image, write_geo: WriteGeo
 ) -> None:
-    with pytest.raises(UsageError, match=r"^--overlay, --polygons: not for images that are read by windows, such as a\.tif"):
+    with pytest.raises(
+        UsageError, match=r"^--overlay, --polygons: not for images that are read by windows, such as a\.tif"
+    ):
         run(write_geo(tmp_path / "a.tif", scene), overlay=True, polygons=True)
