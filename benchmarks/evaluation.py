@@ -13,6 +13,7 @@ from dlcv.runtime.comparison import or_none
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.datasets.loading import labelled_for
 from dlcv.runtime.evaluation import NOUNS, evaluate, one_class_note
+from dlcv.runtime.infer_settings import refuse_without_probabilities
 from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.metrics import Tally
 from dlcv.runtime.pipeline import PipelineSettings
@@ -74,6 +75,8 @@ def run_evaluation(
     trust: Trust | None = None,
     session: str = "auto",
     compute: str = "card",
+    blend: bool | None = None,
+    tta: str = "none",
     say: Callable[[str], None] = lambda _: None,
 ) -> EvaluationReport:
     """Evaluates an engine, or checkpoints whose probabilities are averaged.
@@ -82,16 +85,19 @@ def run_evaluation(
         paths: see `open_engine`.
         data, dataset, split: see `labelled_for`.
         device, session, compute, trust: see `open_session`.
+        blend, tta: see `FittingSettings`.
         say: takes lines for people.
 
     Raises:
         DlcvError: when the engine or the data cannot be used, in words.
     """
     with open_engine(paths, device=device, session=session, compute=compute, lanes=cpu_count(), trust=trust) as engine:
+        refuse_without_probabilities(engine.card, paths[0], blend, tta)
         labelled = labelled_for(engine.card, data, dataset=dataset, split=split, say=say)
         settings = PipelineSettings(
-            batch=_batch(engine), decoders=cpu_count(), writers=cpu_count(), fit=engine.card.fit
-        )
+            batch=_batch(engine), decoders=cpu_count(), writers=cpu_count(), fit=engine.card.fit,
+            blend=blend is not False, tta=tta,
+        )  # fmt: skip
         return EvaluationReport(labelled, evaluate(engine, labelled, settings), engine.description, engine.computes)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dlcv.runtime.card import ModelCard
 
 CONFIDENT = np.dtype([("index", np.uint8), ("confidence", np.float32)])
 """A pixel's class and its probability in one array, so that windows are cut and joined as masks are: 5 bytes a pixel, where
@@ -103,3 +106,10 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """float32 (n, C, ...) -> float32 of that shape whose sum over C is 1."""
     powers = np.exp(logits - logits.max(1, keepdims=True))
     return np.asarray(powers / powers.sum(1, keepdims=True), np.float32)
+
+
+def answers_for(card: ModelCard, *, blend: bool, tta: str) -> Callable[[dict[str, NDArray[Any]]], NDArray[Any]] | None:
+    """What a pipeline is to keep of a session's outputs: probabilities where masks are blended or turned from; None: its default."""
+    if card.task == "classification" or card.head == "mask" or not (blend or tta != "none"):
+        return None
+    return probs_of

@@ -194,10 +194,14 @@ def _imdecode(data: bytes, flags: int, header: ImageHeader) -> NDArray[Any]:
 
 def _scaled_rgb(image_bgr: NDArray[np.uint16], scale: tuple[float, float]) -> NDArray[np.uint8]:
     """uint16 (H, W, 3) BGR -> uint8 (H, W, 3) RGB, C-contiguous."""
+    return np.ascontiguousarray(table_16bit(scale)[image_bgr[..., ::-1]])
+
+
+def table_16bit(scale: tuple[float, float], first: int = 0) -> NDArray[np.uint8]:
+    """uint8 (65536,): what the values from `first` on become; see `DecodeOptions.scale_16bit`."""
     low, high = scale
-    levels = (np.arange(65536, dtype=np.float64) - low) * (255.0 / (high - low))
-    table = np.floor(np.clip(levels, 0.0, 255.0) + 0.5).astype(np.uint8)
-    return np.ascontiguousarray(table[image_bgr[..., ::-1]])
+    levels = (np.arange(first, first + 65536, dtype=np.float64) - low) * (255.0 / (high - low))
+    return np.floor(np.clip(levels, 0.0, 255.0) + 0.5).astype(np.uint8)
 
 
 @cache

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.answers import answers_of
+from dlcv.runtime.answers import answers_for, answers_of, segmented_of
 from dlcv.runtime.datasets.labelled import Example, LabelledSet
 from dlcv.runtime.errors import DatasetError, EngineError
 from dlcv.runtime.fitting import fit_to_card
@@ -49,16 +49,17 @@ def evaluate(session: Session, labelled: LabelledSet[Any], settings: PipelineSet
 
     def finish(example: Example, answer: NDArray[Any]) -> bool:
         label = labelled.label(example)
-        if labelled.task == "segmentation" and label.shape != answer.shape:
+        if labelled.task == "segmentation" and label.shape != answer.shape[-2:]:
             labelled.read(example)  # raises: image and mask differ in size
         if not np.isfinite(answer).all():  # their argmax would still be a valid class
             raise EngineError(f"{example.name}: the engine's answer is not a number; export the model again")
         if get_ident() not in tallies:
             tallies[get_ident()] = labelled.tally()
-        tallies[get_ident()].add(label, answer)
+        tallies[get_ident()].add(label, segmented_of(answer).mask if answer.ndim == 3 else answer)
         return True
 
-    pipeline: Pipeline[Example, bool] = Pipeline(session, labelled.image, finish, settings)
+    answers = answers_for(session.card, blend=settings.blend, tta=settings.tta)
+    pipeline: Pipeline[Example, bool] = Pipeline(session, labelled.image, finish, settings, answers)
     with Progress(len(labelled), "evaluating", quiet=quiet) as progress:
 
         def report(outcome: Outcome[Example, bool]) -> None:

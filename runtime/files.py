@@ -25,12 +25,12 @@ def partial_name(path: Path) -> Path:
 def remove_partials(folder: Path) -> None:
     """Removes what a killed process left half written in `folder`; call it only while no other process writes there."""
     try:
-        with os.scandir(folder) as entries:
-            left = [entry.name for entry in entries if entry.name[0] == "." and entry.name.endswith(PARTIAL_SUFFIX)]
+        with os.scandir(folder) as entries:  # GDAL puts temporary files of its own beside ours: NAME.partial.ovr.tmp
+            left = [entry.name for entry in entries if entry.name[0] == "." and PARTIAL_SUFFIX in entry.name]
     except FileNotFoundError:
         return
     for name in left:
-        _remove(folder / name)
+        remove_file(folder / name)
 
 
 @contextmanager
@@ -53,10 +53,10 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        _remove(temporary)
+        remove_file(temporary)
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     except BaseException:
-        _remove(temporary)
+        remove_file(temporary)
         raise
 
 
@@ -102,7 +102,8 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _remove(path: Path) -> None:
+def remove_file(path: Path) -> None:
+    """Removes a file, if it is there and that is allowed."""
     try:
         path.unlink(missing_ok=True)
     except OSError:

@@ -3,7 +3,8 @@
 Segmentation has three ways (`FITS`):
     windows  the default. A side that is too small is padded by reflection; a side that is too large is covered by
              windows that overlap, the last one flush with the edge. Each pixel of the result comes from the window
-             in whose middle it is most: neighbouring windows are cut at the middle of their overlap.
+             in whose middle it is most: neighbouring windows are cut at the middle of their overlap. Probabilities are
+             blended there instead, see `blending.py`.
     pad      a smaller tile is padded by reflection and the result cropped back; a larger tile is refused.
     resize   the tile is resized to the engine's size and the result back, to the nearest pixel. It changes the ground
              resolution that the model was trained on, and the aspect ratio; only where it is asked for.
@@ -13,39 +14,26 @@ A tile that fits exactly is passed through without a copy, both ways.
 Classification has one, `centre-crop`: the image is scaled until its shorter side is the card's `short_side`, and the middle
 of the engine's size is taken (the evaluation transform of Krizhevsky et al. 2012, and of torchvision). Only the part that is
 kept is scaled, so that a very long image costs nothing.
+
+With `tta` (see `tta.py`) each window is there several times, turned and flipped, and `join` averages what was said about it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dlcv.runtime.blending import Side
 from dlcv.runtime.card import FITS as FITS_BY_TASK
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.errors import TileError, UsageError
+from dlcv.runtime.tta import TTAS, averaged, check_tta, turned
 
 FITS = FITS_BY_TASK["segmentation"]
-
-
-@dataclass(frozen=True)
-class _Side:
-    """One side of a tile: where its windows start in the padded tile, and the stretch of the tile each one supplies."""
-
-    length: int
-    window: int
-    starts: tuple[int, ...]
-    pad_before: int
-
-    @property
-    def stretches(self) -> list[tuple[int, int, int]]:
-        """For each window: begin and end in the tile, and where that begins in the window. In pixels."""
-        ends = [(a + self.window + b) // 2 for a, b in zip(self.starts, self.starts[1:], strict=False)] + [self.length]
-        begins = [0, *ends[:-1]]
-        return [(b, e, b - s + self.pad_before) for b, e, s in zip(begins, ends, self.starts, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -54,31 +42,36 @@ class FittedTile:
 
     Attributes:
         windows: uint8 (H, W, 3) each, RGB, row by row; views of the tile where nothing was padded or resized, so not
-            always contiguous.
+            always contiguous. With `tta`, each in all ways before the next one.
         tile_hw: height and width of the tile, in pixels.
     """
 
     windows: tuple[NDArray[np.uint8], ...]
     tile_hw: tuple[int, int]
-    _rows: _Side
-    _columns: _Side
+    _rows: Side
+    _columns: Side
     _resized: bool = False
     _whole: bool = False
+    _ways: tuple[int, ...] = (0,)
+    _blend: bool = True
 
     def join(self, results: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """The tile's result from its windows' results.
 
         Args:
             results: one for each of `windows`, in their order: (..., H, W), any dtype, such as masks uint8 (H, W) or
-                probabilities float32 (C, H, W).
+                probabilities float32 (C, H, W). The latter are blended, unless that was switched off.
 
         Returns:
             (..., h, w) of the tile's size, the same dtype; `results[0]` itself where the tile fits exactly, and for
             classification, where a result is of the image as a whole.
 
         Raises:
-            ValueError: when there is another number of results, or one has another size, than the windows.
+            ValueError: when there is another number of results, or one has another size, than the windows; or when turned
+                windows come back as anything but probabilities.
         """
+        if len(self._ways) > 1:
+            results = self._turned_back(results)
         if self._whole and len(results) == 1:
             return results[0]
         self._check(results)
@@ -86,6 +79,8 @@ class FittedTile:
             return _nearest(results[0], self.tile_hw)
         if len(results) == 1 and self.tile_hw == results[0].shape[-2:]:
             return results[0]
+        if self._blend and results[0].dtype == np.float32 and results[0].ndim == 3 and len(results) > 1:
+            return self._blended(results)
         joined = np.empty((*results[0].shape[:-2], *self.tile_hw), results[0].dtype)
         left = iter(results)
         for top, bottom, y in self._rows.stretches:
@@ -93,17 +88,44 @@ class FittedTile:
                 joined[..., top:bottom, begin:end] = next(left)[..., y : y + bottom - top, x : x + end - begin]
         return joined
 
+    def _turned_back(self, results: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        self._check_count(results, len(self.windows))
+        if any(result.dtype != np.float32 or result.ndim not in (1, 3) for result in results):
+            raise ValueError(f"expected probabilities of turned windows, float32, got {results[0].dtype}")
+        ways = self._ways
+        return [averaged(results[k : k + len(ways)], ways) for k in range(0, len(results), len(ways))]
+
+    def _blended(self, results: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        joined = np.zeros((results[0].shape[0], *self.tile_hw), np.float32)
+        left = iter(results)
+        for y, down in zip(self._rows.starts, self._rows.weights, strict=True):
+            for x, across in zip(self._columns.starts, self._columns.weights, strict=True):
+                top, begin = self._rows.pad_before, self._columns.pad_before
+                weighted = next(left) * (down[:, None] * across)
+                part = joined[:, y : y + self._rows.window, x : x + self._columns.window]
+                part += weighted[:, top : top + part.shape[1], begin : begin + part.shape[2]]
+        return joined
+
+    def _check_count(self, results: Sequence[NDArray[Any]], count: int) -> None:
+        if len(results) != count:
+            raise ValueError(f"expected {count} results, one a window, got {len(results)}")
+
     def _check(self, results: Sequence[NDArray[Any]]) -> None:
         size_hw = (self._rows.window, self._columns.window)
-        if len(results) != len(self.windows):
-            raise ValueError(f"expected {len(self.windows)} results, one a window, got {len(results)}")
+        self._check_count(results, len(self.windows) // len(self._ways))
         for result in results:
             if result.shape[-2:] != size_hw or result.shape != results[0].shape:
                 raise ValueError(f"expected results (..., {size_hw[0]}, {size_hw[1]}) of one shape, got {result.shape}")
 
 
 def fit_to_card(
-    image_rgb: NDArray[np.uint8], card: ModelCard, *, fit: str | None = None, overlap: float = 0.25
+    image_rgb: NDArray[np.uint8],
+    card: ModelCard,
+    *,
+    fit: str | None = None,
+    overlap: float = 0.25,
+    blend: bool = True,
+    tta: str = "none",
 ) -> FittedTile:
     """Brings an image to the size that a card's model takes, in the card's way.
 
@@ -112,16 +134,30 @@ def fit_to_card(
         card: its task, input size, fit and evaluation transform decide.
         fit: another way than the card's, for segmentation.
         overlap: of neighbouring windows, as a share of the window's side.
+        blend: whether `join` blends probabilities where windows overlap; otherwise it cuts, as it does masks.
+        tta: `none`, `flips` or `full`, see `tta.py`; then `join` takes probabilities alone.
 
     Raises:
-        TileError, UsageError: see `fit_tile`; UsageError also when `fit` is not one for the card's task.
+        TileError, UsageError: see `fit_tile`; UsageError also when `fit` is not one for the card's task, or `tta` not for its
+            input size.
     """
+    check_tta(tta, card.input_size_hw)
+    return _in_all_ways(replace(_fitted(image_rgb, card, fit, overlap), _blend=blend), TTAS[tta])
+
+
+def _in_all_ways(fitted: FittedTile, ways: tuple[int, ...]) -> FittedTile:
+    if len(ways) == 1:
+        return fitted
+    return replace(fitted, windows=tuple(turned(window, way) for window in fitted.windows for way in ways), _ways=ways)
+
+
+def _fitted(image_rgb: NDArray[np.uint8], card: ModelCard, fit: str | None, overlap: float) -> FittedTile:
     if card.task == "segmentation":
         return fit_tile(image_rgb, card.input_size_hw, fit or card.fit, overlap)
     if fit not in (None, card.fit):
         raise UsageError(f"fit {fit!r} is for segmentation; {card.model} classifies and takes its card's {card.fit}")
     image = centre_crop(image_rgb, card.input_size_hw, card.short_side, card.interpolation)
-    rows, columns = (_side(side, side, 0.0) for side in card.input_size_hw)
+    rows, columns = (Side.of(side, side, 0.0) for side in card.input_size_hw)
     return FittedTile((image,), (image_rgb.shape[0], image_rgb.shape[1]), rows, columns, _whole=True)
 
 
@@ -169,25 +205,20 @@ def fit_tile(image_rgb: NDArray[np.uint8], size_hw: tuple[int, int], fit: str, o
         raise UsageError(f"the overlap of windows is {overlap:g}, expected 0 or more and less than 1")
     tile_hw = (image_rgb.shape[0], image_rgb.shape[1])
     if fit == "resize":
-        sides = _side(size_hw[0], size_hw[0], 0.0), _side(size_hw[1], size_hw[1], 0.0)
+        sides = Side.of(size_hw[0], size_hw[0], 0.0), Side.of(size_hw[1], size_hw[1], 0.0)
         return FittedTile((resized(image_rgb, size_hw),), tile_hw, *sides, _resized=True)
     if fit == "pad" and (tile_hw[0] > size_hw[0] or tile_hw[1] > size_hw[1]):
         raise TileError(
             f"tile is {tile_hw[0]} x {tile_hw[1]}, the engine takes {size_hw[0]} x {size_hw[1]}; pass --fit windows"
         )
-    rows, columns = (_side(n, window, overlap) for n, window in zip(tile_hw, size_hw, strict=True))
-    padded = _padded(_padded(image_rgb, rows, axis=0), columns, axis=1)
-    windows = tuple(padded[y : y + size_hw[0], x : x + size_hw[1]] for y in rows.starts for x in columns.starts)
+    rows, columns = (Side.of(n, window, overlap) for n, window in zip(tile_hw, size_hw, strict=True))
+    whole = padded(padded(image_rgb, rows, axis=0), columns, axis=1)
+    windows = tuple(whole[y : y + size_hw[0], x : x + size_hw[1]] for y in rows.starts for x in columns.starts)
     return FittedTile(windows, tile_hw, rows, columns)
 
 
-def _side(length: int, window: int, overlap: float) -> _Side:
-    last = max(0, length - window)
-    step = max(1, round(window * (1 - overlap)))
-    return _Side(length, window, (*range(0, last, step), last), max(0, window - length) // 2)
-
-
-def _padded(image: NDArray[np.uint8], side: _Side, axis: int) -> NDArray[np.uint8]:
+def padded(image: NDArray[Any], side: Side, axis: int) -> NDArray[Any]:
+    """An axis of an image as long as a window, by reflection on both sides; as it is where it is long enough."""
     if side.length >= side.window:
         return image
     # reflection without repeating the edge, as often as needed: 3 2 1 | 0 1 2 3 | 2 1 0 1 ...

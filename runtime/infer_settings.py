@@ -17,6 +17,7 @@ from dlcv.runtime.pipeline import DEFAULT_OVERLAP, PipelineSettings, automatic_b
 from dlcv.runtime.provenance import Trust
 from dlcv.runtime.sessions import Session, engine_card
 from dlcv.runtime.tiles import DEFAULT_TEMPLATE
+from dlcv.runtime.tta import check_tta
 
 CPU_BATCH = {"segmentation": 1, "classification": 8}
 """Of a lane. A window of a segmentation model is work enough by itself. A small image leaves a classifier's last layers little
@@ -25,12 +26,12 @@ a batch of 8, 0.68 at 16 and 0.66 at 32. At 224 x 224, and for cnn3 at 48 x 48, 
 """
 TASK_OPTIONS = {
     "segmentation": (
-        "fit", "window", "overlap", "name_template",
+        "fit", "window", "overlap", "blend", "bands", "tta", "name_template",
         "overlay", "alpha", "overlay_format", "confidence", "polygons", "simplify", "min_area", "areas",
     ),
-    "classification": ("format", "top_k"),
+    "classification": ("format", "top_k", "tta"),
 }  # fmt: skip
-"""Settings that one task alone has."""
+"""Settings that a task has."""
 PART_OF = {"alpha": "overlay", "overlay_format": "overlay", "simplify": "polygons", "min_area": "polygons"}
 """Settings that say how another one is done."""
 DEFAULT_OUTPUT = {"segmentation": Path("masks"), "classification": Path("predictions")}
@@ -67,11 +68,17 @@ class FittingSettings:
         fit: segmentation: see `fitting.py`; None takes the card's.
         window: segmentation: height and width that an engine of varying size is run at, in pixels; None takes the card's.
         overlap: segmentation: of windows, as a share of their side; None: 0.25.
+        blend: segmentation: whether probabilities are blended where windows overlap; None: where the engine gives them.
+        bands: segmentation: of TIFFs, numbers from 1, one or three; None: see `large/bands.py`.
+        tta: `none`, `flips` or `full`, see `tta.py`; None: `none`.
     """
 
     fit: str | None = None
     window: tuple[int, int] | None = None
     overlap: float | None = None
+    blend: bool | None = None
+    bands: tuple[int, ...] | None = None
+    tta: str | None = None
 
 
 @dataclass(frozen=True)
@@ -176,15 +183,20 @@ def task_options(settings: InferSettings, card: ModelCard) -> dict[str, Any]:
     given = {name: value or None if isinstance(value, bool) else value for name, value in _given(settings).items()}
     _refuse_parts(given)
     for task, names in TASK_OPTIONS.items():
-        typed = [f"--{name.replace('_', '-')}" for name in names if given[name] is not None]
-        if task != card.task and typed:
+        other = set(names) - set(TASK_OPTIONS[card.task])
+        typed = [f"--{name.replace('_', '-')}" for name in names if name in other and given[name] is not None]
+        if typed:
             raise UsageError(
                 f"{', '.join(typed)}: for {task} only, and {settings.engine.path} is a {card.task} model; leave it out"
             )
     defaults = {
         "fit": card.fit, "window": None, "overlap": DEFAULT_OVERLAP, "name_template": DEFAULT_TEMPLATE,
-        "format": DEFAULT_FORMAT, "top_k": DEFAULT_TOP_K,
+        "format": DEFAULT_FORMAT, "top_k": DEFAULT_TOP_K, "blend": True, "bands": None, "tta": "none",
     }  # fmt: skip
+    refuse_without_probabilities(card, settings.engine.path, settings.fitting.blend, settings.fitting.tta)
+    given["blend"] = settings.fitting.blend  # here False is said, and not left open
+    if settings.fitting.bands is not None:
+        given["bands"] = list(settings.fitting.bands)  # as JSON has it, which a resumed run is compared with
     if given["overlay"]:
         defaults |= {"alpha": DEFAULT_ALPHA, "overlay_format": DEFAULT_PICTURE}
     if given["polygons"]:
@@ -206,6 +218,20 @@ def _refuse_parts(given: dict[str, Any]) -> None:
     for part, whole in PART_OF.items():
         if given[part] is not None and not given[whole]:
             raise UsageError(f"--{part.replace('_', '-')} says how --{whole} is done; add --{whole}, or leave it out")
+
+
+def refuse_without_probabilities(card: ModelCard, engine: Path, blend: bool | None, tta: str | None) -> None:
+    """What averages probabilities is not for a graph that returns masks, nor quarter turns for windows that are not square.
+
+    Raises:
+        UsageError: says what to pass, or how to export.
+    """
+    check_tta(tta or "none", card.input_size_hw)
+    asked = ["--blend"] * bool(blend) + [f"--tta {tta}"] * (tta not in (None, "none"))
+    if asked and card.head == "mask":
+        raise UsageError(
+            f"{', '.join(asked)}: needs probabilities, and {engine} returns masks; export it with --head probs"
+        )
 
 
 def pipeline_settings(settings: InferSettings, session: Session) -> PipelineSettings:
@@ -230,6 +256,8 @@ def pipeline_settings(settings: InferSettings, session: Session) -> PipelineSett
         overlap=DEFAULT_OVERLAP if settings.fitting.overlap is None else settings.fitting.overlap,
         tile_timeout_s=settings.tile_timeout_s or None,
         session_timeout_s=settings.session_timeout_s or None,
+        blend=settings.fitting.blend is not False,
+        tta=settings.fitting.tta or "none",
     )
 
 

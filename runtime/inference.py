@@ -18,16 +18,17 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.answers import confident_answers_of
 from dlcv.runtime.decode import decode_file
 from dlcv.runtime.errors import EngineError, UsageError
 from dlcv.runtime.files import remove_partials, sha256_of
-from dlcv.runtime.infer_settings import InferSettings, default_output, pipeline_settings, task_options
+from dlcv.runtime.infer_settings import InferSettings, default_output, task_options
+from dlcv.runtime.large.dispatch import marked, tile_pipeline
+from dlcv.runtime.large.flow import TilePipeline
 from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.manifest import DONE, FAILED, Manifest, Row, forget, read_manifest
 from dlcv.runtime.outputs.base import Output
 from dlcv.runtime.outputs.chosen import chosen_output
-from dlcv.runtime.pipeline import Outcome, Pipeline, StageTimes, verdict
+from dlcv.runtime.pipeline import Outcome, StageTimes, verdict
 from dlcv.runtime.progress import Progress
 from dlcv.runtime.rebuild import rebuild_if_needed
 from dlcv.runtime.run_folder import RunFolder
@@ -80,7 +81,7 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
         rebuild_if_needed(settings.engine.path, say)
     card = engine_card(settings.engine.path, device=settings.engine.device)
     options = task_options(settings, card) | {"gallery": settings.outputs.gallery or None}
-    tiles = find_tiles(settings.sources, leave_out=settings.output, say=say)
+    tiles = marked(find_tiles(settings.sources, leave_out=settings.output, say=say), settings, card, say)
     output = chosen_output(settings.output, card, tiles, options, str(settings.engine.path))
     _refuse_to_overwrite_inputs(settings, tiles, output)
     engine, window_hw = settings.engine, settings.fitting.window
@@ -133,13 +134,7 @@ class _Run(Generic[R]):
             self._folder.write_summary(self._facts(StageTimes(), time.time(), complete=True))
             return self._summary
         session = open_engine()
-        pipeline: Pipeline[_Work, R] = Pipeline(
-            session,
-            self._read,
-            self._write,
-            pipeline_settings(self._settings, session),
-            confident_answers_of if self._output.needs_confidence else None,
-        )
+        pipeline: TilePipeline[_Work, R] = tile_pipeline(self._settings, session, self._read, self._write, self._output)
         started = time.time()
         complete = False
         try:
@@ -150,7 +145,11 @@ class _Run(Generic[R]):
                 self._output,
                 Progress(len(left), "tiles", quiet=self._settings.quiet) as progress,
             ):
-                pipeline.run(map(_Work, left), lambda outcome: self._note(outcome, manifest, progress))
+                pipeline.run(
+                    map(_Work, left),
+                    lambda outcome: self._note(outcome, manifest, progress),
+                    lambda text: progress.advance(0, text),
+                )
             self._output.conclude(self._rows())
             complete = True
         finally:

@@ -43,16 +43,19 @@ class Tile:
         key: its path inside the folder that was named, with forward slashes; of a file named itself, its file name.
             It identifies the tile in the manifest, and the output's name is made from it alone.
         plain: True where the folder's listing says that it is no symbolic link.
+        large: it is read by windows and its mask is a GeoTIFF; see `large/`.
     """
 
     where: str
     key: str
     plain: bool = field(default=False, compare=False, repr=False)
+    large: bool = False
 
-    def __init__(self, path: str | Path, key: str, plain: bool = False) -> None:
+    def __init__(self, path: str | Path, key: str, plain: bool = False, large: bool = False) -> None:
         object.__setattr__(self, "where", os.fspath(path))
         object.__setattr__(self, "key", key)
         object.__setattr__(self, "plain", plain)
+        object.__setattr__(self, "large", large)
 
     @property
     def path(self) -> Path:
@@ -216,6 +219,17 @@ def output_name(key: str, template: str = DEFAULT_TEMPLATE) -> str:
     return str(PurePosixPath(*parts))
 
 
+def name_of(tile: Tile, template: str = DEFAULT_TEMPLATE) -> str:
+    """`output_name` of a tile; a large one's ends in `.tif` where the template ends in `.png`.
+
+    Raises:
+        UsageError: see `output_name`.
+    """
+    name = output_name(tile.key, template)
+    # with the template all names end in .png, so that no two become one
+    return f"{name[:-4]}.tif" if tile.large and template.endswith(".png") else name
+
+
 def output_names(tiles: Sequence[Tile], template: str = DEFAULT_TEMPLATE) -> dict[str, str]:
     """Output name by key.
 
@@ -225,7 +239,7 @@ def output_names(tiles: Sequence[Tile], template: str = DEFAULT_TEMPLATE) -> dic
     names: dict[str, str] = {}
     taken: dict[str, str] = {}
     for tile in tiles:
-        name = output_name(tile.key, template)
+        name = name_of(tile, template)
         if name in taken:
             raise UsageError(
                 f"--name-template {template!r} gives {taken[name]} and {tile.key} one output, {name}; use {{path}} in it"

@@ -26,6 +26,7 @@ PAGES = (
     "docs/models.md",
     "docs/export.md",
     "docs/inference.md",
+    "docs/large-images.md",
     "docs/outputs.md",
     "docs/parity.md",
     "docs/inspect.md",

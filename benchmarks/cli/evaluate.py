@@ -24,6 +24,18 @@ from dlcv.runtime.cli.trust_options import take_trust
     help="A best.pt or last.pt instead; several, or a folder of them, are averaged.",
 )
 @labelled_data_options
+@click.option(
+    "--blend/--no-blend",
+    default=None,
+    help="Segmentation: average probabilities where windows overlap.  [default: if the engine gives them]",
+)
+@click.option(
+    "--tta",
+    type=click.Choice(["none", "flips", "full"]),
+    default="none",
+    show_default=True,
+    help="Average over 4 flips, or all 8 flips and turns, at 4 or 8 times the work.",
+)
 @version_option
 def main(
     engine: Path | None, checkpoints: tuple[Path, ...], data: Path, json_file: Path | None, **options: Any

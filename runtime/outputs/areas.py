@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from dlcv.runtime.journal import csv_line
+from dlcv.runtime.outputs.base import Counted
 from dlcv.runtime.outputs.extras import Seen, TableExtra
 from dlcv.runtime.outputs.mask_folder import class_pixels
+from dlcv.runtime.tiles import Tile
 
 
 class Areas(TableExtra):
@@ -31,19 +34,27 @@ class Areas(TableExtra):
     def rows(self, seen: Seen) -> Iterable[Sequence[str]]:
         return area_rows(class_pixels(seen.mask).tolist(), self._classes)
 
+    def write_large(self, tile: Tile, counted: Counted) -> str:
+        known = len(self._classes)  # pixels without data are of no class
+        metres = None if counted.square_metres is None else counted.square_metres[:known].tolist()
+        rows = area_rows(counted.pixels[:known].tolist(), self._classes, metres)
+        return "".join(csv_line((tile.key, *values)) for values in rows)
 
-def area_rows(pixels: Sequence[int], classes: Sequence[str], pixel_area: float | None = None) -> list[list[str]]:
+
+def area_rows(
+    pixels: Sequence[int], classes: Sequence[str], square_metres: Sequence[float] | None = None
+) -> list[list[str]]:
     """The rows of one tile.
 
     Args:
         pixels: of each class index.
         classes: the card's; an index behind its end is named by its number.
-        pixel_area: of one pixel, in square metres; None where it is not known.
+        square_metres: of each class index; None where they are not known.
     """
     total = sum(pixels)
     rows = []
     for index in np.flatnonzero(pixels).tolist():
         name = classes[index] if index < len(classes) else str(index)
-        metres = "" if pixel_area is None else f"{pixels[index] * pixel_area:.10g}"
+        metres = "" if square_metres is None else f"{square_metres[index]:.10g}"
         rows.append([name, str(pixels[index]), f"{pixels[index] / total:.6f}", metres])
     return rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -16,6 +17,19 @@ from dlcv.runtime.manifest import Row
 from dlcv.runtime.tiles import Tile
 
 R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What a large image's mask holds, which was never in memory as a whole.
+
+    Attributes:
+        pixels: of each index, int64 (256,); those without data count under 255.
+        square_metres: float64 (256,); None where the image does not tell the size of its pixels.
+    """
+
+    pixels: NDArray[np.int64]
+    square_metres: NDArray[np.float64] | None
 
 
 class Output(ABC, Generic[R]):
@@ -73,6 +87,10 @@ class Output(ABC, Generic[R]):
             TileError: when this answer cannot be kept, and another may.
             OutputError: when nothing can be written.
         """
+
+    def write_large(self, tile: Tile, counted: Counted) -> R:
+        """As `write`, of a `large` tile, whose mask stands under its name already (see `large/`); for segmentation."""
+        raise NotImplementedError
 
     @abstractmethod
     def note(self, tile: Tile, result: R) -> str:

@@ -21,7 +21,7 @@ from dlcv.runtime.errors import UsageError
 from dlcv.runtime.files import remove_partials, write_bytes
 from dlcv.runtime.journal import Journal, csv_line, csv_rows, csv_values, whole_lines
 from dlcv.runtime.manifest import Row
-from dlcv.runtime.outputs.base import is_newer
+from dlcv.runtime.outputs.base import Counted, is_newer
 from dlcv.runtime.outputs.beside import beside
 from dlcv.runtime.outputs.named_files import NamedFiles
 from dlcv.runtime.tiles import Tile
@@ -109,6 +109,10 @@ class Extra(ABC):
             TileError: when it cannot be made of this tile.
             OutputError: when nothing can be written.
         """
+
+    def write_large(self, tile: Tile, counted: Counted) -> str:
+        """As `write`, of a large tile; an extra made from whole masks is refused beside such tiles (`large/dispatch.py`)."""
+        raise NotImplementedError
 
     def note(self, text: str) -> None:
         """Ends what `write` began, in the run's own thread."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dlcv.runtime.answers import segmented_of
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.files import remove_partials
-from dlcv.runtime.outputs.base import Output, is_newer
+from dlcv.runtime.outputs.base import Counted, Output, is_newer
 from dlcv.runtime.outputs.masks import encode_mask
 from dlcv.runtime.outputs.named_files import NamedFiles
 from dlcv.runtime.tiles import DEFAULT_TEMPLATE, Tile, output_names
@@ -56,11 +58,13 @@ class MaskFolder(Output[NDArray[np.int64]]):
         for folder in {(self._folder / self._names[tile.key]).parent for tile in left}:
             remove_partials(folder)
 
-    def write(
-        self, tile: Tile, answer: NDArray[np.uint8], image_rgb: NDArray[np.uint8] | None = None
-    ) -> NDArray[np.int64]:
-        self._files.write(self._names[tile.key], encode_mask(answer, self._card.palette))
-        return class_pixels(answer)
+    def write(self, tile: Tile, answer: NDArray[Any], image_rgb: NDArray[np.uint8] | None = None) -> NDArray[np.int64]:
+        mask = segmented_of(answer).mask
+        self._files.write(self._names[tile.key], encode_mask(mask, self._card.palette))
+        return class_pixels(mask)
+
+    def write_large(self, tile: Tile, counted: Counted) -> NDArray[np.int64]:
+        return counted.pixels
 
     def note(self, tile: Tile, result: NDArray[np.int64]) -> str:
         self._pixels += result

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dlcv.runtime.answers import segmented_of
 from dlcv.runtime.errors import DlcvError
 from dlcv.runtime.manifest import Row
-from dlcv.runtime.outputs.base import Output
+from dlcv.runtime.outputs.base import Counted, Output
 from dlcv.runtime.outputs.extras import Extra, Seen, refuse_one_name_twice
 from dlcv.runtime.tiles import Tile
 
@@ -72,6 +72,9 @@ class WithExtras(Output[tuple[R, list[str]]], Generic[R]):
             for extra in self._extras:
                 extra.undo(tile)
             raise
+
+    def write_large(self, tile: Tile, counted: Counted) -> tuple[R, list[str]]:
+        return self._answers.write_large(tile, counted), [extra.write_large(tile, counted) for extra in self._extras]
 
     def note(self, tile: Tile, result: tuple[R, list[str]]) -> str:
         for extra, text in zip(self._extras, result[1], strict=True):

@@ -221,12 +221,14 @@ class Pipeline(Generic[T, R]):
         self._messages.put(Outcome(tile, error=error))
 
     def _decode(self, worker: Worker) -> None:
+        settings = self._settings
         while (tile := self._next_tile()) is not None:
             try:
                 with worker.at(tile), self.times.working("decode"):
                     fitted = fit_to_card(
-                        self._read(tile), self._session.card, fit=self._settings.fit, overlap=self._settings.overlap
-                    )
+                        self._read(tile), self._session.card, fit=settings.fit, overlap=settings.overlap,
+                        blend=settings.blend, tta=settings.tta,
+                    )  # fmt: skip
             except TileError as error:
                 self._put_aside(tile, error)
                 continue

@@ -18,6 +18,7 @@ class PipelineSettings:
         writers: threads that finish tiles.
         fit: see `fitting.py`; None takes the card's.
         overlap: of neighbouring windows, as a share of the window's side.
+        blend, tta: see `fit_to_card`; they are of use where `answers` gives probabilities.
         tile_timeout_s: a tile whose reading takes longer is put aside, in seconds; None waits for ever.
         session_timeout_s: a batch that takes longer ends the run, in seconds; None waits for ever.
     """
@@ -27,5 +28,7 @@ class PipelineSettings:
     writers: int = 1
     fit: str | None = None
     overlap: float = DEFAULT_OVERLAP
+    blend: bool = False
+    tta: str = "none"
     tile_timeout_s: float | None = None
     session_timeout_s: float | None = None

@@ -29,7 +29,8 @@ def test_identity_through_windows(height: int, width: int, rows: int, columns: i
     floats = [window.transpose(2, 0, 1).astype(np.float32) for window in fitted.windows]
     joined = fitted.join(floats)
     assert joined.dtype == np.float32
-    np.testing.assert_array_equal(joined, image.transpose(2, 0, 1))
+    # blended, two to nine float32 products are summed: a few roundings of values up to 255
+    np.testing.assert_allclose(joined, image.transpose(2, 0, 1), rtol=1e-6)
 
 
 @given(st.integers(1, 16), st.integers(1, 16))
@@ -197,3 +198,119 @@ def test_a_fit_for_masks_is_refused_for_a_classifier() -> None:
         UsageError, match=r"fit 'windows' is for segmentation; resnet18 classifies and takes its card's centre-crop"
     ):
         fit_to_card(tile(50, 70), classifier((32, 32), 36), fit="windows")
+
+
+def segmenter(size_hw: tuple[int, int]) -> ModelCard:
+    return ModelCard(
+        model="fcn8s", task="segmentation", classes=("a", "b"), palette=((0, 0, 0), (9, 9, 9)), input_size_hw=size_hw,
+        mean_rgb=(0.0, 0.0, 0.0), std_rgb=(1.0, 1.0, 1.0), head="probs",
+    )  # fmt: skip
+
+
+def vignetted(window: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """A stand-in model whose answer depends on where a pixel stands in its window, as a network's does near borders.
+
+    float32 (2, H, W): what the image says, 0..1, moved towards the left (and the top) by up to 0.2.
+    """
+    height, width = window.shape[:2]
+    said = window[..., 0].astype(np.float32) / 255 * 0.6 + 0.2
+    place = np.linspace(-0.2, 0.2, width, dtype=np.float32) + np.linspace(-0.1, 0.1, height, dtype=np.float32)[:, None]
+    return np.stack([said + place, 1 - said - place])
+
+
+def on_grid(image: NDArray[np.uint8], shift: int, blend: bool) -> NDArray[np.float32]:
+    """Its probabilities with the grid of windows shifted by so many pixels, both ways, in the middle that all shifts share."""
+    side, most = 64, 24
+    part = image[most - shift :, most - shift :]
+    fitted = fit_to_card(part, segmenter((side, side)), overlap=0.5, blend=blend)
+    joined = fitted.join([vignetted(window) for window in fitted.windows])
+    return np.asarray(joined[:, shift:, shift:][:, side:-side, side:-side])
+
+
+def steepest(probs: NDArray[np.float32]) -> float:
+    """The largest step between neighbouring pixels, 0..1."""
+    return max(float(np.abs(np.diff(probs, axis=axis)).max()) for axis in (1, 2))
+
+
+def test_blending_leaves_no_seam_wherever_the_grid_lies() -> None:
+    image = np.full((400, 410, 3), 128, np.uint8)  # nothing to see: each step in the answer is a seam
+    blended, cut = ([on_grid(image, shift, blend) for shift in (0, 5, 16, 24)] for blend in (True, False))
+    # the stand-in's own slope is 0.4 / 63 a pixel; the weights' is at most pi / 2 over an overlap of 32, times 0.2 of difference
+    bound = 0.4 / 63 + np.pi / 2 / 32 * 0.2 + 0.001
+    assert max(map(steepest, blended)) <= bound < 0.02
+    assert min(map(steepest, cut)) > 0.1  # half a window's worth of the stand-in's 0.4
+    # and a pixel's answer depends less on where the grid lies
+    shift_of_blended, shift_of_cut = (
+        max(float(np.abs(other - first).max()) for other in rest) for first, *rest in (blended, cut)
+    )
+    assert shift_of_blended < 0.75 * shift_of_cut
+
+
+def test_blended_masks_change_less_when_the_grid_is_shifted() -> None:
+    noise = np.random.default_rng(3).integers(0, 256, (40, 41), dtype=np.uint8)
+    image = np.repeat(np.repeat(noise, 10, 0), 10, 1)[..., None].repeat(3, 2)
+    changed = {}
+    for blend in (True, False):
+        first, *others = (on_grid(image, shift, blend).argmax(0) for shift in (0, 5, 16, 24))
+        changed[blend] = max(float(np.mean(first != other)) for other in others)
+    assert changed[True] <= 0.06 < changed[False]
+
+
+def test_edges_and_smaller_images_are_covered() -> None:
+    for size in [(1, 1), (3, 90), (64, 64), (65, 64), (40, 129), (191, 193)]:
+        fitted = fit_to_card(np.full((*size, 3), 200, np.uint8), segmenter((64, 64)), overlap=0.25)
+        joined = fitted.join([np.full((2, 64, 64), 0.5, np.float32) for _ in fitted.windows])
+        assert joined.shape == (2, *size)
+        np.testing.assert_allclose(joined, 0.5, rtol=1e-6)  # weights sum to 1, up to float32's rounding
+
+
+@pytest.mark.parametrize("tta", ["flips", "full"])
+@pytest.mark.parametrize("size", [(32, 32), (20, 32), (50, 70)])
+def test_an_equivariant_model_says_the_same_with_tta(tta: str, size: tuple[int, int]) -> None:
+    def equivariant(window: NDArray[np.uint8]) -> NDArray[np.float32]:
+        said = window[..., 0].astype(np.float32) / 255
+        return np.stack([said, 1 - said])
+
+    image = tile(*size)
+    plain = fit_to_card(image, segmenter((32, 32)))
+    turned = fit_to_card(image, segmenter((32, 32)), tta=tta)
+    assert len(turned.windows) == len(plain.windows) * {"flips": 4, "full": 8}[tta]
+    expected = plain.join([equivariant(window) for window in plain.windows])
+    answers = turned.join([equivariant(window) for window in turned.windows])
+    np.testing.assert_allclose(answers, expected, atol=1e-6)  # a mean of equal values, in float32
+
+
+def test_tta_averages_what_a_model_says_about_all_ways() -> None:
+    image = np.full((64, 64, 3), 128, np.uint8)
+    fitted = fit_to_card(image, segmenter((64, 64)), tta="flips")
+    once = vignetted(image)
+    expected = (once + once[:, :, ::-1] + once[:, ::-1] + once[:, ::-1, ::-1]) / 4
+    answers = fitted.join([vignetted(window) for window in fitted.windows])
+    np.testing.assert_allclose(answers, expected, atol=1e-6)
+    np.testing.assert_allclose(answers[0], answers[0, 0, 0], atol=1e-6)  # the stand-in's slopes cancel
+    assert np.ptp(once[0]) > 0.5
+    full = fit_to_card(image, segmenter((64, 64)), tta="full")
+    expected = sum(np.rot90(e, k, (1, 2)) for e in (once, once[:, :, ::-1]) for k in range(4)) / 8
+    np.testing.assert_allclose(full.join([vignetted(w) for w in full.windows]), expected, atol=1e-6)
+
+
+def test_a_classifiers_tta_is_the_mean_of_its_probabilities() -> None:
+    fitted = fit_to_card(tile(50, 70), classifier((32, 32), 36), tta="flips")
+    assert len(fitted.windows) == 4
+    np.testing.assert_array_equal(fitted.windows[3], fitted.windows[0][::-1])
+    answers = [np.array([p, 1 - p], np.float32) for p in (0.0, 0.5, 0.5, 1.0)]
+    np.testing.assert_array_equal(fitted.join(answers), np.array([0.5, 0.5], np.float32))
+
+
+def test_what_tta_refuses() -> None:
+    with pytest.raises(
+        UsageError, match=r"^--tta full turns by 90 degrees, the engine takes 32 x 48; pass --tta flips$"
+    ):
+        fit_to_card(tile(9, 9), segmenter((32, 48)), tta="full")
+    with pytest.raises(UsageError, match="unknown tta 'some'; it is one of none, flips, full"):
+        fit_to_card(tile(9, 9), segmenter((32, 32)), tta="some")
+    fitted = fit_to_card(tile(9, 9), segmenter((32, 32)), tta="flips")
+    with pytest.raises(ValueError, match="expected probabilities of turned windows, float32, got uint8"):
+        fitted.join([np.zeros((32, 32), np.uint8)] * 4)
+    with pytest.raises(ValueError, match="expected 4 results, one a window, got 1"):
+        fitted.join([np.zeros((2, 32, 32), np.float32)])

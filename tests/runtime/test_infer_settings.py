@@ -25,9 +25,10 @@ EXTRAS = ("overlay", "alpha", "overlay_format", "confidence", "polygons", "simpl
 
 def test_the_options_of_a_task_and_their_defaults() -> None:
     assert task_options(InferSettings.of(**GIVEN), SEGMENTATION) == {
-        "fit": "pad", "overlap": 0.25, "name_template": "{path}.png", **dict.fromkeys(EXTRAS),
+        "fit": "pad", "overlap": 0.25, "blend": True, "bands": None, "name_template": "{path}.png", "tta": "none",
+        **dict.fromkeys(EXTRAS),
     }  # fmt: skip
-    assert task_options(InferSettings.of(**GIVEN), CLASSIFICATION) == {"format": "csv", "top_k": 5}
+    assert task_options(InferSettings.of(**GIVEN), CLASSIFICATION) == {"format": "csv", "top_k": 5, "tta": "none"}
     assert task_options(InferSettings.of(**GIVEN, overlap=0.0), SEGMENTATION)["overlap"] == 0, (
         "nothing is not left open"
     )
@@ -60,6 +61,17 @@ def test_an_option_of_another_task_is_refused() -> None:
         UsageError, match=r"^--overlap: for segmentation only, and m\.onnx is a classification model; leave it out$"
     ):
         task_options(InferSettings.of(**GIVEN, overlap=0.0), CLASSIFICATION)
+
+
+def test_what_averages_probabilities_wants_them() -> None:
+    expected = r"^--blend, --tta flips: needs probabilities, and m\.onnx returns masks; export it with --head probs$"
+    with pytest.raises(UsageError, match=expected):
+        task_options(InferSettings.of(**GIVEN, blend=True, tta="flips"), SEGMENTATION)
+    with pytest.raises(UsageError, match="--tta full turns by 90 degrees, the engine takes 4 x 6; pass --tta flips"):
+        task_options(InferSettings.of(**GIVEN, tta="full"), SEGMENTATION.changed(head="probs", input_size_hw=(4, 6)))
+    assert task_options(InferSettings.of(**GIVEN, tta="flips"), CLASSIFICATION)["tta"] == "flips"
+    assert task_options(InferSettings.of(**GIVEN, bands=(3, 2, 1)), SEGMENTATION)["bands"] == [3, 2, 1], "as JSON"
+    assert task_options(InferSettings.of(**GIVEN, blend=False), SEGMENTATION)["blend"] is False
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,17 @@ def min_max(value: str) -> tuple[float, float]:
     return low, high
 
 
+def band_numbers(value: str) -> tuple[int, ...]:
+    """`4,3,2` or `1`: one number, or those of red, green and blue, counted from 1."""
+    try:
+        numbers = tuple(int(part) for part in value.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) not in (1, 3) or min(numbers) < 1:
+        raise click.BadParameter(f"{value!r} is not R,G,B, such as 4,3,2, nor one number; bands count from 1")
+    return numbers
+
+
 OPTIONS = (
     click.option(
         "--fit",
@@ -36,6 +47,20 @@ OPTIONS = (
         type=click.FloatRange(0, 0.9),
         default=None,
         help="Segmentation: of windows, as a share of their side.  [default: 0.25]",
+    ),
+    click.option(
+        "--blend/--no-blend",
+        default=None,
+        help="Segmentation: average probabilities where windows overlap.  [default: if the engine gives them]",
+    ),
+    click.option(
+        "--tta",
+        type=click.Choice(["none", "flips", "full"]),
+        default=None,
+        help="Average over 4 flips, or all 8 flips and turns, at 4 or 8 times the work.  [default: none]",
+    ),
+    click.option(
+        "--bands", type=band_numbers, default=None, metavar="R,G,B", help="Of TIFFs.  [default: by colour, or 1,2,3]"
     ),
     click.option(
         "--scale-16bit",

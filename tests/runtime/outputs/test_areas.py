@@ -34,7 +34,7 @@ def test_a_row_a_class_that_is_there(tmp_path: Path) -> None:
 
 
 def test_square_metres() -> None:
-    assert area_rows([4, 0, 12], ("land", "road", "water"), pixel_area=0.25) == [
+    assert area_rows([4, 0, 12], ("land", "road", "water"), [1.0, 0.0, 3.0]) == [
         ["land", "4", "0.250000", "1"],
         ["water", "12", "0.750000", "3"],
     ]

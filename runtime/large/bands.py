@@ -1,0 +1,94 @@
+"""Which bands of an image are red, green and blue, how their values become 8 bits, and where there is no data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlcv.runtime.decode import table_16bit
+from dlcv.runtime.errors import TileError
+
+_16BIT = ("uint16", "int16")
+
+
+class Bands:
+    """The bands of an opened dataset as RGB.
+
+    Args:
+        dataset: of rasterio.
+        given: band numbers from 1, three or one; None takes those that say they are red, green and blue, else the first three.
+        scale_16bit: see `DecodeOptions`.
+
+    Raises:
+        TileError: when a band is not there, or the values are neither 8 bits nor 16 bits with a scale.
+    """
+
+    def __init__(
+        self, dataset: Any, given: Sequence[int] | None = None, scale_16bit: tuple[float, float] | None = None
+    ) -> None:
+        self.numbers = _chosen(dataset, given)
+        self._table = _table(dataset, self.numbers, scale_16bit)
+        self._first = -32768 if dataset.dtypes[self.numbers[0] - 1] == "int16" else 0
+        flags = [flag.name for flag in dataset.mask_flag_enums[self.numbers[0] - 1]]
+        self._nodata = [dataset.nodatavals[number - 1] for number in self.numbers] if "nodata" in flags else None
+        self._masked = "per_dataset" in flags or "alpha" in flags
+
+    def read(self, dataset: Any, window: Any) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+        """Pixels of a window of the dataset.
+
+        Returns:
+            RGB, uint8 (3, h, w), and which pixels hold data, bool (h, w); None where all do.
+        """
+        values = dataset.read(self.numbers, window=window)
+        valid = None
+        if self._masked:
+            valid = dataset.read_masks(self.numbers[0], window=window) != 0
+        elif self._nodata is not None:
+            valid = ~np.logical_and.reduce([band == none for band, none in zip(values, self._nodata, strict=True)])
+        return self._rgb(values), None if valid is None or valid.all() else valid
+
+    def _rgb(self, values: NDArray[Any]) -> NDArray[np.uint8]:
+        """(1 or 3, h, w) -> uint8 (3, h, w)."""
+        if self._table is not None:
+            table = self._table
+            values = table[values.astype(np.int32) - self._first] if self._first else table[values]
+            if values.ndim == 4:  # a palette: (1, h, w, 3)
+                values = np.moveaxis(values[0], -1, 0)
+        return np.broadcast_to(values, (3, *values.shape[1:]))
+
+
+def _chosen(dataset: Any, given: Sequence[int] | None) -> list[int]:
+    if given:
+        if max(given) > dataset.count:
+            raise TileError(f"--bands {','.join(map(str, given))}: the image has {dataset.count} bands")
+        return list(given)
+    colours = [colour.name for colour in dataset.colorinterp]
+    if {"red", "green", "blue"} <= set(colours):
+        return [colours.index(name) + 1 for name in ("red", "green", "blue")]
+    plain = [number for number, name in enumerate(colours, 1) if name != "alpha"]
+    if len(plain) == 2 or not plain:
+        raise TileError(f"{len(plain)} bands, expected 1 (grey) or 3 and more; pass --bands with one or three numbers")
+    return plain[:3] if len(plain) >= 3 else plain
+
+
+def _table(dataset: Any, numbers: Sequence[int], scale_16bit: tuple[float, float] | None) -> NDArray[np.uint8] | None:
+    """From values to 8 bits, uint8 (values,), or of a palette (256, 3); None where they are 8 bits."""
+    kinds = {dataset.dtypes[number - 1] for number in numbers}
+    kind = kinds.pop()
+    if kinds or kind not in ("uint8", *_16BIT):
+        raise TileError(f"{kind} values, expected 8-bit unsigned, or 16-bit with --scale-16bit; convert the image")
+    if kind in _16BIT:
+        if scale_16bit is None:
+            raise TileError(
+                "16-bit values, expected 8-bit; give --scale-16bit MIN,MAX: the values that become 0 and 255"
+            )
+        return table_16bit(scale_16bit, first=-32768 if kind == "int16" else 0)
+    if len(numbers) == 1 and dataset.colorinterp[numbers[0] - 1].name == "palette":
+        palette = np.zeros((256, 3), np.uint8)
+        for index, colour in dataset.colormap(numbers[0]).items():
+            palette[index] = colour[:3]
+        return palette
+    return None

@@ -1,0 +1,123 @@
+"""Which tiles are read by windows: georeferenced TIFFs of any size, and what is too large to be decoded whole.
+
+A TIFF's directory is looked at; a JPEG or PNG only where its file is large, so that a folder of tiles costs a `stat` each.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dlcv.runtime.errors import TileError
+from dlcv.runtime.large.library import has_rasterio, open_image
+from dlcv.runtime.tiles import Tile
+
+LARGE_TIFF_PIXELS = 1 << 26
+"""Of a TIFF without georeference: 8192 x 8192, 201 MB as RGB; from there on it is not decoded whole."""
+LARGE_FILE_BYTES = 4 << 20
+"""Of a JPEG or PNG: one of fewer bytes is taken for a tile unseen."""
+_WIDTH, _HEIGHT = 256, 257
+_GEOREFERENCE = {33550, 33922, 34264, 34735}  # pixel scale, tie points, transformation, GeoKey directory
+_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_SIZES = {3: "H", 4: "I", 16: "Q"}
+
+
+@dataclass(frozen=True)
+class TiffFacts:
+    """What a TIFF's first directory tells.
+
+    Attributes:
+        size_hw: in pixels.
+        georeferenced: it has GeoTIFF tags, or a world file (`.tfw`) beside it.
+    """
+
+    size_hw: tuple[int, int]
+    georeferenced: bool
+
+
+def mark_large(
+    tiles: Sequence[Tile],
+    *,
+    max_pixels: int,
+    every_tiff: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> list[Tile]:
+    """The same tiles, those that are read by windows marked `large`.
+
+    Args:
+        tiles: as they were found.
+        max_pixels: of the largest image that is decoded whole.
+        every_tiff: take all TIFFs, because bands of them were chosen.
+        say: takes a line where rasterio is missing and would be used.
+    """
+    found = {tile.key for tile in tiles if _is_large(tile.path, max_pixels, every_tiff)}
+    if found and not has_rasterio():
+        say(
+            f"{len(found)} georeferenced or very large images, such as {min(found)}, are run as plain tiles without rasterio; "
+            "install it with: pip install 'dlcv-edge[geo]'"
+        )
+        return list(tiles)
+    return [Tile(tile.where, tile.key, tile.plain, large=True) if tile.key in found else tile for tile in tiles]
+
+
+def tiff_facts(path: Path) -> TiffFacts | None:
+    """The first directory of a TIFF or BigTIFF; None where the file is none, or is damaged: decoding will tell why."""
+    try:
+        with open(path, "rb") as file:
+            if file.read(4) not in _STARTS:
+                return None
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                tags = _tags(data)
+    except (OSError, ValueError, struct.error, OverflowError):
+        return None
+    if not tags.get(_WIDTH) or not tags.get(_HEIGHT):
+        return None
+    georeferenced = bool(_GEOREFERENCE & set(tags)) or path.with_suffix(".tfw").exists()
+    return TiffFacts((tags[_HEIGHT], tags[_WIDTH]), georeferenced)
+
+
+def _is_large(path: Path, max_pixels: int, every_tiff: bool) -> bool:
+    suffix = path.suffix.lower()
+    if suffix in (".jpg", ".jpeg", ".png"):
+        return _is_large_picture(path, max_pixels)
+    if suffix in (".webp", ".bmp") or not path.is_file():
+        return False
+    facts = tiff_facts(path)
+    if facts is None:
+        return False
+    pixels = facts.size_hw[0] * facts.size_hw[1]
+    return every_tiff or facts.georeferenced or pixels > min(LARGE_TIFF_PIXELS, max_pixels)
+
+
+def _is_large_picture(path: Path, max_pixels: int) -> bool:
+    try:
+        if os.stat(path).st_size < LARGE_FILE_BYTES:
+            return False
+    except OSError:
+        return False
+    if not has_rasterio():
+        return False  # decoding tells of its limit
+    try:
+        with open_image(path) as dataset:
+            return int(dataset.width) * int(dataset.height) > max_pixels
+    except TileError:
+        return False
+
+
+def _tags(data: mmap.mmap) -> dict[int, int]:
+    """Tag -> its first value where that is a whole number in the entry itself, else 0."""
+    order, big = "<" if data[:2] == b"II" else ">", b"+" in data[2:4]
+    number, count_format, entry_size = ("Q", "Q", 20) if big else ("I", "H", 12)
+    (start,) = struct.unpack_from(order + number, data, 8 if big else 4)
+    (entries,) = struct.unpack_from(order + count_format, data, start)
+    first = start + struct.calcsize(count_format)
+    tags = {}
+    for at in range(first, first + min(entries, 4096) * entry_size, entry_size):
+        tag, kind, count = struct.unpack_from(order + "HH" + number, data, at)
+        inline = kind in _SIZES and count == 1
+        tags[tag] = struct.unpack_from(order + _SIZES[kind], data, at + 4 + struct.calcsize(number))[0] if inline else 0
+    return tags

@@ -1,0 +1,79 @@
+"""Where a run meets large images: which tiles are, and the pipeline that takes both kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlcv.runtime.answers import answers_for, confident_answers_of
+from dlcv.runtime.card import ModelCard
+from dlcv.runtime.errors import UsageError
+from dlcv.runtime.files import make_folder
+from dlcv.runtime.infer_settings import InferSettings, pipeline_settings
+from dlcv.runtime.large.detect import mark_large
+from dlcv.runtime.large.flow import TilePipeline, Work
+from dlcv.runtime.large.run import LargeSettings
+from dlcv.runtime.outputs.base import Output
+from dlcv.runtime.sessions.base import Session
+from dlcv.runtime.tiles import DEFAULT_TEMPLATE, Tile, name_of
+
+R = TypeVar("R")
+W = TypeVar("W", bound=Work)
+
+OF_PICTURES = ("overlay", "confidence", "polygons", "gallery")
+"""Extras that are made from whole masks in memory."""
+
+
+def marked(tiles: Sequence[Tile], settings: InferSettings, card: ModelCard, say: Callable[[str], None]) -> list[Tile]:
+    """The tiles of a run, those that are read by windows marked; see `mark_large`.
+
+    Raises:
+        UsageError: when there are such, and an extra was asked for that is made from whole masks.
+    """
+    if card.task != "segmentation":
+        return list(tiles)
+    found = mark_large(
+        tiles, max_pixels=settings.decode.max_pixels, every_tiff=settings.fitting.bands is not None, say=say
+    )
+    asked = [f"--{name}" for name in OF_PICTURES if getattr(settings.outputs, name)]
+    large = [tile.key for tile in found if tile.large]
+    if asked and large:
+        raise UsageError(
+            f"{', '.join(asked)}: not for images that are read by windows, such as {large[0]}; run these without, in another folder"
+        )
+    if card.head == "mask" and any(tile.large for tile in found):
+        say(
+            "windows of large images are cut, not blended: the engine returns masks; export it with --head probs to blend"
+        )
+    return found
+
+
+def tile_pipeline(
+    settings: InferSettings,
+    session: Session,
+    read: Callable[[W], NDArray[np.uint8]],
+    write: Callable[[W, NDArray[Any]], R],
+    output: Output[R],
+) -> TilePipeline[W, R]:
+    """The pipeline of a run, for tiles of both kinds."""
+    laid_out = pipeline_settings(settings, session)
+    template = settings.outputs.name_template or DEFAULT_TEMPLATE
+    answers = answers_for(session.card, blend=laid_out.blend, tta=laid_out.tta)
+
+    def mask_path(tile: Tile) -> Path:
+        path = settings.output / name_of(tile, template)
+        make_folder(path.parent)
+        return path
+
+    return TilePipeline(
+        session, read, write, laid_out,
+        answers=answers or (confident_answers_of if output.needs_confidence else None),
+        large=LargeSettings(
+            laid_out.fit, laid_out.overlap, laid_out.blend, settings.fitting.bands, settings.decode.scale_16bit
+        ),
+        mask_path=mask_path, written=output.write_large,
+    )  # fmt: skip

@@ -1,0 +1,167 @@
+"""Tiles and the windows of large images through one pipeline, so that batches are filled across all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlcv.runtime.errors import TileError
+from dlcv.runtime.large.run import ImageRun, LargeSettings, NoData, Part
+from dlcv.runtime.outputs.base import Counted
+from dlcv.runtime.pipeline import Outcome, Pipeline, PipelineSettings, StageTimes
+from dlcv.runtime.sessions.base import Session
+from dlcv.runtime.tiles import Tile
+
+R = TypeVar("R")
+
+
+class Work(Protocol):
+    """What a run hands through its pipeline for a tile."""
+
+    @property
+    def tile(self) -> Tile:
+        """The tile."""
+
+
+W = TypeVar("W", bound=Work)
+
+
+@dataclass(frozen=True)
+class _Broken:
+    """An image that could not be opened: an item whose reading fails."""
+
+    work: Any
+    error: TileError
+
+
+class TilePipeline(Generic[W, R]):
+    """A `Pipeline` of tiles some of which are `large`; these go through it window by window.
+
+    Args:
+        session: opened.
+        read, write: of a tile that is not large; see `Pipeline`.
+        settings: of the pipeline; its fitting holds for large images, too.
+        large: how these are read.
+        mask_path: where the mask of a large tile goes.
+        written: what `run` reports about a large tile, from what its mask holds.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        read: Callable[[W], NDArray[np.uint8]],
+        write: Callable[[W, NDArray[Any]], R],
+        settings: PipelineSettings,
+        *,
+        answers: Callable[[dict[str, NDArray[Any]]], NDArray[Any]] | None = None,
+        large: LargeSettings,
+        mask_path: Callable[[Tile], Path],
+        written: Callable[[Tile, Counted], R],
+    ) -> None:
+        self._card, self._large, self._mask_path, self._written = session.card, large, mask_path, written
+        self._read_tile, self._write_tile = read, write
+        self._pipeline: Pipeline[W | Part | _Broken, Any] = Pipeline(
+            session, self._read, self._finish, settings, answers=answers
+        )
+        self._runs: dict[ImageRun, W] = {}
+
+    @property
+    def times(self) -> StageTimes:
+        """Of the pipeline."""
+        return self._pipeline.times
+
+    @property
+    def notices(self) -> list[str]:
+        """Of the pipeline."""
+        return self._pipeline.notices
+
+    @property
+    def batch(self) -> int:
+        """Of the pipeline, at the end of the run."""
+        return self._pipeline.batch
+
+    def run(
+        self,
+        works: Iterable[W],
+        report: Callable[[Outcome[W, R]], None],
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Runs all tiles; see `Pipeline.run`. What is not whole of a large image is removed, whatever happens.
+
+        Args:
+            works: tiles, taken as there is room.
+            report: called in this thread with the outcome of each tile.
+            progress: called in this thread with how far a large image is, as text.
+        """
+        try:
+            self._pipeline.run(self._items(works), lambda outcome: self._report(outcome, report, progress))
+        finally:
+            for run in list(self._runs):
+                self._end(run)
+
+    def _items(self, works: Iterable[W]) -> Iterator[W | Part | _Broken]:
+        for work in works:
+            if not work.tile.large:
+                yield work
+                continue
+            try:
+                run = ImageRun(work.tile, self._mask_path(work.tile), self._card, self._large)
+            except TileError as error:
+                yield _Broken(work, error)
+                continue
+            self._runs[run] = work
+            yield from run.parts()
+
+    def _read(self, item: W | Part | _Broken) -> NDArray[np.uint8]:
+        if isinstance(item, Part):
+            return item.run.read(item)
+        if isinstance(item, _Broken):
+            raise item.error
+        return self._read_tile(item)
+
+    def _finish(self, item: W | Part | _Broken, answer: NDArray[Any]) -> Any:
+        if isinstance(item, Part):
+            return item.run.finish(item, answer)
+        assert not isinstance(item, _Broken), "what could not be opened has no answer"
+        return self._write_tile(item, answer)
+
+    def _report(
+        self,
+        outcome: Outcome[W | Part | _Broken, Any],
+        report: Callable[[Outcome[W, R]], None],
+        progress: Callable[[str], None],
+    ) -> None:
+        item = outcome.tile
+        if isinstance(item, Part):
+            if item.run in self._runs:
+                self._report_part(item.run, outcome, report, progress)
+        elif isinstance(item, _Broken):
+            report(Outcome(item.work, error=outcome.error))
+        else:
+            report(Outcome(item, outcome.result, outcome.error))
+
+    def _report_part(
+        self,
+        run: ImageRun,
+        outcome: Outcome[W | Part | _Broken, Any],
+        report: Callable[[Outcome[W, R]], None],
+        progress: Callable[[str], None],
+    ) -> None:
+        counted = outcome.error.counted if isinstance(outcome.error, NoData) else outcome.result
+        if outcome.error is not None and not isinstance(outcome.error, NoData):
+            report(Outcome(self._end(run), error=outcome.error))
+        elif counted is not None:
+            report(Outcome(self._end(run), self._written(run.tile, counted)))
+        else:
+            run.done += 1
+            if run.done * 100 // run.windows != (run.done - 1) * 100 // run.windows:
+                progress(f"{run.tile.key}: {run.done * 100 // run.windows} %")
+
+    def _end(self, run: ImageRun) -> W:
+        run.close()
+        return self._runs.pop(run)

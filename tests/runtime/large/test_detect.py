@@ -1,0 +1,72 @@
+"""Which tiles are read by windows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from dlcv.runtime.large import detect
+from dlcv.runtime.large.detect import LARGE_FILE_BYTES, mark_large, tiff_facts
+from dlcv.runtime.tiles import Tile, name_of, output_names
+
+WriteGeo = Callable[..., Path]
+GREY = np.full((8, 9, 3), 90, np.uint8)
+
+
+def keys(folder: Path, **options: Any) -> list[str]:
+    tiles = [Tile(path, path.name) for path in sorted(folder.iterdir()) if path.suffix != ".tfw"]
+    return [tile.key for tile in mark_large(tiles, **{"max_pixels": 1000, **options}) if tile.large]
+
+
+def test_georeferenced_tiffs_and_too_large_ones(tmp_path: Path, write_geo: WriteGeo) -> None:
+    write_geo(tmp_path / "geo.tif", GREY)
+    write_geo(tmp_path / "geo-big.tiff", GREY, BIGTIFF="YES", ENDIANNESS="BIG")
+    write_geo(tmp_path / "only-transform.tif", GREY, crs=None)
+    cv2.imwrite(str(tmp_path / "plain.tif"), GREY)
+    cv2.imwrite(str(tmp_path / "plain-large.tif"), np.zeros((40, 40, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "world.tif"), GREY)
+    (tmp_path / "world.tfw").write_text("1\n0\n0\n-1\n0\n0\n")
+    cv2.imwrite(str(tmp_path / "tile.png"), np.zeros((40, 40, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "tile.jpg"), np.zeros((40, 40, 3), np.uint8))
+    (tmp_path / "broken.tif").write_bytes(b"II*\0\x08\0\0\0\xff")
+    (tmp_path / "empty.tif").write_bytes(b"")
+    (tmp_path / "folder.tif").mkdir()
+    assert keys(tmp_path) == ["geo-big.tiff", "geo.tif", "only-transform.tif", "plain-large.tif", "world.tif"]
+    assert "plain.tif" in keys(tmp_path, every_tiff=True)
+    facts = tiff_facts(tmp_path / "geo-big.tiff")
+    assert facts is not None
+    assert (facts.size_hw, facts.georeferenced) == ((8, 9), True)
+
+
+def test_large_pictures_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1300, 1200, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "noise.png"), noise)
+    assert (tmp_path / "noise.png").stat().st_size > LARGE_FILE_BYTES
+    assert keys(tmp_path, max_pixels=1200 * 1300) == []
+    assert keys(tmp_path, max_pixels=1200 * 1300 - 1) == ["noise.png"]
+    monkeypatch.setattr(detect, "open_image", lambda path: pytest.fail("a small file is not opened"))
+    cv2.imwrite(str(tmp_path / "noise.png"), noise[:40, :40])
+    assert keys(tmp_path) == []
+
+
+def test_without_rasterio_a_line_says_so(tmp_path: Path, write_geo: WriteGeo, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_geo(tmp_path / "geo.tif", GREY)
+    monkeypatch.setattr(detect, "has_rasterio", lambda: False)
+    said: list[str] = []
+    assert keys(tmp_path, say=said.append) == []
+    assert said == [
+        "1 georeferenced or very large images, such as geo.tif, are run as plain tiles without rasterio; "
+        "install it with: pip install 'dlcv-edge[geo]'"
+    ]
+
+
+def test_a_large_tiles_mask_is_a_tif() -> None:
+    large, small = Tile(Path("a.tif"), "x/a.tif", large=True), Tile(Path("b.tif"), "x/b.tif")
+    assert output_names([large, small]) == {"x/a.tif": "x/a.tif.tif", "x/b.tif": "x/b.tif.png"}
+    assert name_of(large, "{stem}_mask.png") == "a_mask.tif"
+    assert name_of(large, "{path}") == "x/a.tif"
