@@ -10,7 +10,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,13 +22,15 @@ import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
+from dlcv.export.auto import Choice, choose
 from dlcv.export.calibration import CalibrationTiles, calibration_tiles
 from dlcv.export.graph import DEFAULT_HEAD, HEADS
-from dlcv.export.low_precision import Given, LowPrecision, PrecisionSettings, low_precision
+from dlcv.export.low_precision import AUTO, Given, LowPrecision, PrecisionSettings, low_precision
 from dlcv.export.onnx_from_checkpoint import onnx_from_model
 from dlcv.export.plan_from_onnx import PlanReport, find_builder, plan_from_onnx
 from dlcv.export.proof import prove
 from dlcv.export.reference import reference_bytes
+from dlcv.export.stages import RememberingSession, Stage, TwinSession, compare_stages, plan_stage, require_stage
 from dlcv.export.verify import Verification, verify_graph
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.datasets.labelled import LabelledSet
@@ -48,6 +50,8 @@ from dlcv.runtime.errors import (
 from dlcv.runtime.evaluation import NOUNS
 from dlcv.runtime.files import make_folder, sha256_of, write_bytes
 from dlcv.runtime.fitting import fit_to_card
+from dlcv.runtime.sessions.base import Session
+from dlcv.runtime.sessions.cuda import driver_problem
 from dlcv.runtime.version import __version__
 from dlcv.train.checkpoint import Checkpoint
 from dlcv.train.ensemble import ensemble_of, load_members, sha256_of_members
@@ -92,13 +96,17 @@ class ExportSettings:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export gave: final paths, what was verified, the plan's report or why there is none, and the low precision's."""
+    """What an export gave: final paths, what was verified, the plan's report or why there is none, the low precision's, the stages.
+
+    A text in place of a stage is why it did not run.
+    """
 
     files: tuple[Path, ...]
     verification: Verification
     plan: PlanReport | None
     no_plan: str
     low: LowPrecision | None = None
+    stages: Mapping[str, Stage | str] = field(default_factory=dict)
 
 
 def export_model(settings: ExportSettings, say: Callable[[str], None] = lambda _: None) -> ExportReport:
@@ -126,25 +134,63 @@ def export_model(settings: ExportSettings, say: Callable[[str], None] = lambda _
     )
     proto = onnx_from_model(network, card)
     say(f"verifying on {len(labelled)} {NOUNS[card.task]}s")
-    verification = verify_graph(proto, card, session, windows)
+    torch32 = RememberingSession(session)
+    verification = verify_graph(proto, card, torch32, windows)
     verification.require()
     prove(proto, "fp32").require()
-    low = None
-    if settings.precision.precision != "fp32":
-        tiles = _calibration(settings, members[0], card, labelled)
-        low = low_precision(Given(network, proto, card, session, labelled, windows), settings.precision, tiles, say)
+    stages: dict[str, Stage | str] = {**compare_stages(torch32, {"onnx fp32": TwinSession(proto, card)}, labelled)}
+    tiles = _calibration(settings, members[0], card, labelled)
+    low, choice = _low(settings, Given(network, proto, card, torch32, labelled, windows), tiles, bool(no_plan), say)
+    if low is not None:
         proto, card, verification = low.proto, low.card, low.verification
+        stages[f"onnx {card.precision}"] = low.stage
     with _staging(settings) as staging:
         _write_graph(settings, staging, proto, reference_bytes(session, card, labelled))
         plan = None if no_plan else _plan(settings, staging, card, lambda text: say(_final(text, staging)))
-        _write_sidecar(settings, staging, card, verification, plan, low)
+        if plan is not None:
+            stages["plan"] = _plan_stage(settings, plan.path, torch32, card, labelled)
+        _write_sidecar(settings, staging, card, verification, plan, low, choice, stages)
         files = _move_all(staging, settings.output)
     old_plan = settings.output / f"{settings.model}.plan"
     if plan is None and old_plan.exists():
         say(f"{old_plan} is of an earlier export and will be refused; build it anew with --format plan, or remove it")
     if plan is not None:
         plan = replace(plan, path=settings.output / plan.path.name)
-    return ExportReport(files, verification, plan, no_plan, low)
+    return ExportReport(files, verification, plan, no_plan, low, stages)
+
+
+def _low(
+    settings: ExportSettings, given: Given, tiles: CalibrationTiles | None, onnx_alone: bool, say: Callable[[str], None]
+) -> tuple[LowPrecision | None, Choice | None]:
+    """The graph in the precision asked for, None in float32; and with `auto` the choice."""
+    asked = settings.precision
+    if asked.precision == "fp32":
+        return None, None
+    if asked.precision != AUTO:
+        return low_precision(given, asked, tiles, say), None
+    assert tiles is not None
+    problem = "" if onnx_alone else driver_problem()
+
+    def engine(proto: onnx.ModelProto, card: ModelCard, folder: Path) -> Path:
+        path = folder / f"{settings.model}.onnx"
+        write_bytes(path, proto.SerializeToString(deterministic=True))
+        return path if onnx_alone else _plan(settings, folder, card, say).path
+
+    choice = choose(
+        given, asked, tiles, engine, f"a plan runs on a GPU and this machine has {problem}" if problem else "", say
+    )
+    return choice.low, choice
+
+
+def _plan_stage(
+    settings: ExportSettings, plan: Path, reference: Session, card: ModelCard, labelled: LabelledSet[Any]
+) -> Stage | str:
+    """The plan against torch, held to the bounds of its precision; why it did not run where it did not."""
+    stage = plan_stage(plan, reference, labelled)
+    if isinstance(stage, str):
+        return _final(stage, plan.parent)
+    require_stage(stage.comparison, card.precision, settings.precision.max_drop)
+    return stage
 
 
 def _check(settings: ExportSettings) -> None:
@@ -200,7 +246,7 @@ def _calibration(
 ) -> CalibrationTiles | None:
     """What int8 is calibrated on; None for another precision."""
     asked = settings.precision
-    if asked.precision != "int8":
+    if asked.precision not in ("int8", AUTO):
         return None
     candidates: LabelledSet[Any] | None = None
     if asked.calibration_data is not None and card.task == "segmentation":  # a folder of pairs holds masks too
@@ -286,14 +332,20 @@ def _plan(settings: ExportSettings, staging: Path, card: ModelCard, say: Callabl
 
 def _write_sidecar(
     settings: ExportSettings, staging: Path, card: ModelCard, verification: Verification, plan: PlanReport | None,
-    low: LowPrecision | None,
+    low: LowPrecision | None, choice: Choice | None, stages: Mapping[str, Stage | str],
 ) -> None:  # fmt: skip
     facts: dict[str, Any] = {
         "card": card.to_dict(),
         "verification": verification.to_dict() | {"onnxruntime": ort.__version__},
     }
+    facts["stages"] = {
+        name: {"ran": False, "why": stage} if isinstance(stage, str) else stage.to_dict()
+        for name, stage in stages.items()
+    }
     if low is not None:
         facts |= low.to_dict()
+    if choice is not None:
+        facts["auto"] = choice.to_dict()
     if plan is not None:
         facts["plan"] = {"card": plan.card.to_dict(), "built": plan.sentence, "warnings": list(plan.warnings)}
     facts["files"] = {
