@@ -112,7 +112,9 @@ def test_an_int8_layer_with_an_outlier_is_named_and_repaired(outlier: Path, tmp_
     assert _left(tmp_path / "out") == []
     result = _export(outlier, tmp_path / "out", *options)
     assert result.exit_code == 0, result.stderr
-    assert any(line.startswith("restoring fc (Gemm, 0.0% of the multiply-adds, ") for line in result.stderr.splitlines())
+    assert any(
+        line.startswith("restoring fc (Gemm, 0.0% of the multiply-adds, ") for line in result.stderr.splitlines()
+    )
     facts = json.loads((tmp_path / "out" / "cnn3.json").read_text())
     assert [layer["name"] for layer in facts["repair"]["restored"]] == ["fc"]
     assert facts["repair"]["restored"][0]["snr_db"] < 20
@@ -155,4 +157,6 @@ def test_without_the_gate_a_calibration_on_noise_would_lose(
 def _logits(proto: Any, batch: Any) -> Any:
     import onnxruntime as ort
 
-    return ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"image": batch})[0]
+    return ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+        None, {"image": batch}
+    )[0]
