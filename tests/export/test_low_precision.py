@@ -41,7 +41,7 @@ def test_a_segmentation_export_is_proven_and_scored_at_each_stage(export: Export
     assert first["agreement"] >= 0.9999
     assert last["not_finite"] == 0 and last["tiles"] == 6
     assert {"reference", "candidate", "drop"} <= set(last["mean_iou"])
-    assert "stage         mean IoU  agreement  logits by     NaN     Inf  furthest class" in result.stderr
+    assert "  mean IoU  agreement  logits by     NaN     Inf  furthest class\n" in result.stderr
     assert prove(onnx.load(tmp_path / "fcn8s.onnx"), precision).problems() == []
     with open_session(tmp_path / "fcn8s.onnx", device="cpu") as session:
         assert session.run(np.zeros((2, 64, 64, 3), np.uint8))["mask"].dtype == np.uint8
