@@ -2,7 +2,7 @@
 
 Quantisation is explicit (QuantizeLinear, DequantizeLinear), symmetric with zero point 0, weights by channel, biases in float32: what
 TensorRT reads. ONNX Runtime's quantizer places the pairs and its calibrators choose the ranges; what it writes is then arranged
-so that ONNX Runtime can compute in int8 too and the logits keep float32.
+(`pairs.py`) so that ONNX Runtime can compute in int8 too and the logits keep float32.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,8 +20,8 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
+from dlcv.export.pairs import LAYERS, arrange, free_restored
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.decode import decode_file
@@ -35,13 +36,9 @@ METHODS = {
     "percentile": "the range that holds 99.99 % of the values",
     "min-max": "the range that holds all of them",
 }
-LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-"""What is quantised: where the multiply-adds are."""
 PERCENTILE = 99.99
 BINS, LEVELS = 512, 255
 """Of a tensor's histogram, and of symmetric int8; ONNX Runtime searches the range in steps of two bins, a second a tensor."""
-_KEEPS_RANGE = ("Relu", "MaxPool")
-"""A value that int8 cuts off before them is cut off behind them likewise, so the range behind them serves before them."""
 
 
 @dataclass(frozen=True)
@@ -131,12 +128,38 @@ def _windows(
 def int8_from_onnx(
     proto: onnx.ModelProto, windows: Iterable[NDArray[np.uint8]], method: str = "percentile"
 ) -> onnx.ModelProto:
-    """Quantises a graph.
+    """`ranges_of` and `int8_by_ranges` in one: a float32 graph and images (H, W, 3) -> a new graph in int8."""
+    return int8_by_ranges(proto, ranges_of(proto, windows, method))
+
+
+def ranges_of(proto: onnx.ModelProto, windows: Iterable[NDArray[np.uint8]], method: str = "percentile") -> Any:
+    """What the values of each layer's input and output range over.
 
     Args:
         proto: in float32, input `image` uint8 (N, H, W, 3); left as it is.
         windows: calibration images uint8 (H, W, 3), RGB, of the graph's size; taken one at a time.
         method: a key of `METHODS`.
+
+    Returns:
+        ONNX Runtime's `TensorsData`.
+
+    Raises:
+        ExportError: when ONNX Runtime's calibrator fails.
+    """
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # its calibrators print
+            return _ranges(proto, windows, method)
+    except Exception as error:  # the calibrators' errors have no base of their own
+        raise ExportError(f"ONNX Runtime cannot quantise the graph: {one_line(error)[:400]}") from error
+
+
+def int8_by_ranges(proto: onnx.ModelProto, ranges: Any, restored: Collection[str] = ()) -> onnx.ModelProto:
+    """Quantises a graph.
+
+    Args:
+        proto: in float32; left as it is.
+        ranges: of `ranges_of`.
+        restored: names of nodes that stay in float32, with nothing quantised between what they read and them.
 
     Returns:
         A new graph with the same input and output.
@@ -146,27 +169,23 @@ def int8_from_onnx(
     """
     from onnxruntime.quantization import QDQQuantizer, QuantType
 
+    copied = onnx.ModelProto()
+    copied.CopyFrom(proto)
+    options = {
+        "ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False,
+        "OpTypesToExcludeOutputQuantization": ["ConvTranspose", "Gemm", "MatMul"],
+    }  # fmt: skip
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # its calibrators print
-            ranges = _ranges(proto, windows, method)
-        copied = onnx.ModelProto()
-        copied.CopyFrom(proto)
-        options = {
-            "ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False,
-            "OpTypesToExcludeOutputQuantization": ["ConvTranspose", "Gemm", "MatMul"],
-        }  # fmt: skip
         quantizer = QDQQuantizer(
-            copied, True, False, QuantType.QInt8, QuantType.QInt8, ranges, [], [], list(LAYERS), options
-        )
+            copied, True, False, QuantType.QInt8, QuantType.QInt8, deepcopy(ranges), [], list(restored), list(LAYERS), options
+        )  # fmt: skip
         quantizer.quantize_model()
         quantizer.model.topological_sort()
     except Exception as error:  # the quantizer's errors have no base of their own
         raise ExportError(f"ONNX Runtime cannot quantise the graph: {one_line(error)[:400]}") from error
     result: onnx.ModelProto = quantizer.model.model
-    _free_the_logits(result.graph)
-    _share_ranges(result.graph)
-    _give_each_user_a_pair(result.graph)
-    _drop_unused(result.graph)
+    free_restored(result.graph, restored)
+    arrange(result.graph)
     return result
 
 
@@ -200,82 +219,3 @@ class _Reader:
     def get_next(self) -> dict[str, NDArray[Any]] | None:
         """The next feed; None at the end."""
         return next(self._feeds, None)
-
-
-def _free_the_logits(graph: onnx.GraphProto) -> None:
-    """Takes away the pair behind a layer that no other layer follows: with 255 levels, logits would tie."""
-    feeds_a_layer: set[str] = set()
-    for node in reversed(graph.node):
-        if node.op_type in LAYERS or feeds_a_layer & set(node.output):
-            feeds_a_layer.update(node.input)
-    makers = {name: node for node in graph.node for name in node.output}
-    for node in [n for n in graph.node if n.op_type == "DequantizeLinear" and n.output[0] not in feeds_a_layer]:
-        quantize = makers.get(node.input[0])
-        if quantize is not None and quantize.op_type == "QuantizeLinear":
-            for user in graph.node:
-                user.input[:] = [quantize.input[0] if name == node.output[0] else name for name in user.input]
-            graph.node.remove(node)
-            graph.node.remove(quantize)
-
-
-def _share_ranges(graph: onnx.GraphProto) -> None:
-    """Where a layer's pair is followed by Relu and pooling alone up to the next pair, it takes that pair's scale.
-
-    ONNX Runtime computes a convolution in int8 only where its very output is quantised, so there is a pair before Relu too.
-    What is negative ends as 0 whatever cuts it, and the next pair finds values that are on its grid already: nothing is lost.
-    """
-    for first in [node for node in graph.node if node.op_type == "QuantizeLinear"]:
-        users = _users(graph, first.output[0])
-        if len(users) != 1 or users[0].op_type != "DequantizeLinear":
-            continue
-        after = _users(graph, users[0].output[0])
-        scale = _next_scale(graph, users[0].output[0]) if [u.op_type for u in after] == ["Relu"] else None
-        if scale:
-            first.input[1:] = users[0].input[1:] = scale
-
-
-def _give_each_user_a_pair(graph: onnx.GraphProto) -> None:
-    """A pair that several nodes read becomes one for each, with scales that differ in the last bit.
-
-    ONNX Runtime (1.31) leaves a convolution in float32 whose input's pair has other readers, and joins pairs that are alike.
-    """
-    scales = {tensor.name: tensor for tensor in graph.initializer}
-    makers = {name: node for node in graph.node for name in node.output}
-    for node in [n for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] in makers]:
-        first = makers[node.input[0]]
-        scale = numpy_helper.to_array(scales[first.input[1]])
-        for number, user in enumerate(_users(graph, node.output[0])[1:], 1):
-            scale = np.nextafter(scale, np.float32(np.inf), dtype=np.float32)
-            names = {name: f"{name}_{number}" for name in (*first.output, *node.output, first.input[1])}
-            graph.initializer.append(numpy_helper.from_array(np.asarray(scale), names[first.input[1]]))
-            place = list(graph.node).index(node) + 1
-            for offset, old in enumerate((first, node)):
-                new = onnx.NodeProto()
-                new.CopyFrom(old)
-                new.name = f"{old.name}_{number}"
-                new.input[:], new.output[:] = (
-                    [names.get(name, name) for name in side] for side in (old.input, old.output)
-                )
-                graph.node.insert(place + offset, new)
-            user.input[:] = [names.get(name, name) for name in user.input]
-
-
-def _next_scale(graph: onnx.GraphProto, name: str) -> list[str] | None:
-    """Scale and zero point of the next pair behind what keeps the range; None where there is none."""
-    for user in _users(graph, name):
-        if user.op_type == "QuantizeLinear":
-            return list(user.input[1:])
-        if user.op_type in _KEEPS_RANGE and (found := _next_scale(graph, user.output[0])):
-            return found
-    return None
-
-
-def _drop_unused(graph: onnx.GraphProto) -> None:
-    """Takes away the scales that no node reads any more, about which ONNX Runtime would warn."""
-    read = {name for node in graph.node for name in node.input}
-    for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
-        graph.initializer.remove(tensor)
-
-
-def _users(graph: onnx.GraphProto, name: str) -> list[onnx.NodeProto]:
-    return [node for node in graph.node if name in node.input]

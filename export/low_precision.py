@@ -1,9 +1,13 @@
-"""A verified float32 graph -> the graph in the precision asked for, proven and held against torch, or no graph at all."""
+"""A verified float32 graph -> the graph in the precision asked for, proven and held against torch, or no graph at all.
+
+Where it is not what torch is, the layers that lose it are found (`guilty.py`) and put back to float32 (`repair.py`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +16,26 @@ import onnx
 from numpy.typing import NDArray
 from torch import nn
 
-from dlcv.export.calibration import METHODS, CalibrationTiles, int8_from_onnx
+from dlcv.export.calibration import METHODS, CalibrationTiles, int8_by_ranges, ranges_of
+from dlcv.export.guilty import guilty_layers
+from dlcv.export.layer_names import layer_name, makers_of
 from dlcv.export.onnx_from_checkpoint import onnx_from_model, with_card
+from dlcv.export.pairs import LAYERS
 from dlcv.export.precision import network_at
 from dlcv.export.proof import Proof, prove
 from dlcv.export.proof_openvino import executed_in_openvino, with_executed
-from dlcv.export.stages import TwinSession, compare_stages, require_stage
+from dlcv.export.repair import Repair, Repairing
+from dlcv.export.stages import Stage, TwinSession, compare_stages, require_stage
 from dlcv.export.verify import Verification, verify_graph
 from dlcv.runtime.card import PRECISIONS, ModelCard
-from dlcv.runtime.comparison import MAX_DROP, Comparison
+from dlcv.runtime.comparison import MAX_DROP
 from dlcv.runtime.datasets.labelled import LabelledSet
-from dlcv.runtime.errors import UsageError
+from dlcv.runtime.errors import UsageError, VerdictError
+from dlcv.runtime.sessions.base import Session
 from dlcv.runtime.sessions.executed import Executed
-from dlcv.train.session import TorchSession
 
+AUTO = "auto"
+"""Asks for the fastest precision that passes; see `auto.py`."""
 DEFAULT_METHOD = "percentile"
 DEFAULT_TILES = 64
 
@@ -35,12 +45,13 @@ class PrecisionSettings:
     """What precision was asked for, and what it must hold.
 
     Attributes:
-        precision: `fp32`, `fp16`, `bf16` or `int8`.
+        precision: `fp32`, `fp16`, `bf16`, `int8` or `auto`.
         min_share: of the multiply-adds in that precision, 0..1; None takes the one of `proof.MIN_SHARE`.
         max_drop: how far mean IoU or accuracy may fall against torch in float32, 0..1.
         calibration: int8 alone: a key of `calibration.METHODS`.
         calibration_data: int8 alone: images to calibrate on; None takes those that are verified on.
         calibration_tiles: int8 alone: how many images at most, evenly spaced.
+        repair: whether layers that lose too much are put back to float32.
     """
 
     precision: str = "fp32"
@@ -49,14 +60,16 @@ class PrecisionSettings:
     calibration: str = DEFAULT_METHOD
     calibration_data: Path | None = None
     calibration_tiles: int = DEFAULT_TILES
+    repair: bool = True
 
     def check(self) -> None:
         """Raises UsageError for what is unknown or out of range."""
-        if self.precision not in PRECISIONS or self.calibration not in METHODS:
+        known = (*PRECISIONS, AUTO)
+        if self.precision not in known or self.calibration not in METHODS:
             raise UsageError(
-                f"unknown precision {self.precision!r} or calibration {self.calibration!r}; precisions: {', '.join(PRECISIONS)}; calibrations: {', '.join(METHODS)}"
+                f"unknown precision {self.precision!r} or calibration {self.calibration!r}; precisions: {', '.join(known)}; calibrations: {', '.join(METHODS)}"
             )
-        if self.precision != "int8" and self.calibration_data is not None:
+        if self.precision not in ("int8", AUTO) and self.calibration_data is not None:
             raise UsageError(f"--calibration-data is for --precision int8; {self.precision} needs none")
         if self.min_share is not None and not 0 <= self.min_share <= 1:
             raise UsageError(f"--min-share {self.min_share} is not a share from 0 to 1")
@@ -71,8 +84,9 @@ class LowPrecision:
         card: with precision and proof.
         verification: of the graph, against torch.
         proof: of its precision.
-        stages: by name: the float32 graph and this one, each against torch on the labelled images.
+        stage: the graph against torch on the labelled images.
         calibration: what it was calibrated on; empty but for int8.
+        repair: what was put back to float32; None where it passed as it was.
         executed: what OpenVINO runs in which precision; None where it was not asked, see `executed_in_openvino`.
     """
 
@@ -80,36 +94,41 @@ class LowPrecision:
     card: ModelCard
     verification: Verification
     proof: Proof
-    stages: dict[str, Comparison]
+    stage: Stage
     calibration: dict[str, Any]
+    repair: Repair | None = None
     executed: Executed | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """What the sidecar holds of it, as JSON values."""
-        stages = {name: comparison.to_dict() for name, comparison in self.stages.items()}
+        """What the sidecar holds of it, as JSON values; the stages stand beside it."""
         proof = self.proof.to_dict() | {"sentence": self.card.proof}
         if self.executed is not None:
             proof["executed"] = self.executed.to_dict()
-        facts = {"proof": proof, "stages": stages}
-        return facts | ({"calibration": self.calibration} if self.calibration else {})
+        facts: dict[str, Any] = {"proof": proof}
+        if self.calibration:
+            facts["calibration"] = self.calibration
+        return facts if self.repair is None else facts | {"repair": self.repair.to_dict()}
 
 
 @dataclass(frozen=True)
 class Given:
-    """What a float32 export has at hand: network, its verified graph and card, torch, the labelled images and their windows."""
+    """What a float32 export has at hand: network, its verified graph and card, torch, the labelled images and their windows, and the
+    newest opset that the reader of the graph knows (None: any).
+    """
 
     network: nn.Module
     proto: onnx.ModelProto
     card: ModelCard
-    session: TorchSession
+    session: Session
     labelled: LabelledSet[Any]
     windows: Sequence[NDArray[np.uint8]]
+    newest_opset: int | None = None
 
 
 def low_precision(
     given: Given, settings: PrecisionSettings, tiles: CalibrationTiles | None, say: Callable[[str], None]
 ) -> LowPrecision:
-    """Makes the graph, proves its precision and compares it with torch.
+    """Makes the graph, proves its precision, compares it with torch, and repairs it where it fails.
 
     Args:
         given: what the float32 export made.
@@ -119,26 +138,76 @@ def low_precision(
 
     Raises:
         ExportError: when the graph cannot be made.
-        VerdictError: when too little of it is in the precision, or it does not give what torch gives.
+        VerdictError: when too little of it is in the precision, or it does not give what torch gives and cannot be repaired.
     """
-    precision = settings.precision
-    card = given.card.changed(precision=precision)
-    if tiles is not None:
-        say(f"calibrating int8 ({settings.calibration}) on {tiles.sentence}")
-        proto = with_card(int8_from_onnx(given.proto, tiles.windows, settings.calibration), card)
-    else:
-        say(f"exporting again in {precision}")
-        proto = onnx_from_model(network_at(given.network, precision, card.input_size_hw), card)
-    proof = prove(proto, precision, settings.min_share)
-    proof.require()
-    executed = executed_in_openvino(proto, card)
-    card = card.changed(proof=with_executed(proof.sentence(), executed))
-    proto = with_card(proto, card)
-    say(f"verifying {precision}: {card.proof}")
-    verification = verify_graph(proto, card, given.session, given.windows)
-    verification.require()
-    sides = {"onnx fp32": TwinSession(given.proto, given.card), f"onnx {precision}": TwinSession(proto, card)}
-    stages = compare_stages(given.session, sides, given.labelled)
-    require_stage(stages[f"onnx {precision}"], precision, settings.max_drop)
-    facts = {} if tiles is None else {"method": settings.calibration, **tiles.to_dict()}
-    return LowPrecision(proto, card, verification, proof, stages, facts, executed)
+    made = _Made(given, settings, tiles, say)
+    try:
+        return made.attempt()
+    except VerdictError as error:
+        failed = error
+    if not settings.repair or not made.may_be_repaired:
+        raise failed
+    assert made.proof is not None and made.proto is not None
+    say(f"{failed}; looking for the layers that lose it")
+    guilty = guilty_layers(given.proto, made.proto, settings.precision, made.proof.layers, given.windows)
+    room = made.proof.share - made.proof.min_share
+    result, repair = Repairing(made.attempt, guilty, room, failed, say).run()
+    return replace(result, repair=repair)
+
+
+@dataclass
+class _Made:
+    """Graphs of one precision from one float32 graph.
+
+    Attributes:
+        proto, proof: of the last attempt, where they could be made.
+        may_be_repaired: whether the last attempt's failure is one of numbers, not of share or of images that show nothing.
+    """
+
+    given: Given
+    settings: PrecisionSettings
+    tiles: CalibrationTiles | None
+    say: Callable[[str], None]
+    proto: onnx.ModelProto | None = field(default=None, init=False)
+    proof: Proof | None = field(default=None, init=False)
+    may_be_repaired: bool = field(default=False, init=False)
+
+    def attempt(self, restored: tuple[str, ...] = ()) -> LowPrecision:
+        """The graph with these layers in float32, through the gate; see `low_precision`."""
+        given, settings, precision = self.given, self.settings, self.settings.precision
+        self.may_be_repaired = False
+        card = given.card.changed(precision=precision)
+        self.proto = self._graph(card, restored)
+        self.proof = replace(prove(self.proto, precision, settings.min_share), restored=restored)
+        self.proof.require()
+        executed = executed_in_openvino(self.proto, card)
+        card = card.changed(proof=with_executed(self.proof.sentence(), executed))
+        self.proto = with_card(self.proto, card, newest_opset=given.newest_opset)
+        self.say(f"verifying {precision}: {card.proof}")
+        verification = verify_graph(self.proto, card, given.session, given.windows)
+        self.may_be_repaired = verification.predicted_classes > 1
+        verification.require()
+        name = f"onnx {precision}"
+        stage = compare_stages(given.session, {name: TwinSession(self.proto, card)}, given.labelled)[name]
+        self.may_be_repaired = stage.comparison.nothing_to_compare() is None
+        require_stage(stage.comparison, precision, settings.max_drop)
+        facts = {} if self.tiles is None else {"method": settings.calibration, **self.tiles.to_dict()}
+        return LowPrecision(self.proto, card, verification, self.proof, stage, facts, executed=executed)
+
+    def _graph(self, card: ModelCard, restored: tuple[str, ...]) -> onnx.ModelProto:
+        if self.tiles is None:
+            self.say(f"exporting again in {card.precision}")
+            network = network_at(self.given.network, card.precision, card.input_size_hw, restored)
+            return onnx_from_model(network, card, newest_opset=self.given.newest_opset)
+        makers = makers_of(self.given.proto.graph)
+        layers = [node for node in self.given.proto.graph.node if node.op_type in LAYERS]
+        nodes = [node.name for node in layers if layer_name(node, makers) in restored]
+        return with_card(
+            int8_by_ranges(self.given.proto, self._ranges, nodes), card, newest_opset=self.given.newest_opset
+        )
+
+    @cached_property
+    def _ranges(self) -> Any:
+        assert self.tiles is not None
+        self.say(f"calibrating int8 ({self.settings.calibration}) on {self.tiles.sentence}")
+        return ranges_of(self.given.proto, self.tiles.windows, self.settings.calibration)

@@ -17,6 +17,7 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto
 
+from dlcv.export.layer_names import layer_name, makers_of
 from dlcv.runtime.card import card_from_json
 from dlcv.runtime.card_reader import ONNX_KEY
 from dlcv.runtime.errors import ExportError, VerdictError, one_line
@@ -41,7 +42,7 @@ class Layer:
     """A layer with multiply-adds.
 
     Attributes:
-        name: of its node.
+        name: the model's own, such as `features.0`, else of its node.
         operator: one of `OPERATORS`.
         kind: the type of its input and weight: `fp32`, `fp16`, `bf16`, `int8`, or both where they differ, such as `fp32 x int8`.
         multiply_adds: for one image.
@@ -63,12 +64,14 @@ class Proof:
         session: operators of ONNX Runtime's optimised graph with their type, such as `QLinearConv int8`, and how many; None
             where ONNX Runtime does not take the graph.
         min_share: what must be in `precision`, 0..1.
+        restored: layers that are in float32 because they lost too much.
     """
 
     precision: str
     layers: tuple[Layer, ...]
     session: Mapping[str, int] | None
     min_share: float
+    restored: tuple[str, ...] = ()
 
     @property
     def multiply_adds(self) -> dict[str, int]:
@@ -104,6 +107,9 @@ class Proof:
     def sentence(self) -> str:
         """What is proven, in a line: it stands on the model card."""
         text = f"{self.share:.1%} of the graph's multiply-adds in {self.precision}"
+        if self.restored:
+            more = f" and {len(self.restored) - _NAMED} more" if len(self.restored) > _NAMED else ""
+            text += f"; restored to fp32: {', '.join(self.restored[:_NAMED])}{more}"
         if self.precision == "int8" and self.session is not None:
             done, of = self._session_convolutions("int8")
             return f"{text}; ONNX Runtime {ort.__version__} runs {done} of {of} convolutions in int8"
@@ -128,6 +134,7 @@ class Proof:
             "multiply_adds": self.multiply_adds,
             "multiply_adds_by_operator": dict(by_operator.most_common()),
             "onnxruntime_operators": None if self.session is None else dict(self.session),
+            "restored": list(self.restored),
             "sentence": self.sentence(),
         }
 
@@ -174,14 +181,13 @@ def layers_of(proto: onnx.ModelProto) -> tuple[Layer, ...]:
     kinds = {v.name: v.type.tensor_type.elem_type for v in values}
     for tensor in graph.initializer:
         shapes[tensor.name], kinds[tensor.name] = list(tensor.dims), tensor.data_type
-    makers = {name: node for node in graph.node for name in node.output}
+    makers = makers_of(graph)
     found = []
-    for number, node in enumerate(graph.node):
+    for node in graph.node:
         if node.op_type in OPERATORS:
             sides = [_kind(name, kinds, makers) for name in node.input[:2]]
             kind = sides[0] if sides[0] == sides[1] else " x ".join(sides)
-            name = node.name or f"{node.op_type} {number}"
-            found.append(Layer(name, node.op_type, kind, _multiply_adds(node, shapes)))
+            found.append(Layer(layer_name(node, makers), node.op_type, kind, _multiply_adds(node, shapes)))
     return tuple(found)
 
 

@@ -26,7 +26,7 @@ def rounded_twin(proto: onnx.ModelProto) -> onnx.ModelProto:
     twin = onnx.ModelProto()
     twin.CopyFrom(proto)
     graph = twin.graph
-    kinds = _kinds(proto)
+    kinds = type_of_values(proto)
     for tensor in graph.initializer:
         if tensor.data_type in LOW_KINDS:
             tensor.CopyFrom(_wide(tensor))
@@ -55,8 +55,8 @@ def _wide(tensor: onnx.TensorProto) -> onnx.TensorProto:
     return numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name)
 
 
-def _kinds(proto: onnx.ModelProto) -> dict[str, int]:
-    """Element type of each value."""
+def type_of_values(proto: onnx.ModelProto) -> dict[str, int]:
+    """Element type of each value, as `TensorProto` numbers them."""
     inferred = onnx.shape_inference.infer_shapes(proto)
     values = (*inferred.graph.value_info, *inferred.graph.output)
     return {value.name: value.type.tensor_type.elem_type for value in values}

@@ -1,11 +1,15 @@
-"""Scores at each stage of an export on the same labelled images: torch in float32, the graph in float32, the graph in low precision.
+"""Scores at each stage of an export on the same labelled images: torch in float32, the graph in float32, the graph in low
+precision, the plan.
 
 Which stage loses what is then seen, instead of a single difference between the ends.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +20,42 @@ from dlcv.export.verify import twin_session
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.comparison import MIN_AGREEMENT, Comparing, Comparison
 from dlcv.runtime.datasets.labelled import LabelledSet
-from dlcv.runtime.errors import VerdictError
+from dlcv.runtime.errors import DlcvError, VerdictError
 from dlcv.runtime.evaluation import NOUNS, answer_images
+from dlcv.runtime.sessions import open_session
 from dlcv.runtime.sessions.base import Session
 
 BATCH = 4
+REMEMBERED_BYTES = 512 << 20
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage against torch in float32.
+
+    Attributes:
+        comparison: scores of both, agreement, largest logit difference.
+        nan, infinite: how many of the stage's logits; None where it gives none, or as `probs` alone.
+    """
+
+    comparison: Comparison
+    nan: int | None
+    infinite: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values; each class with its difference."""
+        facts = self.comparison.to_dict() | {"ran": True, "nan": self.nan, "infinite": self.infinite}
+        for entry in facts[self.comparison.reference.per_class_name.lower()].values():
+            first, second = entry["reference"], entry["candidate"]
+            entry["difference"] = None if first is None or second is None else second - first
+        return facts
+
+    def worst_class(self) -> tuple[str, float] | None:
+        """The class that falls furthest, and by how much it changes; None where no class occurs."""
+        comparison = self.comparison
+        pairs = zip(comparison.classes, comparison.reference.per_class, comparison.candidate.per_class, strict=True)
+        changes = [(float(b - a), name) for name, a, b in pairs if np.isfinite(a) and np.isfinite(b)]
+        return None if not changes else (min(changes)[1], min(changes)[0])
 
 
 class TwinSession(Session):
@@ -36,9 +71,32 @@ class TwinSession(Session):
         return {self.card.head: head, "logits": logits}
 
 
-def compare_stages(
-    reference: Session, stages: Mapping[str, Session], labelled: LabelledSet[Any]
-) -> dict[str, Comparison]:
+class RememberingSession(Session):
+    """A session that answers a batch again from memory: torch is asked the same at every stage and every repair.
+
+    Args:
+        session: is asked the first time; closed by its owner.
+        most_bytes: what the memory holds at most.
+    """
+
+    def __init__(self, session: Session, most_bytes: int = REMEMBERED_BYTES) -> None:
+        self.card, self.description, self.device = session.card, session.description, session.device
+        self._session, self._room = session, most_bytes
+        self._known: dict[bytes, dict[str, NDArray[Any]]] = {}
+
+    def _run(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        key = hashlib.sha256(str(images.shape).encode() + images.tobytes()).digest()
+        if key in self._known:
+            return dict(self._known[key])
+        answer = self._session.run(images)
+        size = sum(array.nbytes for array in answer.values())
+        if size <= self._room:
+            self._room -= size
+            self._known[key] = answer
+        return dict(answer)
+
+
+def compare_stages(reference: Session, stages: Mapping[str, Session], labelled: LabelledSet[Any]) -> dict[str, Stage]:
     """Each stage against the reference, in one pass over the images.
 
     Args:
@@ -50,15 +108,34 @@ def compare_stages(
         DatasetError: when an image or its label cannot be read.
     """
     comparing = {name: Comparing(labelled.task, labelled.classes, labelled.uncounted) for name in stages}
+    counts: dict[str, tuple[int, int] | None] = dict.fromkeys(stages)
     for example in labelled.examples:
         image, label = labelled.read(example)
         (expected,) = answer_images(reference, [image], batch=BATCH)
         for name, session in stages.items():
             (got,) = answer_images(session, [image], batch=BATCH)
             comparing[name].add(label, expected.answer, got.answer)
-            if expected.logits is not None and got.logits is not None:
-                comparing[name].add_logits(expected.logits, got.logits)
-    return {name: one.result() for name, one in comparing.items()}
+            if got.logits is not None:
+                nan, infinite = counts[name] or (0, 0)
+                found = int(np.isnan(got.logits).sum()), int(np.isinf(got.logits).sum())
+                counts[name] = nan + found[0], infinite + found[1]
+                if expected.logits is not None:
+                    comparing[name].add_logits(expected.logits, got.logits)
+    return {name: Stage(one.result(), *(counts[name] or (None, None))) for name, one in comparing.items()}
+
+
+def plan_stage(plan: Path, reference: Session, labelled: LabelledSet[Any]) -> Stage | str:
+    """The plan against torch, where it runs here; else why it did not run.
+
+    Raises:
+        DatasetError: when an image or its label cannot be read.
+    """
+    try:
+        session = open_session(plan)
+    except DlcvError as error:
+        return str(error)
+    with session:
+        return compare_stages(reference, {"plan": session}, labelled)["plan"]
 
 
 def require_stage(comparison: Comparison, precision: str, max_drop: float) -> None:
@@ -83,3 +160,30 @@ def require_stage(comparison: Comparison, precision: str, max_drop: float) -> No
     raise VerdictError(
         f"{precision} is not what torch is on {comparison.images} {NOUNS[comparison.task]}s, no file was written: {'; '.join(problems)}"
     )
+
+
+def stage_table(stages: Mapping[str, Stage | str]) -> list[str]:
+    """The stages as lines of one width: score, agreement, largest logit difference, NaN and Inf, the class that falls furthest.
+
+    Args:
+        stages: by name; a text is why a stage did not run.
+    """
+    ran = [stage.comparison for stage in stages.values() if isinstance(stage, Stage)]
+    if not ran:
+        return []
+    reference = ran[0].reference
+    width = max(len("torch fp32"), *map(len, stages))
+    lines = [f"{'stage':{width}}  {reference.headline_name:>9}  agreement  logits by     NaN     Inf  furthest class"]
+    lines.append(f"{'torch fp32':{width}}  {reference.headline:9.4f}")
+    for name, stage in stages.items():
+        if isinstance(stage, str):
+            lines.append(f"{name:{width}}  did not run here: {stage}")
+            continue
+        one, worst = stage.comparison, stage.worst_class()
+        apart = "-" if one.logit_difference is None else f"{one.logit_difference:.3g}"
+        nan, infinite = ("-" if count is None else str(count) for count in (stage.nan, stage.infinite))
+        fell = "" if worst is None or not worst[1] < 0 else f"{worst[0]} {worst[1]:+.4f}"
+        lines.append(
+            f"{name:{width}}  {one.candidate.headline:9.4f}  {one.agreement:9.6f}  {apart:>9}  {nan:>6}  {infinite:>6}  {fell}".rstrip()
+        )
+    return lines

@@ -23,7 +23,7 @@ from dlcv.runtime.comparison import MAX_PROBABILITY_DIFFERENCE
 from dlcv.runtime.comparison import MIN_AGREEMENT as MIN_AGREEMENT_BY_PRECISION
 from dlcv.runtime.errors import ExportError, VerdictError, one_line
 from dlcv.runtime.evaluation import NOUNS
-from dlcv.train.session import TorchSession
+from dlcv.runtime.sessions.base import Session
 
 MIN_AGREEMENT = 0.9999
 """Of argmax, in float32: what differs is ties between two classes, decided by the order of additions."""
@@ -108,7 +108,7 @@ class Verification:
 
 
 def verify_graph(
-    proto: onnx.ModelProto, card: ModelCard, reference: TorchSession, windows: Sequence[NDArray[np.uint8]]
+    proto: onnx.ModelProto, card: ModelCard, reference: Session, windows: Sequence[NDArray[np.uint8]]
 ) -> Verification:
     """Compares a graph with torch.
 
@@ -144,7 +144,7 @@ def twin_session(proto: onnx.ModelProto, card: ModelCard) -> tuple[ort.Inference
         ExportError: when ONNX Runtime refuses the graph.
     """
     logits = logits_name(proto, card)
-    return _session(rounded_twin(_twin(proto, logits))), logits
+    return graph_session(rounded_twin(_twin(proto, logits))), logits
 
 
 @dataclass
@@ -189,7 +189,12 @@ def _twin(proto: onnx.ModelProto, logits: str) -> onnx.ModelProto:
     return twin
 
 
-def _session(proto: onnx.ModelProto) -> ort.InferenceSession:
+def graph_session(proto: onnx.ModelProto) -> ort.InferenceSession:
+    """ONNX Runtime on a CPU with a graph.
+
+    Raises:
+        ExportError: when it refuses the graph.
+    """
     options = ort.SessionOptions()
     options.log_severity_level = 4
     try:

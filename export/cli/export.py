@@ -74,10 +74,10 @@ if TYPE_CHECKING:
 @build_options
 @click.option(
     "--precision",
-    type=click.Choice(["fp32", "fp16", "bf16", "int8"]),
+    type=click.Choice(["fp32", "fp16", "bf16", "int8", "auto"]),
     default="fp32",
     show_default=True,
-    help="Of convolutions and matrix products; what comes in and goes out stays as it is.",
+    help="Of convolutions and matrix products; auto: the fastest that passes.",
 )
 @click.option(
     "--min-share",
@@ -113,6 +113,9 @@ if TYPE_CHECKING:
     help="How a range follows from the values seen.",
 )
 @click.option(
+    "--repair/--no-repair", default=True, help="Put layers that lose too much back to float32.  [default: repair]"
+)
+@click.option(
     "--triton",
     type=click.Path(path_type=Path),
     default=None,
@@ -123,7 +126,7 @@ if TYPE_CHECKING:
 def main(
     ctx: click.Context, /, model: str, onnx: Path | None, output: Path | None, checkpoints: tuple[Path, ...], data: Path | None, size: tuple[int, int] | None, precision: str,
     min_share: float | None, max_drop: float, calibration_data: Path | None, calibration_tiles: int, calibration: str,
-    triton: Path | None, **options: Any,
+    repair: bool, triton: Path | None, **options: Any,
 ) -> None:  # fmt: skip
     """Export a checkpoint, or several as an ensemble, as MODEL.onnx, MODEL.plan, MODEL.reference.npz and MODEL.json.
 
@@ -150,11 +153,12 @@ def main(
     model_entry(model)
     from dlcv.export.export_model import ExportSettings, export_model
     from dlcv.export.low_precision import PrecisionSettings
+    from dlcv.export.stages import stage_table
     from dlcv.runtime.evaluation import NOUNS
     from dlcv.runtime.files import checkpoint_files
 
     paths = tuple(checkpoint_files(checkpoints or [Path("runs") / model / "best.pt"]))
-    asked = PrecisionSettings(precision, min_share, max_drop, calibration, calibration_data, calibration_tiles)
+    asked = PrecisionSettings(precision, min_share, max_drop, calibration, calibration_data, calibration_tiles, repair)
     settings = ExportSettings(
         model=model,
         checkpoints=paths,
@@ -171,11 +175,8 @@ def main(
         f"verified on {verified.images} {NOUNS[verified.task]}s: argmax agreement {verified.agreement:.6f}, "
         f"largest logit difference {verified.logit_difference:.3g} at logits up to {verified.logit_scale:.3g}"
     )
-    if report.low is not None:
-        for name, stage in report.low.stages.items():
-            note(
-                f"{name}: {stage.candidate.headline_name} {stage.candidate.headline:.4f}, torch {stage.reference.headline:.4f}; argmax agreement {stage.agreement:.6f}"
-            )
+    for line in stage_table(report.stages):
+        note(line)
     note(report.plan.sentence if report.plan else f"no plan: {report.no_plan}")
     for file in report.files:
         click.echo(file)

@@ -50,3 +50,26 @@ def test_an_ensemble_is_averaged_in_float32() -> None:
     low = network_at(EnsembleNetwork(members), "fp16", (32, 32))
     assert isinstance(low, EnsembleNetwork)
     assert low(torch.zeros(1, 3, 32, 32)).dtype == torch.float32
+
+
+def test_a_restored_layer_keeps_its_weights_and_what_it_gives() -> None:
+    """A weight beyond float16, and a value beyond it between two restored layers, come through."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval()
+    with torch.inference_mode():
+        network[0].weight.mul_(1e6)
+        network[2].weight.mul_(1e-6)
+        image = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+        expected = network(image)
+        assert not network_at(network, "fp16", (8, 8))(image).isfinite().all(), "the control"
+        low = network_at(network, "fp16", (8, 8), ("0", "2"))
+        found = low(image)
+    assert {m.weight.dtype for m in low.modules() if isinstance(m, nn.Conv2d)} == {torch.float16, torch.float32}
+    assert (found - expected).abs().max() <= 0.01 * expected.abs().max()  # the last layer's 11 bits
+
+
+def test_a_member_of_an_ensemble_is_restored_by_its_own_name() -> None:
+    members = [create_model("cnn3", classes=4, width=0.05).eval() for _ in range(2)]
+    low = network_at(EnsembleNetwork(members), "fp16", (32, 32), ("members.1.fc",))
+    kinds = [{m.weight.dtype for m in member.modules() if isinstance(m, nn.Linear)} for member in low.members]
+    assert kinds == [{torch.float16}, {torch.float32}]
+    assert low(torch.zeros(1, 3, 32, 32)).dtype == torch.float32

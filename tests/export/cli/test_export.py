@@ -33,12 +33,13 @@ def test_the_files_are_written_and_listed_on_stdout(exported: Any) -> None:
     assert lines[0].endswith("to ONNX: fcn8s, width 0.05, 64 x 64, head mask")
     assert lines[1] == "verifying on 6 tiles"
     assert lines[2].startswith("verified on 6 tiles: argmax agreement ")
-    assert lines[3:] == ["no plan: not asked for"]
+    assert [line.split()[:2] for line in lines[3:6]] == [["stage", "mean"], ["torch", "fp32"], ["onnx", "fp32"]]
+    assert lines[6:] == ["no plan: not asked for"]
 
 
 def test_the_sidecar_holds_card_hashes_and_what_was_verified(exported: Any, tiny_checkpoint: Path) -> None:
     facts = json.loads((exported.folder / "fcn8s.json").read_text())
-    assert set(facts) == {"card", "verification", "files"}
+    assert set(facts) == {"card", "verification", "stages", "files"}
     assert facts["files"] == {
         name: {"sha256": sha256_of(exported.folder / name), "bytes": (exported.folder / name).stat().st_size}
         for name in FILES[1:]

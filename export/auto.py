@@ -1,0 +1,150 @@
+"""`--precision auto`: each precision through the same gate, and of those that pass the one that is fastest where it would run."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from dlcv.export.calibration import CalibrationTiles
+from dlcv.export.low_precision import Given, LowPrecision, PrecisionSettings, low_precision
+from dlcv.export.race import Ran, race
+from dlcv.runtime.card import ModelCard
+from dlcv.runtime.errors import DlcvError, ExportError, VerdictError
+
+NOMINAL = ("int8", "fp16", "bf16", "fp32")
+"""The fastest first, as GPUs' data sheets have it; it decides only where nothing can be measured."""
+
+Engine = Callable[[onnx.ModelProto, ModelCard, Path], Path]
+"""(graph, its card, a folder) -> the engine file that the export is for, written into the folder."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A precision, and what became of it.
+
+    Attributes:
+        precision: of the candidate.
+        low: its graph; None where it failed, and for fp32.
+        failed: why it did not pass; empty where it did.
+        ran: its part in the race; None where there was none.
+    """
+
+    precision: str
+    low: LowPrecision | None
+    failed: str = ""
+    ran: Ran | None = None
+
+    @property
+    def sentence(self) -> str:
+        """What became of it, in a line."""
+        if self.failed:
+            return f"{self.precision}: failed: {self.failed}"
+        text = f"{self.precision}: passed"
+        if self.low is not None and self.low.repair is not None:
+            text += f" with {len(self.low.repair.restored)} layers restored to fp32"
+        if self.ran is None:
+            return text
+        if self.ran.ratio is None:
+            return f"{text}, left out of the race: {self.ran.why_not}"
+        if self.precision == "fp32":
+            return f"{text}, {self.ran.ratio.latency_ms:.3g} ms a batch of one in {self.ran.session}"
+        return f"{text}, {self.ran.ratio} of fp32's time in {self.ran.session}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        facts: dict[str, Any] = {"passed": not self.failed, "reason": self.failed}
+        if self.low is not None:
+            facts |= {"onnx_bytes": self.low.proto.ByteSize(), "stage": self.low.stage.to_dict()} | self.low.to_dict()
+        if self.ran is not None:
+            ratio = None if self.ran.ratio is None else self.ran.ratio.to_dict()
+            facts |= {"session": self.ran.session, "ratio_to_fp32": ratio, "not_measured": self.ran.why_not}
+        return facts
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The precision taken, with its graph (None: float32), why, and all candidates."""
+
+    precision: str
+    low: LowPrecision | None
+    why: str
+    candidates: Mapping[str, Candidate]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        candidates = {name: candidate.to_dict() for name, candidate in self.candidates.items()}
+        return {"chosen": self.precision, "why": self.why, "candidates": candidates}
+
+
+def choose(
+    given: Given, settings: PrecisionSettings, tiles: CalibrationTiles, engine: Engine, not_measurable: str,
+    say: Callable[[str], None],
+) -> Choice:  # fmt: skip
+    """Makes and verifies each precision, races those that pass, and takes the fastest.
+
+    Args:
+        given: what the float32 export made, which passed.
+        settings: bounds; its precision does not matter.
+        tiles: what int8 is calibrated on.
+        engine: writes a candidate's engine file.
+        not_measurable: why engines cannot be run here; then they are ordered by `NOMINAL`. Empty where they can.
+        say: takes a line as each phase begins, and one for each candidate.
+
+    Raises:
+        EngineError: when not even float32 runs here.
+    """
+    found = {name: _candidate(name, given, settings, tiles, say) for name in NOMINAL}
+    if not_measurable:
+        chosen = next(name for name in NOMINAL if not found[name].failed)
+        why = f"by nominal speed ({' > '.join(NOMINAL)}), since {not_measurable}"
+    else:
+        found = _raced(given, found, engine)
+        chosen = _fastest(found)
+        why = "the fastest that passes" if chosen != "fp32" else "no other that passes is faster"
+    for candidate in found.values():
+        say(candidate.sentence)
+    say(f"taking {chosen}: {why}")
+    return Choice(chosen, found[chosen].low, why, found)
+
+
+def _candidate(
+    precision: str, given: Given, settings: PrecisionSettings, tiles: CalibrationTiles, say: Callable[[str], None]
+) -> Candidate:
+    if precision == "fp32":
+        return Candidate(precision, None)
+    own = replace(settings, precision=precision, calibration_data=settings.calibration_data if precision == "int8" else None)  # fmt: skip
+    try:
+        return Candidate(precision, low_precision(given, own, tiles if precision == "int8" else None, say))
+    except (ExportError, VerdictError) as error:
+        return Candidate(precision, None, str(error))
+
+
+def _raced(given: Given, found: Mapping[str, Candidate], engine: Engine) -> dict[str, Candidate]:
+    raced = dict(found)
+    with tempfile.TemporaryDirectory(prefix="dlcv-race.") as folder:
+        engines = {}
+        for name, candidate in found.items():
+            if candidate.failed:
+                continue
+            own = Path(folder) / name
+            own.mkdir()
+            proto, card = (given.proto, given.card) if candidate.low is None else (candidate.low.proto, candidate.low.card)  # fmt: skip
+            try:
+                engines[name] = engine(proto, card, own)
+            except DlcvError as error:
+                raced[name] = replace(candidate, ran=Ran("", None, str(error).replace(str(own), name)))
+        for name, ran in race(engines, "fp32", given.windows[0]).items():
+            raced[name] = replace(found[name], ran=replace(ran, why_not=ran.why_not.replace(f"{folder}/", "")))
+    return raced
+
+
+def _fastest(found: Mapping[str, Candidate]) -> str:
+    """The smallest median ratio; one whose rounds are not mostly below float32's is not faster."""
+    ratios = {name: c.ran.ratio for name, c in found.items() if c.ran is not None and c.ran.ratio is not None}
+    faster = {name: ratio.median for name, ratio in ratios.items() if name != "fp32" and ratio.high < 1}
+    return min(faster, key=faster.__getitem__) if faster else "fp32"

@@ -1,0 +1,60 @@
+"""Files that get their final names together or not at all: made in a hidden folder beside the output and moved at the end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dlcv.runtime.errors import DlcvError, OutputError
+from dlcv.runtime.files import make_folder
+
+
+@contextmanager
+def staging_folder(output: Path, name: str) -> Iterator[Path]:
+    """A hidden folder in the output folder, gone at the end; errors from inside speak of final names.
+
+    Raises:
+        OutputError: when nothing can be written there.
+    """
+    make_folder(output)
+    try:
+        staging = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".partial", dir=output))
+    except OSError as error:
+        raise OutputError(
+            f"cannot write into {output}: {error.strerror or error}; choose another folder with --output"
+        ) from error
+    try:
+        yield staging
+    except OSError as error:
+        raise OutputError(f"cannot write into {output}: {error.strerror or error}") from error
+    except DlcvError as error:
+        error.args = tuple(
+            final_names(argument, staging) if isinstance(argument, str) else argument for argument in error.args
+        )
+        raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def final_names(text: str, staging: Path) -> str:
+    """`text` with final names in place of those in the staging folder."""
+    return text.replace(str(staging / "x")[:-1], str(staging.parent / "x")[:-1])
+
+
+def move_all(staging: Path, output: Path) -> tuple[Path, ...]:
+    """Moves the files to their final names, the sidecar last; when one cannot be moved, those before it are taken away again."""
+    moved: list[Path] = []
+    for path in sorted(staging.iterdir(), key=lambda path: (path.suffix == ".json", path.name)):
+        target = output / path.name
+        try:
+            os.replace(path, target)
+        except OSError as error:
+            for done in moved:
+                done.unlink(missing_ok=True)
+            raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
+        moved.append(target)
+    return tuple(moved)

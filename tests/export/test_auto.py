@@ -1,0 +1,85 @@
+"""`--precision auto`: the race is a real one, a candidate that cannot run is left out, and the fastest that passes is taken."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dlcv.export.auto import Candidate, _fastest, choose
+from dlcv.export.low_precision import AUTO, PrecisionSettings
+from dlcv.export.race import MIN_PAIRS, Ran, Ratio, race
+from dlcv.runtime.card_reader import read_card
+from dlcv.runtime.errors import EngineError, VerdictError
+
+Export = Callable[..., Any]
+
+
+def test_a_race_is_in_turn_and_leaves_out_what_does_not_run(tiny_graph: Callable[[str], Path], tmp_path: Path, tiny_scenes: list[Any]) -> None:  # fmt: skip
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(tiny_graph("mask").read_bytes()[:1000])
+    engines = {"broken": broken, "a": tiny_graph("mask"), "b": tiny_graph("mask")}
+    found = race(engines, "a", tiny_scenes[0], pairs=5)
+    assert list(found) == ["broken", "a", "b"]
+    assert found["broken"].ratio is None and found["broken"].why_not
+    first, second = found["a"].ratio, found["b"].ratio
+    assert first is not None and second is not None
+    assert (first.median, first.pairs, second.pairs) == (1.0, 5, 5)
+    assert second.low <= second.median <= second.high
+    assert found["b"].session.startswith("ONNX Runtime ")
+    with pytest.raises(EngineError):
+        race({"a": tmp_path / "missing.onnx"}, "a", tiny_scenes[0])
+
+
+def test_a_slow_model_gets_fewer_rounds(tiny_graph: Callable[[str], Path], tiny_scenes: list[Any]) -> None:
+    ratio = race({"a": tiny_graph("mask")}, "a", tiny_scenes[0], seconds=0)["a"].ratio
+    assert ratio is not None and ratio.pairs == MIN_PAIRS
+
+
+def _raced(precision: str, median: float, high: float) -> Candidate:
+    return Candidate(precision, None, ran=Ran("x", Ratio(median, median, high, 15, 1.0)))
+
+
+def test_faster_means_in_most_rounds() -> None:
+    fp32 = _raced("fp32", 1, 1)
+    assert _fastest({"int8": _raced("int8", 0.5, 0.6), "fp16": _raced("fp16", 0.4, 0.9), "fp32": fp32}) == "fp16"
+    assert _fastest({"int8": _raced("int8", 0.9, 1.1), "fp32": fp32}) == "fp32"
+    assert _fastest({"int8": Candidate("int8", None, failed="x"), "fp32": fp32}) == "fp32"
+
+
+def test_where_nothing_can_be_measured_the_nominal_order_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dlcv.export import auto
+
+    def made(given: Any, settings: PrecisionSettings, tiles: Any, say: Any) -> Any:
+        if settings.precision != "bf16":
+            raise VerdictError("no")
+        return None
+
+    monkeypatch.setattr(auto, "low_precision", made)
+    said: list[str] = []
+    nothing: Any = None
+    choice = choose(nothing, PrecisionSettings(AUTO), nothing, nothing, "a plan runs on a GPU", said.append)
+    assert choice.precision == "bf16"
+    assert said == ["int8: failed: no", "fp16: failed: no", "bf16: passed", "fp32: passed", "taking bf16: by nominal speed (int8 > fp16 > bf16 > fp32), since a plan runs on a GPU"]  # fmt: skip
+    assert choice.to_dict()["candidates"]["int8"] == {"passed": False, "reason": "no"}
+
+
+def test_an_export_with_auto(export: Export, tiny_classifier: Callable[[int], Path], tmp_path: Path) -> None:
+    """bf16 is refused by ONNX Runtime's CPU provider and left out; the card holds the precision that was taken."""
+    options = ("--precision", "auto", "--format", "onnx", "--output", tmp_path, "--max-drop", 0.1)
+    result = export("--model", "cnn3", "--checkpoint", tiny_classifier(0), *options)
+    assert result.exit_code == 0, result.stderr
+    facts = json.loads((tmp_path / "cnn3.json").read_text())
+    candidates = facts["auto"]["candidates"]
+    assert list(candidates) == ["int8", "fp16", "bf16", "fp32"] and all(c["passed"] for c in candidates.values())
+    assert candidates["bf16"]["ratio_to_fp32"] is None and "Conv" in candidates["bf16"]["not_measured"]
+    assert candidates["int8"]["ratio_to_fp32"]["pairs"] >= 15
+    assert "bf16: passed, left out of the race: " in result.stderr
+    card = read_card(tmp_path / "cnn3.onnx")
+    assert card.precision == facts["auto"]["chosen"] in ("int8", "fp16", "fp32")
+    assert f"taking {card.precision}: " in result.stderr
+    assert np.isfinite(candidates["fp16"]["stage"]["agreement"])
