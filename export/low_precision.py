@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from dlcv.export.calibration import METHODS, CalibrationTiles, int8_from_onnx
+from dlcv.export.int8_with_fp16 import for_tensorrt
 from dlcv.export.onnx_from_checkpoint import onnx_from_model, with_card
 from dlcv.export.precision import network_at
 from dlcv.export.proof import Proof, prove
 from dlcv.export.stages import TwinSession, compare_stages, require_stage
 from dlcv.export.verify import Verification, verify_graph
-from dlcv.runtime.card import PRECISIONS, ModelCard
+from dlcv.runtime.card import PRECISIONS, RESTS, ModelCard
 from dlcv.runtime.comparison import MAX_DROP, Comparison
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.errors import UsageError
@@ -39,6 +40,7 @@ class PrecisionSettings:
         calibration: int8 alone: a key of `calibration.METHODS`.
         calibration_data: int8 alone: images to calibrate on; None takes those that are verified on.
         calibration_tiles: int8 alone: how many images at most, evenly spaced.
+        rest: int8 alone: `fp32` or `fp16`, for what is not int8.
     """
 
     precision: str = "fp32"
@@ -47,6 +49,7 @@ class PrecisionSettings:
     calibration: str = DEFAULT_METHOD
     calibration_data: Path | None = None
     calibration_tiles: int = DEFAULT_TILES
+    rest: str = "fp32"
 
     def check(self) -> None:
         """Raises UsageError for what is unknown or out of range."""
@@ -56,6 +59,8 @@ class PrecisionSettings:
             )
         if self.precision != "int8" and self.calibration_data is not None:
             raise UsageError(f"--calibration-data is for --precision int8; {self.precision} needs none")
+        if self.rest not in RESTS or (self.rest != "fp32" and self.precision != "int8"):
+            raise UsageError(f"--rest {self.rest} with --precision {self.precision}; --rest fp16 is for --precision int8")
         if self.min_share is not None and not 0 <= self.min_share <= 1:
             raise UsageError(f"--min-share {self.min_share} is not a share from 0 to 1")
 
@@ -124,9 +129,12 @@ def low_precision(
         proto = onnx_from_model(network_at(given.network, precision, card.input_size_hw), card)
     proof = prove(proto, precision, settings.min_share)
     proof.require()
-    card = card.changed(proof=proof.sentence())
+    said = proof.sentence()
+    if settings.rest == "fp16":
+        proto, proof, said = for_tensorrt(proto, proof)
+    card = card.changed(rest=settings.rest, proof=said)
     proto = with_card(proto, card)
-    say(f"verifying {precision}: {proof.sentence()}")
+    say(f"verifying {precision}: {said}")
     verification = verify_graph(proto, card, given.session, given.windows)
     verification.require()
     sides = {"onnx fp32": TwinSession(given.proto, given.card), f"onnx {precision}": TwinSession(proto, card)}

@@ -20,8 +20,8 @@ from dlcv.runtime.version import __version__
 
 OPSET = 18
 """Read by TensorRT 8.6 and later, and by ONNX Runtime 1.14 and later."""
-OPSETS = {"bf16": 22}
-"""Where it is another: the first whose convolutions know bfloat16."""
+OPSETS = {"bf16": 22, "int8 with fp16": 19}
+"""Where it is another: the first whose convolutions know bfloat16, whose quantisation knows float16."""
 
 
 def onnx_from_model(model: nn.Module, card: ModelCard) -> onnx.ModelProto:
@@ -69,7 +69,7 @@ def with_card(proto: onnx.ModelProto, card: ModelCard) -> onnx.ModelProto:
 
 def opset_of(card: ModelCard) -> int:
     """The opset of a graph in the card's precision."""
-    return OPSETS.get(card.precision, OPSET)
+    return OPSETS.get(card.precision if card.rest == "fp32" else f"{card.precision} with {card.rest}", OPSET)
 
 
 def check_contract(proto: onnx.ModelProto, card: ModelCard) -> None:

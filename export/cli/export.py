@@ -103,11 +103,18 @@ from dlcv.runtime.cli.common import Command, note, version_option
     show_default=True,
     help="How a range follows from the values seen.",
 )
+@click.option(
+    "--rest",
+    type=click.Choice(["fp32", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="Of what is not int8; fp16 is for TensorRT, and ONNX Runtime then computes in float32.",
+)
 @version_option
 def main(
     model: str, checkpoints: tuple[Path, ...], data: Path | None, size: tuple[int, int] | None, precision: str,
     min_share: float | None, max_drop: float, calibration_data: Path | None, calibration_tiles: int, calibration: str,
-    **options: Any,
+    rest: str, **options: Any,
 ) -> None:  # fmt: skip
     """Export a checkpoint, or several as an ensemble, as MODEL.onnx, MODEL.plan, MODEL.reference.npz and MODEL.json.
 
@@ -129,7 +136,7 @@ def main(
     from dlcv.runtime.files import checkpoint_files
 
     paths = tuple(checkpoint_files(checkpoints or [Path("runs") / model / "best.pt"]))
-    asked = PrecisionSettings(precision, min_share, max_drop, calibration, calibration_data, calibration_tiles)
+    asked = PrecisionSettings(precision, min_share, max_drop, calibration, calibration_data, calibration_tiles, rest)
     settings = ExportSettings(model=model, checkpoints=paths, data=data, size_hw=size, precision=asked, **options)
     report = export_model(settings, say=note)
     verified = report.verification
