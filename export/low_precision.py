@@ -60,7 +60,9 @@ class PrecisionSettings:
         if self.precision != "int8" and self.calibration_data is not None:
             raise UsageError(f"--calibration-data is for --precision int8; {self.precision} needs none")
         if self.rest not in RESTS or (self.rest != "fp32" and self.precision != "int8"):
-            raise UsageError(f"--rest {self.rest} with --precision {self.precision}; --rest fp16 is for --precision int8")
+            raise UsageError(
+                f"--rest {self.rest} with --precision {self.precision}; --rest fp16 is for --precision int8"
+            )
         if self.min_share is not None and not 0 <= self.min_share <= 1:
             raise UsageError(f"--min-share {self.min_share} is not a share from 0 to 1")
 

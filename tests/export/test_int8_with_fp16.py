@@ -71,17 +71,16 @@ def test_pairs_are_where_tensorrt_fuses(int8: onnx.ModelProto, combined: onnx.Mo
     assert len(quantised) == len(set(quantised)), "one pair serves all its readers"
 
 
-def test_it_says_what_int8_says(int8: onnx.ModelProto, combined: onnx.ModelProto, card_of: Callable[[str], ModelCard], tiny_scenes: Scenes, ort_run: Callable[..., NDArray[Any]]) -> None:  # fmt: skip
-    """The bound of int8 is 0.95; random weights, whose logits lie near each other, lose that to int8 alone, not to float16."""
-    batch = np.stack(tiny_scenes)
-    assert np.mean(ort_run(combined, batch) == ort_run(int8, batch)) >= 0.95
-    card = card_of("mask")
-    first, second = (twin_session(proto, card) for proto in (int8, combined))
-    a, b = (session.run([name], {"image": batch})[0] for session, name in (first, second))
+def test_it_is_no_further_from_float32_than_int8_is(int8: onnx.ModelProto, combined: onnx.ModelProto, graph_of: Callable[[str], onnx.ModelProto], card_of: Callable[[str], ModelCard], tiny_scenes: Scenes, ort_run: Callable[..., NDArray[Any]]) -> None:  # fmt: skip
+    """int8 loses most here: random weights, whose logits lie near each other. Float16 beside it must add next to nothing."""
+    batch, card = np.stack(tiny_scenes), card_of("mask")
+    sessions = [twin_session(proto, card) for proto in (graph_of("mask"), int8, combined)]
+    expected, a, b = (session.run([name], {"image": batch})[0] for session, name in sessions)
     assert b.dtype == np.float32
-    # a value on the edge of two levels may fall to either side, and through some layers a level is a few hundredths of the logits
-    assert np.abs(a - b).max() < 0.2 * np.abs(a).max()
-    assert np.abs(a - b).mean() < 0.02 * np.abs(a).max()
+    # a value between two levels falls to either side, so single values differ and their mean does not
+    assert np.abs(b - expected).mean() < 1.1 * np.abs(a - expected).mean()
+    first, second = (np.mean(ort_run(proto, batch) == expected.argmax(1)) for proto in (int8, combined))
+    assert second > first - 0.02
 
 
 def test_tensorrt_rtx_builds_it(combined: onnx.ModelProto, card_of: Callable[[str], ModelCard], tmp_path: Path) -> None:
