@@ -140,13 +140,13 @@ def test_a_constant_that_float16_cannot_hold_stays(ort_run: Callable[..., NDArra
     assert np.allclose(ort_run(too_large, batch), ort_run(_small(0.01, 1e5, _relu()), batch), rtol=1e-3)
 
 
-@pytest.mark.parametrize("scale", [3e-6, 3e-5, 0.0123])
+@pytest.mark.parametrize("scale", [9.8e-7, 3e-5, 0.0123])
 def test_weights_are_set_on_the_grid_of_the_rounded_scale(scale: float) -> None:
-    """By itself float16 would give a scale of 3e-6 an error of 1 in 50, and one of 1e-8 would be 0."""
+    """To float16 alone 9.8e-7 is 2.7 % less; with the level next to it the weight is right to half a level, of 100."""
     found = {t.name: numpy_helper.to_array(t) for t in int8_with_fp16(_small(scale, 0.0, _relu())).graph.initializer}
     (weight,), (levels,) = ([v for n, v in found.items() if n.startswith(start)] for start in ("ws_", "w_"))
     assert weight.dtype == np.float16 and levels.dtype == np.int8
-    assert np.allclose(weight.astype(np.float64).reshape(2, 1, 1, 1) * levels, 100 * scale, rtol=1 / 127)
+    assert np.allclose(weight.astype(np.float64).reshape(2, 1, 1, 1) * levels, 100 * scale, rtol=0.006)
 
 
 def test_no_scale_becomes_zero() -> None:
