@@ -29,6 +29,7 @@ FP16_OPERATORS = {
     "Pad", "Resize", "Reshape", "Flatten", "Transpose", "Identity",
 }  # fmt: skip
 """What is safe in float16 where its input is: sums over a window at most, not over whole images; no division, no exponential."""
+_BIASED = ("Conv", "ConvTranspose", "Gemm")
 _DATA = {"Resize": 1, "Reshape": 1, "Slice": 1}
 """How many of an operator's inputs are data, where the others keep their type."""
 
@@ -79,6 +80,7 @@ def int8_with_fp16(proto: onnx.ModelProto) -> onnx.ModelProto:
         if entry.domain in ("", "ai.onnx"):
             entry.version = max(entry.version, OPSET)
     _pairs_for_tensorrt(copied.graph)
+    _biases_as_sums(copied.graph)
     _Halving(copied.graph).run()
     del copied.graph.value_info[:]
     try:
@@ -167,6 +169,28 @@ def _pairs_for_tensorrt(graph: onnx.GraphProto) -> None:
         graph.node.remove(second)
 
 
+def _biases_as_sums(graph: onnx.GraphProto) -> None:
+    """Adds each bias behind its layer.
+
+    ONNX Runtime (1.31, `WeightBiasQuantization`) makes a layer's own bias int32 with the product of two scales, which in float16 is
+    rounded to almost nothing: answers of a trained ResNet moved by 0.03 on average, where int8 moves them by 0.001.
+    """
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in [node for node in graph.node if node.op_type in _BIASED and len(node.input) > 2]:
+        if any(a.name in ("alpha", "beta") and a.f != 1 for a in node.attribute) or node.input[2] not in constants:
+            continue
+        bias = numpy_helper.to_array(constants[node.input[2]])
+        out, plain, name = node.output[0], f"{node.output[0]}_unbiased", f"{node.input[2]}_summand"
+        if name not in constants:
+            shape = bias.shape if node.op_type == "Gemm" else (1, -1, 1, 1)
+            constants[name] = numpy_helper.from_array(bias.reshape(shape), name)
+            graph.initializer.append(constants[name])
+        del node.input[2:]
+        node.output[0] = plain
+        summed = helper.make_node("Add", [plain, name], [out], name=f"{node.name}_bias")
+        graph.node.insert(list(graph.node).index(node) + 1, summed)
+
+
 class _Halving:
     """Float16 for everything that follows a DequantizeLinear and is safe there; see `FP16_OPERATORS`."""
 
@@ -202,15 +226,16 @@ class _Halving:
         rounded = np.maximum(scale, LEAST_SCALE).astype(np.float16)
         if node.op_type == "DequantizeLinear" and node.input[0] in self._constants:
             node.input[0] = self._requantised(node.input[0], scale, rounded, node)
-        low = node.op_type == "DequantizeLinear" or node.input[0] in self._low
+        opens = node.op_type == "DequantizeLinear" and node.output[0] not in self._outputs
+        low = opens or node.input[0] in self._low
         node.input[1] = self._constant(node.input[1], rounded if low else rounded.astype(np.float32))
-        like = (node.op_type, node.input[0], rounded.tobytes().hex())
-        if like in self._made:
+        like = (node.op_type, node.input[0], str(low), rounded.tobytes().hex())
+        if like in self._made and node.output[0] not in self._outputs:
             self._same[node.output[0]] = self._made[like]
             return
         self._made[like] = node.output[0]
         self._nodes.append(node)
-        if node.op_type == "DequantizeLinear":
+        if opens:
             self._low.add(node.output[0])
 
     def _can_be_low(self, node: onnx.NodeProto) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -63,7 +64,7 @@ def test_pairs_are_where_tensorrt_fuses(int8: onnx.ModelProto, combined: onnx.Mo
         return {node.op_type for node in proto.graph.node if made & set(node.input)}
 
     assert behind_a_convolution(int8) == {"QuantizeLinear"}, "what ONNX Runtime needs"
-    assert "Relu" in behind_a_convolution(combined)
+    assert behind_a_convolution(combined) == {"Add", "Relu"}, "the bias, where there is one, and no pair"
     read_by_relu = [n.input[0] for n in combined.graph.node if n.op_type == "Relu"]
     dequantised = {n.output[0] for n in combined.graph.node if n.op_type == "DequantizeLinear"}
     assert len(read_by_relu) == 15 and not dequantised & set(read_by_relu)
@@ -83,6 +84,23 @@ def test_it_is_no_further_from_float32_than_int8_is(int8: onnx.ModelProto, combi
     assert second > first - 0.02
 
 
+def test_onnx_runtimes_optimiser_leaves_its_answers_alone() -> None:
+    """It makes biases of layers int32 in the product of two scales; see `_biases_as_sums`."""
+    tail = [
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("QuantizeLinear", ["r", "s", "z"], ["rq"]),
+        helper.make_node("DequantizeLinear", ["rq", "s", "z"], ["out"]),
+    ]
+    proto = int8_with_fp16(_small(9.8e-7, 5.0, tail))
+    batch, found = np.full((1, 3, 4, 4), 5, np.uint8), []
+    for level in (ort.GraphOptimizationLevel.ORT_ENABLE_ALL, ort.GraphOptimizationLevel.ORT_DISABLE_ALL):
+        options = ort.SessionOptions()
+        options.graph_optimization_level, options.log_severity_level = level, 4
+        session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        found.append(session.run(None, {"image": batch})[0])
+    assert np.allclose(found[0], found[1], rtol=1e-3), "float16 has 11 bits"
+
+
 def test_tensorrt_rtx_builds_it(combined: onnx.ModelProto, card_of: Callable[[str], ModelCard], tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheels for this Python")
     card = card_of("mask").changed(precision="int8", rest="fp16")
@@ -96,7 +114,7 @@ def test_tensorrt_rtx_builds_it(combined: onnx.ModelProto, card_of: Callable[[st
 
 def test_the_rest_is_counted(int8: onnx.ModelProto, combined: onnx.ModelProto) -> None:
     assert rest_of(combined).share == 1.0
-    assert rest_of(combined).values["fp16"] == rest_of(int8).values["fp32"] > 10_000
+    assert rest_of(combined).values["fp16"] >= rest_of(int8).values["fp32"] > 10_000
     rest_of(combined).require()
     with pytest.raises(VerdictError, match=r"^the rest of the graph is not in fp16, no file was written: 0\.0% of the"):
         rest_of(int8).require()
@@ -107,7 +125,7 @@ def _small(
 ) -> onnx.ModelProto:
     """image -> float32 -> pair -> convolution with one weight of 100 levels of `scale` -> `tail`, which ends in `out`."""
     constants = {
-        "s": np.float32(1), "z": np.int8(0), "w": np.full((2, 3, 1, 1), 100, np.int8), "ws": np.full(2, scale, np.float32),
+        "s": np.float32(0.05), "z": np.int8(0), "w": np.full((2, 3, 1, 1), 100, np.int8), "ws": np.full(2, scale, np.float32),
         "wz": np.zeros(2, np.int8), "b": np.full(2, bias, np.float32),
     }  # fmt: skip
     nodes = [
