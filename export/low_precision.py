@@ -18,6 +18,7 @@ from torch import nn
 
 from dlcv.export.calibration import METHODS, CalibrationTiles, int8_by_ranges, ranges_of
 from dlcv.export.guilty import guilty_layers
+from dlcv.export.int8_with_fp16 import for_tensorrt
 from dlcv.export.layer_names import layer_name, makers_of
 from dlcv.export.onnx_from_checkpoint import onnx_from_model, with_card
 from dlcv.export.pairs import LAYERS
@@ -27,7 +28,7 @@ from dlcv.export.proof_openvino import executed_in_openvino, with_executed
 from dlcv.export.repair import Repair, Repairing
 from dlcv.export.stages import Stage, TwinSession, compare_stages, require_stage
 from dlcv.export.verify import Verification, verify_graph
-from dlcv.runtime.card import PRECISIONS, ModelCard
+from dlcv.runtime.card import PRECISIONS, RESTS, ModelCard
 from dlcv.runtime.comparison import MAX_DROP
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.errors import UsageError, VerdictError
@@ -52,6 +53,7 @@ class PrecisionSettings:
         calibration_data: int8 alone: images to calibrate on; None takes those that are verified on.
         calibration_tiles: int8 alone: how many images at most, evenly spaced.
         repair: whether layers that lose too much are put back to float32.
+        rest: int8 alone: `fp32` or `fp16`, for what is not int8.
     """
 
     precision: str = "fp32"
@@ -61,6 +63,7 @@ class PrecisionSettings:
     calibration_data: Path | None = None
     calibration_tiles: int = DEFAULT_TILES
     repair: bool = True
+    rest: str = "fp32"
 
     def check(self) -> None:
         """Raises UsageError for what is unknown or out of range."""
@@ -71,6 +74,10 @@ class PrecisionSettings:
             )
         if self.precision not in ("int8", AUTO) and self.calibration_data is not None:
             raise UsageError(f"--calibration-data is for --precision int8; {self.precision} needs none")
+        if self.rest not in RESTS or (self.rest != "fp32" and self.precision != "int8"):
+            raise UsageError(
+                f"--rest {self.rest} with --precision {self.precision}; --rest fp16 is for --precision int8"
+            )
         if self.min_share is not None and not 0 <= self.min_share <= 1:
             raise UsageError(f"--min-share {self.min_share} is not a share from 0 to 1")
 
@@ -180,8 +187,12 @@ class _Made:
         self.proto = self._graph(card, restored)
         self.proof = replace(prove(self.proto, precision, settings.min_share), restored=restored)
         self.proof.require()
-        executed = executed_in_openvino(self.proto, card)
-        card = card.changed(proof=with_executed(self.proof.sentence(), executed))
+        executed, sentence = None, self.proof.sentence()
+        if settings.rest == "fp16":  # for TensorRT alone: a CPU computes such a graph in float32
+            self.proto, self.proof, sentence = for_tensorrt(self.proto, self.proof)
+        else:
+            executed = executed_in_openvino(self.proto, card)
+        card = card.changed(rest=settings.rest, proof=with_executed(sentence, executed))
         self.proto = with_card(self.proto, card, newest_opset=given.newest_opset)
         self.say(f"verifying {precision}: {card.proof}")
         verification = verify_graph(self.proto, card, given.session, given.windows)

@@ -22,8 +22,8 @@ from dlcv.runtime.version import __version__
 
 OPSET = 18
 """Read by TensorRT 9 and later, and by ONNX Runtime 1.14 and later; for TensorRT 8.6 graphs are brought to 17."""
-OPSETS = {"bf16": 22}
-"""Where it is another: the first whose convolutions know bfloat16."""
+OPSETS = {"bf16": 22, "int8 with fp16": 19}
+"""Where it is another: the first whose convolutions know bfloat16, whose quantisation knows float16."""
 
 
 def onnx_from_model(model: nn.Module, card: ModelCard, *, newest_opset: int | None = None) -> onnx.ModelProto:
@@ -109,11 +109,12 @@ def opset_of(card: ModelCard, newest: int | None = None) -> int:
     Raises:
         ExportError: when the precision needs a newer one.
     """
-    if newest is None or newest >= OPSETS.get(card.precision, OPSET):
-        return OPSETS.get(card.precision, OPSET)
-    if card.precision in OPSETS:
+    precision = card.precision if card.rest == "fp32" else f"{card.precision} with {card.rest}"
+    if newest is None or newest >= OPSETS.get(precision, OPSET):
+        return OPSETS.get(precision, OPSET)
+    if precision in OPSETS:
         raise ExportError(
-            f"{card.precision} needs opset {OPSETS[card.precision]}, and the builder reads up to {newest}; "
+            f"{precision} needs opset {OPSETS[precision]}, and the builder reads up to {newest}; "
             "export with --precision fp16, or build with a newer TensorRT"
         )
     return newest

@@ -21,6 +21,7 @@ HEADS = ("none", "mask", "probs", "logits")
 FITS = {"segmentation": ("windows", "pad", "resize"), "classification": ("centre-crop",)}
 INTERPOLATIONS = ("area", "linear", "cubic")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+RESTS = ("fp32", "fp16")
 MAX_CLASSES = {"segmentation": 256, "classification": 10_000}
 """A mask is uint8, so a segmentation card holds at most 256 classes."""
 
@@ -70,6 +71,7 @@ class ModelCard:
         options: of the model beside its width, such as `stride_in_1x1` of a ResNet.
         members: how many checkpoints' probabilities the graph averages; 1 is a single model.
         precision: of the graph's convolutions: `fp32`, `fp16`, `bf16` or `int8`.
+        rest: `int8` alone: what the graph is in where it is not int8: `fp32` or `fp16`.
         proof: what proves the precision, in a line, such as the share of the multiply-adds; empty in float32 and before export.
         head: what the graph returns: `mask`, `probs` or `logits`; `none` in a checkpoint.
         checkpoint_sha256: of the checkpoint's weights file that the graph was made from; empty in a checkpoint.
@@ -93,6 +95,7 @@ class ModelCard:
     options: Mapping[str, Any] = field(default_factory=dict)
     members: int = 1
     precision: str = "fp32"
+    rest: str = "fp32"
     proof: str = ""
     head: str = "none"
     checkpoint_sha256: str = ""
@@ -105,10 +108,12 @@ class ModelCard:
         _check(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """The card as plain JSON values, the schema's number first; an empty proof and sizes that do not vary are left out."""
+        """The card as plain JSON values, the schema's number first; an empty proof, a float32 rest and sizes that do not vary are left out."""
         values = {"schema": SCHEMA} | {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
         if not self.proof:
             del values["proof"]
+        if self.rest == "fp32":
+            del values["rest"]
         if self.size_range is None:
             del values["size_range"]
         return values
@@ -188,6 +193,8 @@ def _check(card: ModelCard) -> None:
         problems.append(f"head {card.head!r}, expected one of {', '.join(HEADS)}")
     if card.precision not in PRECISIONS:
         problems.append(f"precision {card.precision!r}, expected one of {', '.join(PRECISIONS)}")
+    if card.rest not in RESTS or (card.rest != "fp32" and card.precision != "int8"):
+        problems.append(f"rest {card.rest!r} with precision {card.precision}, expected fp32, or fp16 with int8")
     problems += _task_problems(card) if card.task in TASKS else []
     if card.interpolation not in INTERPOLATIONS:
         problems.append(f"interpolation {card.interpolation!r}, expected one of {', '.join(INTERPOLATIONS)}")

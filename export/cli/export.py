@@ -113,6 +113,13 @@ if TYPE_CHECKING:
     help="How a range follows from the values seen.",
 )
 @click.option(
+    "--rest",
+    type=click.Choice(["fp32", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="Of what is not int8; fp16 is for TensorRT, and ONNX Runtime then computes in float32.",
+)
+@click.option(
     "--repair/--no-repair", default=True, help="Put layers that lose too much back to float32.  [default: repair]"
 )
 @click.option(
@@ -126,7 +133,7 @@ if TYPE_CHECKING:
 def main(
     ctx: click.Context, /, model: str, onnx: Path | None, output: Path | None, checkpoints: tuple[Path, ...], data: Path | None, size: tuple[int, int] | None, precision: str,
     min_share: float | None, max_drop: float, calibration_data: Path | None, calibration_tiles: int, calibration: str,
-    repair: bool, triton: Path | None, **options: Any,
+    rest: str, repair: bool, triton: Path | None, **options: Any,
 ) -> None:  # fmt: skip
     """Export a checkpoint, or several as an ensemble, as MODEL.onnx, MODEL.plan, MODEL.reference.npz and MODEL.json.
 
@@ -158,7 +165,9 @@ def main(
     from dlcv.runtime.files import checkpoint_files
 
     paths = tuple(checkpoint_files(checkpoints or [Path("runs") / model / "best.pt"]))
-    asked = PrecisionSettings(precision, min_share, max_drop, calibration, calibration_data, calibration_tiles, repair)
+    asked = PrecisionSettings(
+        precision, min_share, max_drop, calibration, calibration_data, calibration_tiles, repair, rest
+    )
     settings = ExportSettings(
         model=model,
         checkpoints=paths,
