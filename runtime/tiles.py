@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.files import PARTIAL_SUFFIX
@@ -32,6 +33,18 @@ RESERVED = ("manifest.csv", "run.json", "summary.json", ".dlcv-lock", *TABLES)
 DEFAULT_TEMPLATE = "{path}.png"
 _ODD = re.compile(r"(^|/)\.{0,2}(/|$)")
 TEMPLATE_FIELDS = "{path} (a/b.jpg), {folder} (a), {name} (b.jpg), {stem} (b), {suffix} (.jpg)"
+
+
+class Fingerprint(NamedTuple):
+    """What tells that a file is not what it was: it was written, or another one took its place.
+
+    Attributes:
+        size: in bytes.
+        mtime_ns: when it was last written, by the clock of whoever wrote it, in nanoseconds.
+    """
+
+    size: int
+    mtime_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +74,14 @@ class Tile:
     def path(self) -> Path:
         """`where` as a Path."""
         return Path(self.where)
+
+    def fingerprint(self) -> Fingerprint | None:
+        """What the file is now, links followed; None where it cannot be asked."""
+        try:
+            facts = os.stat(self.where)
+        except (OSError, ValueError):  # ValueError: a name with a NUL
+            return None
+        return Fingerprint(facts.st_size, facts.st_mtime_ns)
 
 
 def find_tiles(

@@ -54,7 +54,7 @@ def mark_large(
         every_tiff: take all TIFFs, because bands of them were chosen.
         say: takes a line where rasterio is missing and would be used.
     """
-    found = {tile.key for tile in tiles if _is_large(tile.path, max_pixels, every_tiff)}
+    found = {tile.key for tile in tiles if _is_large(tile, max_pixels, every_tiff)}
     if found and not has_rasterio():
         say(
             f"{len(found)} georeferenced or very large images, such as {min(found)}, are run as plain tiles without rasterio; "
@@ -80,29 +80,29 @@ def tiff_facts(path: Path) -> TiffFacts | None:
     return TiffFacts((tags[_HEIGHT], tags[_WIDTH]), georeferenced)
 
 
-def _is_large(path: Path, max_pixels: int, every_tiff: bool) -> bool:
-    suffix = path.suffix.lower()
-    if suffix in (".jpg", ".jpeg", ".png"):
-        return _is_large_picture(path, max_pixels)
-    if suffix in (".webp", ".bmp") or not path.is_file():
+def _is_large(tile: Tile, max_pixels: int, every_tiff: bool) -> bool:
+    name = tile.where.lower()  # a Path a tile takes longer than all that is asked of the file
+    if name.endswith((".jpg", ".jpeg", ".png")):
+        return _is_large_picture(tile.where, max_pixels)
+    if name.endswith((".webp", ".bmp")) or not os.path.isfile(tile.where):
         return False
-    facts = tiff_facts(path)
+    facts = tiff_facts(tile.path)
     if facts is None:
         return False
     pixels = facts.size_hw[0] * facts.size_hw[1]
     return every_tiff or facts.georeferenced or pixels > min(LARGE_TIFF_PIXELS, max_pixels)
 
 
-def _is_large_picture(path: Path, max_pixels: int) -> bool:
+def _is_large_picture(where: str, max_pixels: int) -> bool:
     try:
-        if os.stat(path).st_size < LARGE_FILE_BYTES:
+        if os.stat(where).st_size < LARGE_FILE_BYTES:
             return False
     except OSError:
         return False
     if not has_rasterio():
         return False  # decoding tells of its limit
     try:
-        with open_image(path) as dataset:
+        with open_image(Path(where)) as dataset:
             return int(dataset.width) * int(dataset.height) > max_pixels
     except TileError:
         return False

@@ -21,9 +21,10 @@ from dlcv.runtime.errors import UsageError
 from dlcv.runtime.files import remove_partials, write_bytes
 from dlcv.runtime.journal import Journal, csv_line, csv_rows, csv_values, whole_lines
 from dlcv.runtime.manifest import Row
-from dlcv.runtime.outputs.base import Counted, is_newer
+from dlcv.runtime.outputs.base import Counted
 from dlcv.runtime.outputs.beside import beside
 from dlcv.runtime.outputs.named_files import NamedFiles
+from dlcv.runtime.resume import FilesThere
 from dlcv.runtime.tiles import Tile
 
 
@@ -83,12 +84,9 @@ class Extra(ABC):
         return {beside(kind, tile.key): f"{kind.split('.')[0]} of {tile.key}" for kind in self.kinds for tile in tiles}
 
     def left(self, tiles: Sequence[Tile]) -> set[str]:
-        """Keys of the tiles for which it is not there, or is older than the tile."""
-        return {
-            tile.key
-            for tile in tiles
-            if any(is_newer(tile, self.folder / beside(kind, tile.key)) for kind in self.kinds)
-        }
+        """Keys of the tiles for which it is not there."""
+        there = FilesThere(self.folder)
+        return {tile.key for tile in tiles if not all(beside(kind, tile.key) in there for kind in self.kinds)}
 
     def clear_up(self, left: Sequence[Tile]) -> None:
         """Takes out what an interrupted run left of these tiles."""
