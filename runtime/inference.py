@@ -34,7 +34,7 @@ from dlcv.runtime.rebuild import rebuild_if_needed
 from dlcv.runtime.resume import unchanged
 from dlcv.runtime.run_folder import RunFolder
 from dlcv.runtime.sessions import Session, engine_card, open_session
-from dlcv.runtime.tiles import Fingerprint, Tile, find_tiles, real_paths, source_folders
+from dlcv.runtime.tiles import Fingerprint, Looks, Tile, find_tiles, real_paths, source_folders
 from dlcv.runtime.version import __version__
 
 __all__ = ["InferSettings", "Summary", "default_output", "infer"]
@@ -82,7 +82,8 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
         rebuild_if_needed(settings.engine.path, say)
     card = engine_card(settings.engine.path, device=settings.engine.device)
     options = task_options(settings, card) | {"gallery": settings.outputs.gallery or None}
-    tiles = marked(find_tiles(settings.sources, leave_out=settings.output, say=say), settings, card, say)
+    looks = Looks(keep=settings.resume)
+    tiles = marked(find_tiles(settings.sources, leave_out=settings.output, say=say), settings, card, say, looks)
     output = chosen_output(settings.output, card, tiles, options, str(settings.engine.path))
     _refuse_to_overwrite_inputs(settings, tiles, output)
     engine, window_hw = settings.engine, settings.fitting.window
@@ -103,7 +104,7 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
             settings.output, identity, resume=settings.resume, overwrite=settings.overwrite, kinds=output.kinds
         )
         stack.enter_context(folder)
-        return _Run(settings, folder, tiles, output).run(lambda: session or opened())
+        return _Run(settings, folder, tiles, output, looks).run(lambda: session or opened())
 
 
 @dataclass
@@ -133,14 +134,17 @@ class _Work:
 class _Run(Generic[R]):
     """One call of `infer`: counts outcomes and writes them down."""
 
-    def __init__(self, settings: InferSettings, folder: RunFolder, tiles: Sequence[Tile], output: Output[R]) -> None:
-        self._settings, self._folder, self._tiles = settings, folder, tiles
+    def __init__(
+        self, settings: InferSettings, folder: RunFolder, tiles: Sequence[Tile], output: Output[R], looks: Looks
+    ) -> None:
+        self._settings, self._folder, self._tiles, self._looks = settings, folder, tiles, looks
         self._output = output
         self._summary = Summary(tiles=len(tiles))
 
     def run(self, open_engine: Callable[[], Session]) -> Summary:
         """Runs what is left; the engine is opened only when something is."""
-        before = unchanged(self._tiles, self._folder.done(), self._folder.folder)
+        before = unchanged(self._tiles, self._folder.done(), self._folder.folder, self._looks)
+        self._looks.forget()
         left = self._output.left(self._tiles, before)
         if left and self._folder.manifest.exists():
             self._clear_up(left)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,8 +65,13 @@ def read_manifest(path: Path) -> Iterator[Row]:
     Raises:
         OutputError: when the file cannot be read or is no manifest.
     """
-    for key, status, output, reason, *facts in csv_rows(path, COLUMNS, "a manifest", OLDER):
-        yield Row(key, status, output, reason, _fingerprint(facts))
+    for values in csv_rows(path, COLUMNS, "a manifest", OLDER):
+        try:
+            key, status, output, reason, size, mtime_ns = values
+            row = Row(key, status, output, reason, Fingerprint(int(size), int(mtime_ns)))
+        except ValueError:  # an older manifest has neither number, and nothing is known of a tile that was not there
+            row = Row(*values[: len(OLDER[0])])
+        yield row
 
 
 def forget(path: Path, tiles: Collection[str]) -> None:
@@ -82,14 +87,6 @@ def forget(path: Path, tiles: Collection[str]) -> None:
 def _key(line: str) -> str | None:
     values = csv_values(line)
     return values[0] if len(values) == len(COLUMNS) and tuple(values) != COLUMNS else None
-
-
-def _fingerprint(facts: Sequence[str]) -> Fingerprint | None:
-    try:
-        size, mtime_ns = facts
-        return Fingerprint(int(size), int(mtime_ns))
-    except ValueError:  # an older manifest has neither, and nothing was known of a tile that was not there
-        return None
 
 
 def _bring_up_to_date(path: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from dlcv.runtime.manifest import Row
-from dlcv.runtime.tiles import Tile
+from dlcv.runtime.tiles import Fingerprint, Looks, Tile
 
 
 class FilesThere:
@@ -36,7 +36,9 @@ class FilesThere:
         return name in self._listed[where]
 
 
-def unchanged(tiles: Iterable[Tile], rows: Mapping[str, Row], folder: Path) -> dict[str, str]:
+def unchanged(
+    tiles: Iterable[Tile], rows: Mapping[str, Row], folder: Path, looks: Looks | None = None
+) -> dict[str, str]:
     """The tiles that are the files that were answered: output by key.
 
     Args:
@@ -44,17 +46,17 @@ def unchanged(tiles: Iterable[Tile], rows: Mapping[str, Row], folder: Path) -> d
         rows: of the tiles that are done, by key. Where one does not tell what the tile was, because an earlier release wrote it,
             the tile may not be newer than the output.
         folder: of the outputs.
+        looks: what was asked about the files already.
     """
-    found = {}
+    looks, found = looks or Looks(), {}
     for tile in tiles:
         row = rows.get(tile.key)
-        if row is not None and _holds(tile, row, folder):
+        if row is not None and _holds(looks.at(tile), row, folder):
             found[tile.key] = row.output
     return found
 
 
-def _holds(tile: Tile, row: Row, folder: Path) -> bool:
-    now = tile.fingerprint()
+def _holds(now: Fingerprint | None, row: Row, folder: Path) -> bool:
     if now is None:
         return False
     if row.tile is not None:

@@ -47,6 +47,29 @@ class Fingerprint(NamedTuple):
     mtime_ns: int
 
 
+class Looks:
+    """Asks what files are; while `keep` is on, once each, since asking is most of what a resumed run of done tiles takes.
+
+    Args:
+        keep: remember the answers until `forget`.
+    """
+
+    def __init__(self, keep: bool = False) -> None:
+        self._known: dict[str, Fingerprint | None] | None = {} if keep else None
+
+    def at(self, tile: Tile) -> Fingerprint | None:
+        """As `Tile.fingerprint`, now or when it was asked first."""
+        if self._known is None:
+            return tile.fingerprint()
+        if tile.where not in self._known:
+            self._known[tile.where] = tile.fingerprint()
+        return self._known[tile.where]
+
+    def forget(self) -> None:
+        """Lets the answers go, and keeps none from here on."""
+        self._known = None
+
+
 @dataclass(frozen=True, slots=True)
 class Tile:
     """A tile to be run. Small, since a folder may hold a million of them.

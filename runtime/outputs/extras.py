@@ -70,11 +70,13 @@ class Extra(ABC):
         needs_image: whether `write` wants the image; else it may be missing.
         needs_confidence: whether `write` wants the confidence of each pixel.
         kinds: of files that it writes for each tile, see `beside.py`.
+        of_large: whether `large` tiles have it, whose masks are never in memory as a whole; else it meets none of them.
     """
 
     needs_image = False
     needs_confidence = False
     kinds: tuple[str, ...] = ()
+    of_large = False
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -109,7 +111,7 @@ class Extra(ABC):
         """
 
     def write_large(self, tile: Tile, counted: Counted) -> str:
-        """As `write`, of a large tile; an extra made from whole masks is refused beside such tiles (`large/dispatch.py`)."""
+        """As `write`, of a large tile, where `of_large`."""
         raise NotImplementedError
 
     def note(self, text: str) -> None:
