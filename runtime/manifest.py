@@ -70,7 +70,8 @@ def read_manifest(path: Path) -> Iterator[Row]:
             key, status, output, reason, size, mtime_ns = values
             row = Row(key, status, output, reason, Fingerprint(int(size), int(mtime_ns)))
         except ValueError:  # an older manifest has neither number, and nothing is known of a tile that was not there
-            row = Row(*values[: len(OLDER[0])])
+            key, status, output, reason, *_ = values
+            row = Row(key, status, output, reason)
         yield row
 
 

@@ -43,7 +43,11 @@ def marked(
     if card.task != "segmentation":
         return list(tiles)
     found = mark_large(
-        tiles, max_pixels=settings.decode.max_pixels, every_tiff=settings.fitting.bands is not None, say=say, looks=looks
+        tiles,
+        max_pixels=settings.decode.max_pixels,
+        every_tiff=settings.fitting.bands is not None,
+        say=say,
+        looks=looks,
     )
     asked = [f"--{name}" for name in OF_PICTURES if getattr(settings.outputs, name)]
     large = [tile.key for tile in found if tile.large]

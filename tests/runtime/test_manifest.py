@@ -46,16 +46,25 @@ def test_hostile_names_come_back(tmp_path: Path) -> None:
 
 def test_it_is_a_plain_csv_for_others(tmp_path: Path) -> None:
     _write(
-        tmp_path / "m.csv", Row("a,b.jpg", DONE, "a,b.jpg.png", tile=Fingerprint(7, -9)), Row('say "x".jpg', FAILED, reason="the file is empty")
+        tmp_path / "m.csv",
+        Row("a,b.jpg", DONE, "a,b.jpg.png", tile=Fingerprint(7, -9)),
+        Row('say "x".jpg', FAILED, reason="the file is empty"),
     )
     with open(tmp_path / "m.csv", encoding="utf-8", newline="") as file:
         assert list(csv.DictReader(file)) == [
             {"path": "a,b.jpg", "status": "done", "output": "a,b.jpg.png", "reason": "", "size": "7", "mtime_ns": "-9"},
-            {"path": 'say "x".jpg', "status": "failed", "output": "", "reason": "the file is empty", "size": "", "mtime_ns": ""},
+            {
+                "path": 'say "x".jpg',
+                "status": "failed",
+                "output": "",
+                "reason": "the file is empty",
+                "size": "",
+                "mtime_ns": "",
+            },
         ]
 
 
-OLD = b"path,status,output,reason\na,done,a.png,\n\"b,1\",failed,,\"x, y\"\n"
+OLD = b'path,status,output,reason\na,done,a.png,\n"b,1",failed,,"x, y"\n'
 OLD_ROWS = [Row("a", DONE, "a.png"), Row("b,1", FAILED, reason="x, y")]
 
 

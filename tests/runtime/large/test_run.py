@@ -236,7 +236,8 @@ def test_extras_made_from_whole_masks_are_refused_where_no_tile_has_them(
     run: Callable[..., Summary], tmp_path: Path, scene: Image, write_geo: WriteGeo
 ) -> None:
     with pytest.raises(
-        UsageError, match=r"^--overlay, --polygons: not for images that are read by windows, such as a\.tif; leave it out"
+        UsageError,
+        match=r"^--overlay, --polygons: not for images that are read by windows, such as a\.tif; leave it out",
     ):
         run(write_geo(tmp_path / "a.tif", scene), overlay=True, polygons=True)
 
