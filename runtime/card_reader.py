@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from dlcv.runtime.card import ModelCard, card_from_dict, card_from_json
-from dlcv.runtime.errors import CardError, EngineError
+from dlcv.runtime.errors import CardError, EngineError, reason_of
 from dlcv.runtime.protobuf import BYTES, Wire, WireError
 
 ONNX_KEY = "dlcv"
@@ -111,7 +111,7 @@ def _from_checkpoint(path: Path) -> ModelCard | None:
         ValueError,
         struct.error,
     ) as error:
-        raise CardError(f"{path} is damaged: {error}; train or export it again") from error
+        raise CardError(f"{path} is damaged: {reason_of(error)}; train or export it again") from error
     return None
 
 

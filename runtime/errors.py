@@ -109,3 +109,12 @@ def one_line(text: object) -> str:
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode("ascii") for c in str(text)
     )
+
+
+def reason_of(error: BaseException) -> str:
+    """What an exception of Python or a library says, as one line; in words where it says nothing."""
+    if isinstance(error, EOFError) and not str(error):
+        return "it ends too early"
+    if isinstance(error, MemoryError):
+        return "it asks for more memory than there is"
+    return one_line(error) or f"a {type(error).__name__}, and no more is known"

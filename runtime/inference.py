@@ -31,9 +31,10 @@ from dlcv.runtime.outputs.chosen import chosen_output
 from dlcv.runtime.pipeline import Outcome, StageTimes, verdict
 from dlcv.runtime.progress import Progress
 from dlcv.runtime.rebuild import rebuild_if_needed
+from dlcv.runtime.resume import unchanged
 from dlcv.runtime.run_folder import RunFolder
 from dlcv.runtime.sessions import Session, engine_card, open_session
-from dlcv.runtime.tiles import Tile, find_tiles, real_paths, source_folders
+from dlcv.runtime.tiles import Fingerprint, Looks, Tile, find_tiles, real_paths, source_folders
 from dlcv.runtime.version import __version__
 
 __all__ = ["InferSettings", "Summary", "default_output", "infer"]
@@ -81,7 +82,8 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
         rebuild_if_needed(settings.engine.path, say)
     card = engine_card(settings.engine.path, device=settings.engine.device)
     options = task_options(settings, card) | {"gallery": settings.outputs.gallery or None}
-    tiles = marked(find_tiles(settings.sources, leave_out=settings.output, say=say), settings, card, say)
+    looks = Looks(keep=settings.resume)
+    tiles = marked(find_tiles(settings.sources, leave_out=settings.output, say=say), settings, card, say, looks)
     output = chosen_output(settings.output, card, tiles, options, str(settings.engine.path))
     _refuse_to_overwrite_inputs(settings, tiles, output)
     engine, window_hw = settings.engine, settings.fitting.window
@@ -102,28 +104,48 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
             settings.output, identity, resume=settings.resume, overwrite=settings.overwrite, kinds=output.kinds
         )
         stack.enter_context(folder)
-        return _Run(settings, folder, tiles, output).run(lambda: session or opened())
+        return _Run(settings, folder, tiles, output, looks).run(lambda: session or opened())
 
 
 @dataclass
 class _Work:
-    """A tile on its way through the pipeline, with its image where the output wants it."""
+    """A tile on its way through the pipeline.
+
+    Attributes:
+        tile: which.
+        was: what the file was before any of it was read, so that one that changes while it is read is run again.
+        image_rgb: where the output wants it.
+    """
 
     tile: Tile
+    was: Fingerprint | None = None
     image_rgb: NDArray[np.uint8] | None = None
+
+    @classmethod
+    def of(cls, tile: Tile) -> _Work:
+        """With what the file was at once for a large tile, which is opened where it is taken; the others are asked where they are
+        read, so that storage that hangs holds up one thread."""
+        work = cls(tile)
+        if tile.large:
+            work.was = tile.fingerprint()
+        return work
 
 
 class _Run(Generic[R]):
     """One call of `infer`: counts outcomes and writes them down."""
 
-    def __init__(self, settings: InferSettings, folder: RunFolder, tiles: Sequence[Tile], output: Output[R]) -> None:
-        self._settings, self._folder, self._tiles = settings, folder, tiles
+    def __init__(
+        self, settings: InferSettings, folder: RunFolder, tiles: Sequence[Tile], output: Output[R], looks: Looks
+    ) -> None:
+        self._settings, self._folder, self._tiles, self._looks = settings, folder, tiles, looks
         self._output = output
         self._summary = Summary(tiles=len(tiles))
 
     def run(self, open_engine: Callable[[], Session]) -> Summary:
         """Runs what is left; the engine is opened only when something is."""
-        left = self._output.left(self._tiles, self._folder.done())
+        before = unchanged(self._tiles, self._folder.done(), self._folder.folder, self._looks)
+        self._looks.forget()
+        left = self._output.left(self._tiles, before)
         if left and self._folder.manifest.exists():
             self._clear_up(left)
         self._summary.resumed = self._summary.done = len(self._tiles) - len(left)
@@ -146,7 +168,7 @@ class _Run(Generic[R]):
                 Progress(len(left), "tiles", quiet=self._settings.quiet) as progress,
             ):
                 pipeline.run(
-                    map(_Work, left),
+                    map(_Work.of, left),
                     lambda outcome: self._note(outcome, manifest, progress),
                     lambda text: progress.advance(0, text),
                 )
@@ -174,6 +196,7 @@ class _Run(Generic[R]):
                 yield row
 
     def _read(self, work: _Work) -> NDArray[np.uint8]:
+        work.was = work.tile.fingerprint()
         image_rgb = decode_file(work.tile.path, self._settings.decode)
         if self._output.needs_image:
             work.image_rgb = image_rgb
@@ -184,12 +207,12 @@ class _Run(Generic[R]):
         return self._output.write(work.tile, answer, image_rgb)
 
     def _note(self, outcome: Outcome[_Work, R], manifest: Manifest, progress: Progress) -> None:
-        key = outcome.tile.tile.key
+        key, was = outcome.tile.tile.key, outcome.tile.was
         if outcome.error is None and outcome.result is not None:
-            manifest.add(Row(key, DONE, self._output.note(outcome.tile.tile, outcome.result)))
+            manifest.add(Row(key, DONE, self._output.note(outcome.tile.tile, outcome.result), tile=was))
             self._summary.done += 1
         else:
-            manifest.add(Row(key, FAILED, reason=str(outcome.error)))
+            manifest.add(Row(key, FAILED, reason=str(outcome.error), tile=was))
             self._summary.failed += 1
             self._summary.first_failure = self._summary.first_failure or f"{key}: {outcome.error}"
         progress.advance(1, f"{self._summary.failed} failed" if self._summary.failed else "")

@@ -128,19 +128,27 @@ def csv_values(line: str) -> list[str]:
         return []
 
 
-def csv_rows(path: Path, columns: Sequence[str], what: str) -> Iterator[list[str]]:
+def csv_rows(
+    path: Path, columns: Sequence[str], what: str, older: Collection[tuple[str, ...]] = ()
+) -> Iterator[list[str]]:
     """The whole rows of a CSV journal behind its header, in order. A file without a whole line has none.
 
+    Args:
+        path: of the journal.
+        columns: that its rows have.
+        what: it is, in words.
+        older: columns that `what` had in earlier releases; rows of such a file have as many values.
+
     Raises:
-        OutputError: when the file cannot be read, or has other columns than `what` has.
+        OutputError: when the file cannot be read, or has other columns.
     """
     lines = whole_lines(path)
-    header = next(lines, None)
-    if header is not None and csv_values(header) != list(columns):
+    found = tuple(csv_values(next(lines, csv_line(columns))))
+    if found != tuple(columns) and found not in older:
         raise OutputError(f"{path} is not {what} of dlcv-infer; expected the columns {', '.join(columns)}")
     for line in lines:
         values = csv_values(line)
-        if len(values) == len(columns):
+        if len(values) == len(found):
             yield values
 
 

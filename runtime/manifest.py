@@ -6,9 +6,13 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from dlcv.runtime.journal import Journal, csv_line, csv_rows, csv_values, forget_lines
+from dlcv.runtime.files import write_bytes
+from dlcv.runtime.journal import Journal, csv_line, csv_rows, csv_values, forget_lines, whole_lines
+from dlcv.runtime.tiles import Fingerprint
 
-COLUMNS = ("path", "status", "output", "reason")
+COLUMNS = ("path", "status", "output", "reason", "size", "mtime_ns")
+OLDER = (COLUMNS[:4],)
+"""What manifests of earlier releases have; they are read, and brought to `COLUMNS` when a run goes on with them."""
 DONE, FAILED = "done", "failed"
 _HEADER = csv_line(COLUMNS)
 
@@ -21,12 +25,14 @@ class Row(NamedTuple):
         status: `done` or `failed`.
         output: the file that holds the answer, by its path below the output folder; empty when failed.
         reason: why it failed, a sentence; empty when done.
+        tile: what the file was just before it was read; None where that is not known. Columns `size` and `mtime_ns`.
     """
 
     path: str
     status: str
     output: str = ""
     reason: str = ""
+    tile: Fingerprint | None = None
 
 
 class Manifest(Journal):
@@ -39,13 +45,18 @@ class Manifest(Journal):
     def __init__(self, path: Path) -> None:
         super().__init__(path, _HEADER)
 
+    def __enter__(self) -> Manifest:
+        _bring_up_to_date(self._path)
+        return super().__enter__()
+
     def add(self, row: Row) -> None:
         """Writes a row and hands it to the operating system at once.
 
         Raises:
             OutputError: when it cannot be written.
         """
-        self.append(csv_line((row.path, row.status, row.output, row.reason)))
+        size, mtime_ns = ("", "") if row.tile is None else map(str, row.tile)
+        self.append(csv_line((row.path, row.status, row.output, row.reason, size, mtime_ns)))
 
 
 def read_manifest(path: Path) -> Iterator[Row]:
@@ -54,8 +65,14 @@ def read_manifest(path: Path) -> Iterator[Row]:
     Raises:
         OutputError: when the file cannot be read or is no manifest.
     """
-    for values in csv_rows(path, COLUMNS, "a manifest"):
-        yield Row(*values)
+    for values in csv_rows(path, COLUMNS, "a manifest", OLDER):
+        try:
+            key, status, output, reason, size, mtime_ns = values
+            row = Row(key, status, output, reason, Fingerprint(int(size), int(mtime_ns)))
+        except ValueError:  # an older manifest has neither number, and nothing is known of a tile that was not there
+            key, status, output, reason, *_ = values
+            row = Row(key, status, output, reason)
+        yield row
 
 
 def forget(path: Path, tiles: Collection[str]) -> None:
@@ -64,9 +81,21 @@ def forget(path: Path, tiles: Collection[str]) -> None:
     Raises:
         OutputError: when the file cannot be read or written; it is as it was then.
     """
+    _bring_up_to_date(path)
     forget_lines(path, _HEADER, tiles, _key)
 
 
 def _key(line: str) -> str | None:
     values = csv_values(line)
     return values[0] if len(values) == len(COLUMNS) and tuple(values) != COLUMNS else None
+
+
+def _bring_up_to_date(path: Path) -> None:
+    """Gives a manifest of an earlier release the columns of this one, all at once; another file stays as it is."""
+    if not path.exists():
+        return
+    columns = tuple(csv_values(next(whole_lines(path), "")))
+    if columns in OLDER:
+        _, *lines = whole_lines(path)
+        empty = "," * (len(COLUMNS) - len(columns)) + "\n"
+        write_bytes(path, "".join([_HEADER, *(line.rstrip("\n") + empty for line in lines)]).encode())

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.card_reader import read_card
-from dlcv.runtime.errors import EngineError
+from dlcv.runtime.errors import EngineError, reason_of
 
 CARD_KEY = "dlcv.json"
 ANSWER_PREFIX = {"segmentation": "mask_", "classification": "probs_"}
@@ -50,7 +50,7 @@ def read_reference(path: Path) -> Reference:
             )
     except (OSError, ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         # ValueError: also an array of Python objects; RuntimeError: an encrypted member, or an unknown compression
-        raise EngineError(f"{path} is damaged ({error}); export the model again") from error
+        raise EngineError(f"{path} is damaged ({reason_of(error)}); export the model again") from error
     good = all(_is_answer(array, card) for array in answers.values())
     good = good and all(_is_logits(array, card) for array in logits.values())
     if not good or not answers:

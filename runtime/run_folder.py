@@ -16,8 +16,9 @@ from typing import IO, Any
 
 from dlcv.runtime.errors import OutputError, UsageError
 from dlcv.runtime.files import make_folder, write_bytes
-from dlcv.runtime.manifest import DONE, read_manifest
+from dlcv.runtime.manifest import DONE, Row, read_manifest
 from dlcv.runtime.outputs.beside import all_beside
+from dlcv.runtime.resume import FilesThere
 from dlcv.runtime.tiles import RESERVED, TABLES
 
 MANIFEST, RUN, SUMMARY, LOCK, *_ = RESERVED
@@ -68,29 +69,18 @@ class RunFolder:
         """Where the manifest is."""
         return self.folder / MANIFEST
 
-    def done(self) -> dict[str, str]:
-        """Tiles that are done and whose output is there: output by path."""
+    def done(self) -> dict[str, Row]:
+        """Rows of the tiles that are done and whose output is there, by path."""
         if not self.manifest.exists():
             return {}
-        done: dict[str, str] = {}
+        done: dict[str, Row] = {}
         for row in read_manifest(self.manifest):
             if row.status == DONE:
-                done[row.path] = row.output
+                done[row.path] = row
             else:
                 done.pop(row.path, None)
-        listed: dict[str, set[str]] = {}
-        return {path: output for path, output in done.items() if self._is_there(output, listed)}
-
-    def _is_there(self, output: str, listed: dict[str, set[str]]) -> bool:
-        """Whether a file is there; each folder is listed once, since asking for each file takes longer."""
-        where, _, name = output.rpartition("/")
-        if where not in listed:
-            try:
-                with os.scandir(self.folder / where) as entries:
-                    listed[where] = {entry.name for entry in entries if entry.is_file()}
-            except OSError:
-                listed[where] = set()
-        return name in listed[where]
+        there = FilesThere(self.folder)
+        return {path: row for path, row in done.items() if row.output in there}
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes `summary.json`, whole."""

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.files import PARTIAL_SUFFIX
@@ -32,6 +33,41 @@ RESERVED = ("manifest.csv", "run.json", "summary.json", ".dlcv-lock", *TABLES)
 DEFAULT_TEMPLATE = "{path}.png"
 _ODD = re.compile(r"(^|/)\.{0,2}(/|$)")
 TEMPLATE_FIELDS = "{path} (a/b.jpg), {folder} (a), {name} (b.jpg), {stem} (b), {suffix} (.jpg)"
+
+
+class Fingerprint(NamedTuple):
+    """What tells that a file is not what it was: it was written, or another one took its place.
+
+    Attributes:
+        size: in bytes.
+        mtime_ns: when it was last written, by the clock of whoever wrote it, in nanoseconds.
+    """
+
+    size: int
+    mtime_ns: int
+
+
+class Looks:
+    """Asks what files are; while `keep` is on, once each, since asking is most of what a resumed run of done tiles takes.
+
+    Args:
+        keep: remember the answers until `forget`.
+    """
+
+    def __init__(self, keep: bool = False) -> None:
+        self._known: dict[str, Fingerprint | None] | None = {} if keep else None
+
+    def at(self, tile: Tile) -> Fingerprint | None:
+        """As `Tile.fingerprint`, now or when it was asked first."""
+        if self._known is None:
+            return tile.fingerprint()
+        if tile.where not in self._known:
+            self._known[tile.where] = tile.fingerprint()
+        return self._known[tile.where]
+
+    def forget(self) -> None:
+        """Lets the answers go, and keeps none from here on."""
+        self._known = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +97,14 @@ class Tile:
     def path(self) -> Path:
         """`where` as a Path."""
         return Path(self.where)
+
+    def fingerprint(self) -> Fingerprint | None:
+        """What the file is now, links followed; None where it cannot be asked."""
+        try:
+            facts = os.stat(self.where)
+        except (OSError, ValueError):  # ValueError: a name with a NUL
+            return None
+        return Fingerprint(facts.st_size, facts.st_mtime_ns)
 
 
 def find_tiles(

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.card_reader import CHECKPOINT_MEMBER, kind_of, read_card
-from dlcv.runtime.errors import CardError, CheckpointError, EngineError
+from dlcv.runtime.errors import CardError, CheckpointError, EngineError, reason_of
 from dlcv.runtime.files import write_bytes
 from dlcv.train.models import create_model
 
@@ -121,7 +121,7 @@ def load_archive(path: Path, advice: str) -> Any:
     except MemoryError:
         raise
     except Exception as error:  # damaged bytes fail in many ways: zip, pickle and storages each have their own
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else reason_of(error)
         raise CheckpointError(f"{path} is damaged ({reason}); {advice}") from error
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dlcv.runtime.errors import CheckpointError, MissingPackageError, one_line
+from dlcv.runtime.errors import CheckpointError, MissingPackageError, one_line, reason_of
 from dlcv.train.checkpoint import load_archive
 from dlcv.train.published import published_file
 
@@ -193,7 +193,6 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     except MemoryError:
         raise
     except Exception as error:  # the library tells of damage by classes of its own, which differ between versions
-        reason = one_line(error) or type(error).__name__
         raise CheckpointError(
-            f"{path} is damaged or holds unknown types ({reason}); expected a .safetensors of weights"
+            f"{path} is damaged or holds unknown types ({reason_of(error)}); expected a .safetensors of weights"
         ) from error

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dlcv.runtime.errors import EngineError
+from dlcv.runtime.errors import EngineError, reason_of
 from dlcv.runtime.inspection.facts import Port
 from dlcv.runtime.inspection.pickled import PickledTensor, PickleError, read_pickled
 
@@ -94,7 +94,7 @@ def _archive(path: Path, remedy: str) -> Iterator[zipfile.ZipFile]:
         zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error,
         OverflowError, MemoryError, SyntaxError, TypeError,
     ) as error:  # fmt: skip
-        raise EngineError(f"{path} is damaged: {error}; {remedy}") from error
+        raise EngineError(f"{path} is damaged: {reason_of(error)}; {remedy}") from error
 
 
 def _checked_sizes(archive: zipfile.ZipFile, path: Path) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """Which tensors a pickle of `torch.save` describes, found by reading its opcodes; nothing is unpickled, imported or called.
 
 A small interpreter with values of its own: it knows the opcodes that torch writes for plain values and tensors, and what else
-a pickle would import or call is only written down, by name. Standard library only.
+a pickle would import or call is only written down, by name. Of the standard library and `errors.py` only.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import pickletools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from dlcv.runtime.errors import reason_of
 
 STORAGES = {
     "FloatStorage": ("float32", 4), "DoubleStorage": ("float64", 8), "HalfStorage": ("float16", 2),
@@ -102,7 +104,7 @@ def read_pickled(data: bytes) -> Pickled:
     except PickleError:
         raise
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, EOFError) as error:
-        raise PickleError(f"its pickle is damaged ({error})") from error
+        raise PickleError(f"its pickle is damaged ({reason_of(error)})") from error
     return Pickled(_tensors(root), tuple(sorted(machine.names - _HARMLESS)))
 
 

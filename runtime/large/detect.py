@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dlcv.runtime.errors import TileError
 from dlcv.runtime.large.library import has_rasterio, open_image
-from dlcv.runtime.tiles import Tile
+from dlcv.runtime.tiles import Looks, Tile
 
 LARGE_TIFF_PIXELS = 1 << 26
 """Of a TIFF without georeference: 8192 x 8192, 201 MB as RGB; from there on it is not decoded whole."""
@@ -45,6 +45,7 @@ def mark_large(
     max_pixels: int,
     every_tiff: bool = False,
     say: Callable[[str], None] = lambda _: None,
+    looks: Looks | None = None,
 ) -> list[Tile]:
     """The same tiles, those that are read by windows marked `large`.
 
@@ -53,8 +54,10 @@ def mark_large(
         max_pixels: of the largest image that is decoded whole.
         every_tiff: take all TIFFs, because bands of them were chosen.
         say: takes a line where rasterio is missing and would be used.
+        looks: what was asked about the files already, or will be again.
     """
-    found = {tile.key for tile in tiles if _is_large(tile.path, max_pixels, every_tiff)}
+    looks = looks or Looks()
+    found = {tile.key for tile in tiles if _is_large(tile, max_pixels, every_tiff, looks)}
     if found and not has_rasterio():
         say(
             f"{len(found)} georeferenced or very large images, such as {min(found)}, are run as plain tiles without rasterio; "
@@ -80,29 +83,25 @@ def tiff_facts(path: Path) -> TiffFacts | None:
     return TiffFacts((tags[_HEIGHT], tags[_WIDTH]), georeferenced)
 
 
-def _is_large(path: Path, max_pixels: int, every_tiff: bool) -> bool:
-    suffix = path.suffix.lower()
-    if suffix in (".jpg", ".jpeg", ".png"):
-        return _is_large_picture(path, max_pixels)
-    if suffix in (".webp", ".bmp") or not path.is_file():
+def _is_large(tile: Tile, max_pixels: int, every_tiff: bool, looks: Looks) -> bool:
+    name = tile.where.lower()  # a Path a tile takes longer than all that is asked of the file
+    if name.endswith((".jpg", ".jpeg", ".png")):
+        facts = looks.at(tile)
+        return facts is not None and facts.size >= LARGE_FILE_BYTES and _is_large_picture(tile, max_pixels)
+    if name.endswith((".webp", ".bmp")) or not os.path.isfile(tile.where):
         return False
-    facts = tiff_facts(path)
-    if facts is None:
+    tiff = tiff_facts(tile.path)
+    if tiff is None:
         return False
-    pixels = facts.size_hw[0] * facts.size_hw[1]
-    return every_tiff or facts.georeferenced or pixels > min(LARGE_TIFF_PIXELS, max_pixels)
+    pixels = tiff.size_hw[0] * tiff.size_hw[1]
+    return every_tiff or tiff.georeferenced or pixels > min(LARGE_TIFF_PIXELS, max_pixels)
 
 
-def _is_large_picture(path: Path, max_pixels: int) -> bool:
-    try:
-        if os.stat(path).st_size < LARGE_FILE_BYTES:
-            return False
-    except OSError:
-        return False
+def _is_large_picture(tile: Tile, max_pixels: int) -> bool:
     if not has_rasterio():
         return False  # decoding tells of its limit
     try:
-        with open_image(path) as dataset:
+        with open_image(tile.path) as dataset:
             return int(dataset.width) * int(dataset.height) > max_pixels
     except TileError:
         return False

@@ -19,7 +19,7 @@ from dlcv.runtime.large.flow import TilePipeline, Work
 from dlcv.runtime.large.run import LargeSettings
 from dlcv.runtime.outputs.base import Output
 from dlcv.runtime.sessions.base import Session
-from dlcv.runtime.tiles import DEFAULT_TEMPLATE, Tile, name_of
+from dlcv.runtime.tiles import DEFAULT_TEMPLATE, Looks, Tile, name_of
 
 R = TypeVar("R")
 W = TypeVar("W", bound=Work)
@@ -28,22 +28,36 @@ OF_PICTURES = ("overlay", "confidence", "polygons", "gallery")
 """Extras that are made from whole masks in memory."""
 
 
-def marked(tiles: Sequence[Tile], settings: InferSettings, card: ModelCard, say: Callable[[str], None]) -> list[Tile]:
+def marked(
+    tiles: Sequence[Tile],
+    settings: InferSettings,
+    card: ModelCard,
+    say: Callable[[str], None],
+    looks: Looks | None = None,
+) -> list[Tile]:
     """The tiles of a run, those that are read by windows marked; see `mark_large`.
 
     Raises:
-        UsageError: when there are such, and an extra was asked for that is made from whole masks.
+        UsageError: when all are such, and an extra was asked for that is made from whole masks.
     """
     if card.task != "segmentation":
         return list(tiles)
     found = mark_large(
-        tiles, max_pixels=settings.decode.max_pixels, every_tiff=settings.fitting.bands is not None, say=say
+        tiles,
+        max_pixels=settings.decode.max_pixels,
+        every_tiff=settings.fitting.bands is not None,
+        say=say,
+        looks=looks,
     )
     asked = [f"--{name}" for name in OF_PICTURES if getattr(settings.outputs, name)]
     large = [tile.key for tile in found if tile.large]
-    if asked and large:
+    if asked and large and len(large) == len(found):
         raise UsageError(
-            f"{', '.join(asked)}: not for images that are read by windows, such as {large[0]}; run these without, in another folder"
+            f"{', '.join(asked)}: not for images that are read by windows, such as {large[0]}; leave it out, or cut them into tiles"
+        )
+    if asked and large:
+        say(
+            f"{len(large)} of {len(found)} images, such as {large[0]}, are read by windows and get masks{' and areas' * bool(settings.outputs.areas)} alone, without {', '.join(asked)}"
         )
     if card.head == "mask" and any(tile.large for tile in found):
         say(

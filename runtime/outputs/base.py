@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -56,11 +54,12 @@ class Output(ABC, Generic[R]):
 
     @abstractmethod
     def left(self, tiles: Sequence[Tile], before: Mapping[str, str]) -> list[Tile]:
-        """The tiles whose answer is not there, or is older than the tile.
+        """The tiles whose answer is not there.
 
         Args:
             tiles: all that were asked for.
-            before: what the manifest says is done: the file that holds the answer, by the tile's key.
+            before: what is done, of tiles that are as they were (see `resume.py`): the file that holds the answer, which is
+                there, by the tile's key.
 
         Raises:
             OutputError: when the answers of an earlier run cannot be read.
@@ -121,11 +120,3 @@ class Output(ABC, Generic[R]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         return None
-
-
-def is_newer(tile: Tile, output: Path | str) -> bool:
-    """Whether a tile changed after its answer was written; True also where one of the two is not there."""
-    try:
-        return os.stat(tile.where).st_mtime_ns > os.stat(output).st_mtime_ns
-    except OSError:
-        return True

@@ -21,9 +21,10 @@ from dlcv.runtime.errors import UsageError
 from dlcv.runtime.files import remove_partials, write_bytes
 from dlcv.runtime.journal import Journal, csv_line, csv_rows, csv_values, whole_lines
 from dlcv.runtime.manifest import Row
-from dlcv.runtime.outputs.base import Counted, is_newer
+from dlcv.runtime.outputs.base import Counted
 from dlcv.runtime.outputs.beside import beside
 from dlcv.runtime.outputs.named_files import NamedFiles
+from dlcv.runtime.resume import FilesThere
 from dlcv.runtime.tiles import Tile
 
 
@@ -69,11 +70,13 @@ class Extra(ABC):
         needs_image: whether `write` wants the image; else it may be missing.
         needs_confidence: whether `write` wants the confidence of each pixel.
         kinds: of files that it writes for each tile, see `beside.py`.
+        of_large: whether `large` tiles have it, whose masks are never in memory as a whole; else it meets none of them.
     """
 
     needs_image = False
     needs_confidence = False
     kinds: tuple[str, ...] = ()
+    of_large = False
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -83,12 +86,9 @@ class Extra(ABC):
         return {beside(kind, tile.key): f"{kind.split('.')[0]} of {tile.key}" for kind in self.kinds for tile in tiles}
 
     def left(self, tiles: Sequence[Tile]) -> set[str]:
-        """Keys of the tiles for which it is not there, or is older than the tile."""
-        return {
-            tile.key
-            for tile in tiles
-            if any(is_newer(tile, self.folder / beside(kind, tile.key)) for kind in self.kinds)
-        }
+        """Keys of the tiles for which it is not there."""
+        there = FilesThere(self.folder)
+        return {tile.key for tile in tiles if not all(beside(kind, tile.key) in there for kind in self.kinds)}
 
     def clear_up(self, left: Sequence[Tile]) -> None:
         """Takes out what an interrupted run left of these tiles."""
@@ -111,7 +111,7 @@ class Extra(ABC):
         """
 
     def write_large(self, tile: Tile, counted: Counted) -> str:
-        """As `write`, of a large tile; an extra made from whole masks is refused beside such tiles (`large/dispatch.py`)."""
+        """As `write`, of a large tile, where `of_large`."""
         raise NotImplementedError
 
     def note(self, text: str) -> None:

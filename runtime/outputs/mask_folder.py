@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from dlcv.runtime.answers import segmented_of
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.files import remove_partials
-from dlcv.runtime.outputs.base import Counted, Output, is_newer
+from dlcv.runtime.outputs.base import Counted, Output
 from dlcv.runtime.outputs.masks import encode_mask
 from dlcv.runtime.outputs.named_files import NamedFiles
 from dlcv.runtime.tiles import DEFAULT_TEMPLATE, Tile, output_names
@@ -47,12 +46,7 @@ class MaskFolder(Output[NDArray[np.int64]]):
         return {name: f"the mask of {key}" for key, name in self._names.items()}
 
     def left(self, tiles: Sequence[Tile], before: Mapping[str, str]) -> list[Tile]:
-        folder = os.fspath(self._folder)
-        return [
-            tile
-            for tile in tiles
-            if before.get(tile.key) != self._names[tile.key] or is_newer(tile, f"{folder}/{self._names[tile.key]}")
-        ]
+        return [tile for tile in tiles if before.get(tile.key) != self._names[tile.key]]
 
     def clear_up(self, left: Sequence[Tile]) -> None:
         for folder in {(self._folder / self._names[tile.key]).parent for tile in left}:

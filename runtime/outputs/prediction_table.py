@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.errors import TileError, UsageError
 from dlcv.runtime.journal import Journal, forget_lines
-from dlcv.runtime.outputs.base import Output, is_newer
+from dlcv.runtime.outputs.base import Output
 from dlcv.runtime.outputs.predictions import FORMATS, Prediction, prediction_of
 from dlcv.runtime.tiles import Tile
 
@@ -55,7 +55,7 @@ class PredictionTable(Output[Prediction]):
         there = dict(self._format.classes(self._path)) if self._path.exists() else {}
         left = []
         for tile in tiles:
-            if before.get(tile.key) != self._format.name or tile.key not in there or is_newer(tile, self._path):
+            if before.get(tile.key) != self._format.name or tile.key not in there:
                 left.append(tile)
             else:
                 self._images[there[tile.key]] += 1

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from dlcv.benchmarks import file_to_file
-from dlcv.benchmarks.pipeline import codec, memory, resume, stand_ins
+from dlcv.benchmarks.pipeline import codec, layout, memory, resume, stand_ins
 from dlcv.benchmarks.pipeline.scenes import many_tiles
 
 
@@ -41,6 +41,15 @@ def test_memory() -> None:
     # a process with numpy, OpenCV and ONNX Runtime; that of the test itself, with torch, is larger
     assert 30 < float(first[2]) < 200
     assert float(second[4]) == pytest.approx(1, abs=0.1)
+
+
+def test_layout(tmp_path: Path) -> None:
+    many_tiles(tmp_path, 3, 64)
+    out = printed(layout.main, "--tiles", tmp_path, "--count", 3, "--rounds", 3, "--stand-in")
+    table = [line for line in out.splitlines() if line.startswith("|")]
+    assert len(table) == 2 + len(layout.layouts())
+    first = [cell.strip() for cell in table[2].split("|")[1:-1]]
+    assert first[4:] == ["1.00 (1.00 to 1.00)"] * 2, "beside itself"
 
 
 def test_stand_ins(tmp_path: Path) -> None:

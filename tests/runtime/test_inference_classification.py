@@ -18,6 +18,7 @@ from dlcv.runtime.errors import EngineError, OutputError, UsageError
 from dlcv.runtime.fitting import fit_to_card
 from dlcv.runtime.inference import InferSettings, Summary, default_output, infer
 from dlcv.runtime.manifest import DONE, FAILED, Row, read_manifest
+from dlcv.runtime.tiles import Tile
 
 TOLERANCE = 2e-6
 """Of a probability: float32's rounding in the graph, and the sixth digit in the table."""
@@ -82,7 +83,9 @@ def test_predictions_manifest_and_summary(
         assert [row["class"], *(row[f"class_{k}"] for k in (2, 3, 4))] == [colours.CARD.classes[k] for k in order]
         told = [float(row["probability"]), *(float(row[f"probability_{k}"]) for k in (2, 3, 4))]
         np.testing.assert_allclose(told, probs[order], atol=TOLERANCE)
-    assert manifest(out) == {key: Row(key, DONE, "predictions.csv") for key in EXPECTED}
+    assert manifest(out) == {
+        key: Row(key, DONE, "predictions.csv", tile=Tile(colour_folder / key, key).fingerprint()) for key in EXPECTED
+    }
     facts = facts_of(out)
     assert (facts["tiles"], facts["done"], facts["failed"], facts["complete"]) == (5, 5, 0, True)
     assert facts["images"] == summary.by_class == {"red": 2, "green": 1, "blue": 1, "grey": 1}

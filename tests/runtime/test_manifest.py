@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcv.runtime.errors import OutputError
-from dlcv.runtime.manifest import COLUMNS, DONE, FAILED, Manifest, Row, forget, read_manifest
+from dlcv.runtime.manifest import COLUMNS, DONE, FAILED, OLDER, Manifest, Row, forget, read_manifest
+from dlcv.runtime.tiles import Fingerprint
 
 HOSTILE = [
     "new\nline", "cr\rlf\r\n", "comma,semicolon;", "quote\"and'", "back\\slash\\n", "\udcff\udcfe", "-dash", "=1+1", " space ",
@@ -20,6 +21,7 @@ HOSTILE = [
 ]  # fmt: skip
 
 any_text = st.text(st.characters(codec=None), max_size=40)  # surrogates too: they stand for bytes that are not UTF-8
+any_tile = st.none() | st.builds(Fingerprint, st.integers(0, 1 << 63), st.integers(-(1 << 63), 1 << 63))
 
 
 def _write(path: Path, *rows: Row) -> None:
@@ -28,7 +30,7 @@ def _write(path: Path, *rows: Row) -> None:
             manifest.add(row)
 
 
-@given(st.lists(st.builds(Row, any_text, st.sampled_from([DONE, FAILED]), any_text, any_text), max_size=6))
+@given(st.lists(st.builds(Row, any_text, st.sampled_from([DONE, FAILED]), any_text, any_text, any_tile), max_size=6))
 def test_rows_come_back_as_they_were(tmp_path_factory: pytest.TempPathFactory, rows: list[Row]) -> None:
     path = tmp_path_factory.mktemp("m") / "manifest.csv"
     _write(path, *rows)
@@ -44,13 +46,55 @@ def test_hostile_names_come_back(tmp_path: Path) -> None:
 
 def test_it_is_a_plain_csv_for_others(tmp_path: Path) -> None:
     _write(
-        tmp_path / "m.csv", Row("a,b.jpg", DONE, "a,b.jpg.png"), Row('say "x".jpg', FAILED, reason="the file is empty")
+        tmp_path / "m.csv",
+        Row("a,b.jpg", DONE, "a,b.jpg.png", tile=Fingerprint(7, -9)),
+        Row('say "x".jpg', FAILED, reason="the file is empty"),
     )
     with open(tmp_path / "m.csv", encoding="utf-8", newline="") as file:
         assert list(csv.DictReader(file)) == [
-            {"path": "a,b.jpg", "status": "done", "output": "a,b.jpg.png", "reason": ""},
-            {"path": 'say "x".jpg', "status": "failed", "output": "", "reason": "the file is empty"},
+            {"path": "a,b.jpg", "status": "done", "output": "a,b.jpg.png", "reason": "", "size": "7", "mtime_ns": "-9"},
+            {
+                "path": 'say "x".jpg',
+                "status": "failed",
+                "output": "",
+                "reason": "the file is empty",
+                "size": "",
+                "mtime_ns": "",
+            },
         ]
+
+
+OLD = b'path,status,output,reason\na,done,a.png,\n"b,1",failed,,"x, y"\n'
+OLD_ROWS = [Row("a", DONE, "a.png"), Row("b,1", FAILED, reason="x, y")]
+
+
+@pytest.mark.parametrize("torn", [b"", b"c,done"])
+def test_a_manifest_of_an_earlier_release_is_read_and_continued(tmp_path: Path, torn: bytes) -> None:
+    path = tmp_path / "m.csv"
+    path.write_bytes(OLD + torn)
+    assert list(read_manifest(path)) == OLD_ROWS
+    assert path.read_bytes() == OLD + torn, "reading writes nothing"
+    new = Row("c", DONE, "c.png", tile=Fingerprint(1, 2))
+    _write(path, new)
+    assert list(read_manifest(path)) == [*OLD_ROWS, new]
+    with open(path, encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert (tuple(header), {len(row) for row in rows}) == (COLUMNS, {len(COLUMNS)}), "one table for whoever reads it"
+    assert tuple(OLD.decode().partition("\n")[0].split(",")) in OLDER
+
+
+def test_rows_of_an_earlier_release_are_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_bytes(OLD)
+    forget(path, {"a"})
+    assert list(read_manifest(path)) == OLD_ROWS[1:]
+
+
+@pytest.mark.parametrize("facts", ["1,x", ",5", "1,", "," + "9" * 5000])
+def test_numbers_that_are_none_are_not_known(tmp_path: Path, facts: str) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text(",".join(COLUMNS) + f"\na,done,a.png,,{facts}\n")
+    assert list(read_manifest(path)) == [Row("a", DONE, "a.png")]
 
 
 def test_a_row_is_with_the_operating_system_at_once(tmp_path: Path) -> None:

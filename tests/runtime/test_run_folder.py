@@ -39,7 +39,7 @@ def test_a_folder_with_a_run_is_refused_unless_resumed_or_overwritten(tmp_path: 
     ):
         RunFolder(tmp_path, IDENTITY).__enter__()
     with RunFolder(tmp_path, IDENTITY, resume=True) as run:
-        assert run.done() == {"a": "a.png"}
+        assert run.done() == {"a": Row("a", DONE, "a.png")}
     with RunFolder(tmp_path, IDENTITY, overwrite=True) as run:
         assert run.done() == {}
         assert not (tmp_path / MANIFEST).exists()
@@ -53,7 +53,7 @@ def test_only_done_tiles_whose_output_is_there_are_skipped(tmp_path: Path) -> No
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(b"x")
     with RunFolder(tmp_path, IDENTITY, resume=True) as run:
-        assert run.done() == {"a": "a.png", "was bad": "b.png"}
+        assert run.done() == {"a": Row("a", DONE, "a.png"), "was bad": Row("was bad", DONE, "b.png")}
 
 
 @pytest.mark.parametrize(("name", "value"), [("engine_sha256", "def"), ("fit", "pad"), ("scale_16bit", [0, 9])])

@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.files import make_folder, remove_partials
 from dlcv.runtime.manifest import DONE, Row
-from dlcv.runtime.outputs.base import is_newer
 from dlcv.runtime.outputs.beside import MASK_THUMBNAIL, THUMBNAIL, beside
 from dlcv.runtime.outputs.confidence import known, mean_of
-from dlcv.runtime.outputs.extras import Seen, TableExtra
+from dlcv.runtime.outputs.extras import Extra, Seen, TableExtra
 from dlcv.runtime.outputs.gallery.page import PageTile, write_page
 from dlcv.runtime.outputs.mask_folder import class_pixels
 from dlcv.runtime.outputs.masks import encode_mask
@@ -59,12 +58,7 @@ class Gallery(TableExtra):
         return {self.name: "the gallery's table", PAGE: "the gallery's page"} | files
 
     def left(self, tiles: Sequence[Tile]) -> set[str]:
-        files = {
-            tile.key
-            for tile in tiles
-            if any(is_newer(tile, self.folder / beside(kind, tile.key)) for kind in self.kinds)
-        }
-        return files | super().left(tiles)
+        return Extra.left(self, tiles) | super().left(tiles)
 
     def clear_up(self, left: Sequence[Tile]) -> None:
         super().clear_up(left)

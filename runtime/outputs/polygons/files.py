@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dlcv.runtime.outputs.beside import POLYGONS
 from dlcv.runtime.outputs.confidence import known
 from dlcv.runtime.outputs.extras import FileExtra, Seen
-from dlcv.runtime.outputs.polygons.geojson import geojson, polygons_of
+from dlcv.runtime.outputs.polygons.geojson import RegionPolygon, geojson, polygons_of
+from dlcv.runtime.outputs.polygons.simplify import TooIntricate
+
+NOT_SIMPLIFIED = "the borders are too many and too jagged, as noise is; they are as they were traced"
+"""A member of the file of a tile of which `--simplify` would take too long."""
 
 
 class Polygons(FileExtra):
@@ -32,6 +37,15 @@ class Polygons(FileExtra):
 
     def encode(self, seen: Seen) -> tuple[bytes]:
         confidence = known(seen) if self.needs_confidence else None
-        polygons = polygons_of(seen.mask, confidence=confidence, simplify=self._simplify, min_area=self._min_area)
         height, width = seen.mask.shape
-        return (geojson(polygons, self._classes, members={"width": width, "height": height}).encode(),)
+        members: dict[str, Any] = {"width": width, "height": height}
+
+        def polygons(simplify: float) -> list[RegionPolygon]:
+            return polygons_of(seen.mask, confidence=confidence, simplify=simplify, min_area=self._min_area)
+
+        try:
+            found = polygons(self._simplify)
+        except TooIntricate:
+            members["not_simplified"] = NOT_SIMPLIFIED
+            found = polygons(0.0)
+        return (geojson(found, self._classes, members=members).encode(),)

@@ -60,6 +60,9 @@ def polygons_of(
 
     Returns:
         By class, and of one class by their first pixel. Without simplification a polygon's area is its number of pixels.
+
+    Raises:
+        TooIntricate: when there is too much to simplify: noise.
     """
     regions = regions_of(mask)
     rings = rings_of(regions.labels)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -9,10 +11,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from dlcv.runtime.answers import Segmented
+from dlcv.runtime.outputs.extras import Seen
 from dlcv.runtime.outputs.polygons import simplify as simplify_module
 from dlcv.runtime.outputs.polygons.arcs import arcs_of
+from dlcv.runtime.outputs.polygons.files import NOT_SIMPLIFIED, Polygons
 from dlcv.runtime.outputs.polygons.geojson import RegionPolygon, area_of, polygons_of
 from dlcv.runtime.outputs.polygons.regions import regions_of, rings_of
+from dlcv.runtime.outputs.polygons.simplify import MOST_WORK, TooIntricate, Work, simplified
 
 TOLERANCES = (0.5, 1.0, 1.5, 3.0, 6.0)
 
@@ -126,3 +132,53 @@ def test_a_border_is_one_arc_for_both_of_its_sides() -> None:
     assert [arc for arc in set(used) if used.count(arc) == 2] == [
         next(number for number, walk in enumerate(arcs.points) if len(walk) == 4)
     ]
+
+
+def noise(side: int, classes: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(side).integers(0, classes, (side, side), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(("side", "classes"), [(96, 2), (96, 3), (64, 7)])
+@pytest.mark.parametrize("share", [0.05, 0.4, 0.9])
+def test_noise_costs_what_it_may_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, side: int, classes: int, share: float
+) -> None:
+    """Counted where it is done, not by `Work`: segments whose crossings are looked for, and segments beside each hole."""
+    looked = {"crossings": 0, "holes": 0}
+    crossing_pairs, outside = simplify_module.crossing_pairs, simplify_module._outside
+
+    def crossings(begins: NDArray[np.int32], ends: NDArray[np.int32]) -> Any:
+        looked["crossings"] += len(begins)
+        return crossing_pairs(begins, ends)
+
+    def holes(shapes: list[NDArray[np.int32]], hole: list[bool]) -> list[int]:
+        looked["holes"] += sum(hole) * sum(map(len, shapes))
+        return outside(shapes, hole)
+
+    monkeypatch.setattr(simplify_module, "crossing_pairs", crossings)
+    monkeypatch.setattr(simplify_module, "_outside", holes)
+    rings = rings_of(regions_of(noise(side, classes)).labels)
+    arcs = arcs_of(rings)
+    whole = Work()
+    simplified(arcs, rings, 3.0, whole)
+    assert looked["crossings"] * simplify_module._AROUND + looked["holes"] <= whole.done < MOST_WORK
+    most = int(whole.done * share)
+    looked.update(crossings=0, holes=0)
+    with pytest.raises(TooIntricate, match="too many and too jagged to be simplified; leave out --simplify"):
+        simplified(arcs, rings, 3.0, Work(most))
+    assert looked["crossings"] * simplify_module._AROUND + looked["holes"] <= most
+
+
+def test_a_tile_of_noise_is_written_as_it_was_traced_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = Polygons(tmp_path, ("a", "b", "c"), 3.0, 2, with_confidence=False)
+    seen = Seen(segmented=Segmented(noise(32, 3)))
+    assert "not_simplified" not in json.loads(written.encode(seen)[0])
+    monkeypatch.setattr(simplify_module, "MOST_WORK", 10_000)
+    found = json.loads(written.encode(seen)[0])
+    assert (found["not_simplified"], found["width"]) == (NOT_SIMPLIFIED, 32)
+    traced = json.loads(Polygons(tmp_path, ("a", "b", "c"), 0.0, 2, with_confidence=False).encode(seen)[0])
+    assert found["features"] == traced["features"]
+    plain = Seen(segmented=Segmented(np.zeros((32, 32), np.uint8)))
+    assert "not_simplified" not in json.loads(written.encode(plain)[0])

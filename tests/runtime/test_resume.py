@@ -1,0 +1,195 @@
+"""What a resumed run redoes: tiles that are not the files that were answered, whatever the clocks say."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from dlcv.runtime import inference
+from dlcv.runtime.decode import decode_file
+from dlcv.runtime.inference import InferSettings, Summary, infer
+from dlcv.runtime.manifest import DONE, Row, read_manifest
+from dlcv.runtime.outputs.beside import MASK_THUMBNAIL, OVERLAY_JPG, POLYGONS, THUMBNAIL, beside
+from dlcv.runtime.resume import FilesThere, unchanged
+from dlcv.runtime.tiles import Tile
+
+Run = Callable[..., Summary]
+HOUR_S = 3600
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def run(out: Path, tiny_onnx: Path) -> Run:
+    def run(*sources: Path, **settings: Any) -> Summary:
+        given = {"engine": tiny_onnx, "output": out, "device": "cpu", "quiet": True, "decoders": 1, "writers": 1}
+        return infer(InferSettings.of(sources=tuple(map(str, sources)), **given | settings))
+
+    return run
+
+
+def shift(path: Path, seconds: float) -> None:
+    then = time.time() + seconds
+    os.utime(path, (then, then))
+
+
+def test_a_tile_that_an_older_file_replaced_is_run_again(run: Run, tile_folder: Path, out: Path) -> None:
+    """As `cp -p`, `rsync` and archives do it: the file is another one, and older than its mask."""
+    shift(tile_folder / "b.png", -HOUR_S)
+    run(tile_folder)
+    os.replace(tile_folder / "b.png", tile_folder / "a.png")
+    summary = run(tile_folder, resume=True)
+    assert (summary.tiles, summary.resumed) == (5, 4)
+    assert (out / "a.png.png").read_bytes() == (out / "b.png.png").read_bytes(), "a.png is what b.png was"
+
+
+def test_a_row_of_a_table_is_not_taken_for_as_new_as_the_table(
+    run: Run, colour_engine: Path, colour_folder: Path, out: Path, write_tile: Callable[..., None], colours: Any
+) -> None:
+    """A tile is written after its own row and before the table's last one."""
+    run(colour_folder, engine=colour_engine)
+    write_tile(colour_folder / "red.png", colours.colour_tile("blue"))
+    shift(out / "predictions.csv", 5)
+    summary = run(colour_folder, engine=colour_engine, resume=True)
+    assert summary.resumed == 4
+    assert summary.by_class == {"red": 1, "green": 1, "blue": 2, "grey": 1}
+
+
+def test_a_row_of_areas_is_not_taken_for_as_new_as_the_table(run: Run, tile_folder: Path, out: Path) -> None:
+    run(tile_folder, areas=True)
+    shift(tile_folder / "b.png", -HOUR_S)
+    os.replace(tile_folder / "b.png", tile_folder / "a.png")
+    run(tile_folder, areas=True, resume=True)
+    rows = [line.split(",", 1) for line in (out / "areas.csv").read_text().splitlines()]
+    assert [row for key, row in rows if key == "a.png"] == [row for key, row in rows if key == "b.png"]
+
+
+@pytest.mark.parametrize("seconds", [HOUR_S, -HOUR_S, -60 * 365 * 24 * HOUR_S])
+def test_clocks_do_not_matter(run: Run, tile_folder: Path, out: Path, seconds: float) -> None:
+    """The camera's clock is ahead, or the box's was set back, or has lost its battery (1970 and before)."""
+    shift(tile_folder / "a.png", seconds)
+    run(tile_folder)
+    shift(out / "b.png.png", -2 * HOUR_S)  # the box's own clock jumped between mask and mask
+    assert run(tile_folder, resume=True).resumed == 6
+    shift(tile_folder / "a.png", seconds - 1)
+    assert run(tile_folder, resume=True).resumed == 5
+    assert run(tile_folder, resume=True).resumed == 6
+
+
+def test_another_size_at_the_same_time_is_another_tile(run: Run, tile_folder: Path) -> None:
+    run(tile_folder)
+    path = tile_folder / "a.png"
+    before = path.stat()
+    with open(path, "ab") as file:
+        file.write(b"more")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert run(tile_folder, resume=True).resumed == 5
+
+
+@pytest.mark.parametrize("moment", ["just before it is read", "just after it was read"])
+def test_a_tile_that_changes_during_the_run_is_run_again(
+    run: Run, tile_folder: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """It is replaced by an older file, while the run has it in hand: no clock shows it."""
+    shutil.copy2(tile_folder / "b.png", tmp_path / "older.png")
+    shift(tmp_path / "older.png", -HOUR_S)
+
+    def exchanged(path: Path, *options: Any) -> NDArray[np.uint8]:
+        image = None if path.name == "a.png" and moment == "just before it is read" else decode_file(path, *options)
+        if path.name == "a.png" and (tmp_path / "older.png").exists():
+            os.replace(tmp_path / "older.png", path)
+        return decode_file(path, *options) if image is None else image
+
+    with monkeypatch.context() as patched:
+        patched.setattr(inference, "decode_file", exchanged)
+        run(tile_folder)
+    summary = run(tile_folder, resume=True)
+    assert summary.resumed == 5
+    assert (out / "a.png.png").read_bytes() == (out / "b.png.png").read_bytes()
+    assert run(tile_folder, resume=True).resumed == 6
+
+
+def test_a_georeferenced_tile_is_known_by_what_it_was(
+    run: Run, tile_folder: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    from dlcv.runtime.large import run as large_run
+
+    path = tile_folder / "geo.tif"
+    transform = rasterio.Affine(0.5, 0, 325_000, 0, -0.5, 2_790_000)
+    with rasterio.open(
+        path, "w", driver="GTiff", width=64, height=64, count=3, dtype="uint8", crs="EPSG:32640", transform=transform
+    ) as file:
+        file.write(np.zeros((3, 64, 64), np.uint8))
+    source = large_run.Source
+
+    def touched(where: Path, *options: Any) -> Any:
+        opened = source(where, *options)
+        shift(where, -HOUR_S)
+        return opened
+
+    with monkeypatch.context() as patched:
+        patched.setattr(large_run, "Source", touched)
+        run(path)
+    assert [row.status for row in read_manifest(out / "manifest.csv")] == [DONE]
+    assert run(path, resume=True).resumed == 0
+    assert run(path, resume=True).resumed == 1
+
+
+def test_extras_of_a_tile_that_an_older_file_replaced_are_made_again(run: Run, tile_folder: Path, out: Path) -> None:
+    extras = {"overlay": True, "polygons": True, "gallery": True}
+    shift(tile_folder / "b.png", -HOUR_S)
+    run(tile_folder, **extras)
+    os.replace(tile_folder / "b.png", tile_folder / "a.png")
+    assert run(tile_folder, resume=True, **extras).resumed == 4
+    for kind in (OVERLAY_JPG, POLYGONS, THUMBNAIL, MASK_THUMBNAIL):
+        assert (out / beside(kind, "a.png")).read_bytes() == (out / beside(kind, "b.png")).read_bytes()
+
+
+def old_manifest(folder: Path) -> None:
+    """What the release before wrote: no size and no time."""
+    path = folder / "manifest.csv"
+    path.write_text("".join(line.rsplit(",", 2)[0] + "\n" for line in path.read_text().splitlines()))
+
+
+def test_a_run_of_an_earlier_release_is_gone_on_with_by_its_times(run: Run, tile_folder: Path, out: Path) -> None:
+    run(tile_folder)
+    old_manifest(out)
+    assert run(tile_folder, resume=True).resumed == 6
+    old_manifest(out)
+    shift(tile_folder / "a.png", HOUR_S)
+    assert run(tile_folder, resume=True).resumed == 5
+    rows = {row.path: row for row in read_manifest(out / "manifest.csv")}
+    assert [key for key, row in rows.items() if row.tile is not None] == ["a.png"]
+    assert run(tile_folder, resume=True).resumed == 6, "from its second row on a.png is known, its hour ahead or not"
+
+
+def test_what_is_not_there_does_not_hold(tmp_path: Path) -> None:
+    tiles = [Tile(tmp_path / name, name) for name in ("a", "gone", "old", "orphan", "never")]
+    for name in ("a", "old", "old.png", "orphan"):
+        (tmp_path / name).touch()
+    (tmp_path / "old.png").touch()
+    rows = {name: Row(name, DONE, f"{name}.png") for name in ("gone", "old", "orphan")}
+    rows["a"] = Row("a", DONE, "a.png", tile=tiles[0].fingerprint())
+    assert unchanged(tiles, rows, tmp_path) == {"a": "a.png", "old": "old.png"}
+    assert Tile("with\0nul", "k").fingerprint() is None
+
+
+def test_files_there(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/x").touch()
+    (tmp_path / "y").touch()
+    there = FilesThere(tmp_path)
+    found = [name in there for name in ("y", "sub/x", "sub", "z", "sub/z", "no/x", "", "nul\0/x")]
+    assert found == [True, True, False, False, False, False, False, False]
