@@ -62,7 +62,7 @@ class Command(click.Command):
             return super().make_context(*args, **kwargs)
         except click.UsageError as error:  # click's own way is the usage, a hint and a box of lines
             message = " ".join(error.format_message().split())
-            click.echo(f"{self.name}: {one_line(message)} See {self.name} --help", err=True)
+            click.echo(f"{self.name}: {one_line(message).rstrip('.')}. See {self.name} --help", err=True)
             raise click.exceptions.Exit(EXIT_ERROR) from error
 
     def invoke(self, ctx: click.Context) -> Any:

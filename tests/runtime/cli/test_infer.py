@@ -95,7 +95,7 @@ def test_16_bits(tile_folder: Path, tiny_onnx: Path, tmp_path: Path) -> None:
         (["--engine", "x", "--device", "tpu"], "'tpu' is not one of 'auto', 'cpu', 'cuda'"),
         (["--engine", "x", "--batch", "0"], "0 is not in the range x>=1"),
         (["--engine", "x", "--overlap", "1"], "1.0 is not in the range 0<=x<=0.9"),
-        (["--engine", "x", "--tile-timeout", "nan"], "'nan' is not a finite number"),
+        (["--engine", "x", "--tile-timeout", "nan"], "'nan' is not a finite number. See dlcv-infer --help"),
         (["--engine", "x", "--simplify", "inf", "--polygons"], "'inf' is not a finite number"),
         (["--engine", "x", "--overlap", "nan"], "'nan' is not a finite number"),
         (["--engine", "x", "--scale-16bit", "5"], "'5' is not MIN,MAX, such as 0,10000"),
