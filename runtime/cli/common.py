@@ -38,8 +38,8 @@ class Command(click.Command):
     """
 
     def __init__(self, *args: Any, headings: Mapping[str, str] | None = None, **kwargs: Any) -> None:
-        settings = {"max_content_width": 120} | (kwargs.pop("context_settings", None) or {})
-        super().__init__(*args, context_settings=settings, **kwargs)
+        kwargs["context_settings"] = {"max_content_width": 120} | (kwargs.get("context_settings") or {})
+        super().__init__(*args, **kwargs)
         self._headings = headings or {}
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

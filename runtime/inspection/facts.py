@@ -76,9 +76,10 @@ def ports_of_card(card: ModelCard) -> tuple[Port, Port]:
     """The image and the answer of an engine, as its card promises them; sides that vary have names."""
     from dlcv.runtime.sessions.base import head_output
 
-    dtype, answer = head_output(card)
+    dtype, fixed = head_output(card)
     sides: tuple[int | str, ...] = card.input_size_hw
+    answer: tuple[int | str, ...] = fixed
     if card.size_range is not None:
         sides = ("height", "width")
-        answer = (*answer[:-2], *sides)
+        answer = (*fixed[:-2], *sides)
     return Port("image", "uint8", ("N", *sides, 3)), Port(card.head, dtype.name, ("N", *answer))

@@ -246,3 +246,9 @@ def test_from_the_command_line(
     refused = export(*options, "--head", "probs")
     assert refused.exit_code == 2
     assert "of a model with other inputs or outputs" in refused.stderr.splitlines()[-1]
+
+
+def test_a_repository_that_cannot_be_made_names_its_option(tiny_onnx: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"cannot make the folder .*; choose another with --triton"):
+        triton_model(tiny_onnx, tmp_path / "file" / "models", name="fcn8s", max_batch=4)
