@@ -176,7 +176,8 @@ class _Run(Generic[R]):
             complete = True
         finally:
             self._summary.by_class = self._output.by_class()
-            self._summary.notices, self._summary.verdict = pipeline.notices, verdict(pipeline.times).sentence
+            judged = verdict(pipeline.times, device=session.device, computes=session.computes)
+            self._summary.notices, self._summary.verdict = pipeline.notices, judged.sentence
             if complete or self._summary.done + self._summary.failed:
                 facts = {"session": session.description, "computes": session.computes, "batch": pipeline.batch}
                 self._folder.write_summary(self._facts(pipeline.times, started, complete) | facts)

@@ -205,9 +205,13 @@ def _in_folder(folder: Path, leave_out: Path | None, labels: list[Path]) -> Iter
 
 
 def _listed(where: str) -> tuple[list[str], dict[str, bool]]:
-    """Folders and files in a folder, the files with whether they are no links; nothing where it cannot be listed.
+    """Folders and files in a folder, the files with whether they are no links.
 
-    A link to a folder is not followed: it could lead in a circle.
+    A link to a folder is not followed: it could lead in a circle. One that cannot be listed is an error: nobody would notice
+    that its tiles are missing.
+
+    Raises:
+        UsageError: tells why.
     """
     folders: list[str] = []
     files: dict[str, bool] = {}
@@ -218,8 +222,12 @@ def _listed(where: str) -> tuple[list[str], dict[str, bool]]:
                     files[entry.name] = not entry.is_symlink()
                 elif not entry.is_symlink():
                     folders.append(entry.name)
-    except OSError:
+    except FileNotFoundError:  # removed since it was seen
         pass
+    except OSError as error:
+        raise UsageError(
+            f"the folder {where} cannot be listed: {error.strerror}; make it readable, or name the folders beside it"
+        ) from error
     return folders, files
 
 

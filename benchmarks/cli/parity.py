@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from dlcv.benchmarks.cli.options import labelled_data_options
-from dlcv.runtime.cli.common import Command, note, refuse_to_overwrite, version_option
+from dlcv.runtime.cli.common import Command, Finite, note, refuse_to_overwrite, version_option
 from dlcv.runtime.cli.trust_options import take_trust
 
 
@@ -30,20 +30,20 @@ from dlcv.runtime.cli.trust_options import take_trust
 @labelled_data_options
 @click.option(
     "--max-drop",
-    type=click.FloatRange(0),
+    type=Finite(0),
     default=0.005,
     show_default=True,
     help="How far mean IoU or accuracy may fall.",
 )
 @click.option(
     "--min-agreement",
-    type=click.FloatRange(0, 1),
+    type=Finite(0, 1),
     default=None,
     help="Of argmax.  [default: by the candidate's precision; fp32: 0.9999 of the pixels, 0.999 of classified images]",
 )
 @click.option(
     "--max-probability-difference",
-    type=click.FloatRange(0, 1),
+    type=Finite(0, 1),
     default=None,
     help="Of classification.  [default: by the candidate's precision; fp32: 0.001, else none]",
 )

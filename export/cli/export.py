@@ -8,14 +8,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dlcv.export.cli.build_options import NAMES, build_options
-from dlcv.runtime.cli.common import Command, note, version_option
+from dlcv.runtime.cli.common import Command, Finite, note, version_option
 from dlcv.runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from dlcv.export.builders.options import BuildOptions
 
+HEADINGS = {
+    "--model": "What is exported",
+    "--builder": "Plan",
+    "--precision": "Precision",
+    "--triton": "Other",
+}
+"""Of `--help`: a group's first option, and its heading."""
 
-@click.command("dlcv-export", cls=Command)
+
+@click.command("dlcv-export", cls=Command, headings=HEADINGS)
 @click.option("--model", default="fcn8s", show_default=True, help="Which model; an unknown name lists the known ones.")
 @click.option(
     "--checkpoint",
@@ -81,13 +89,13 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--min-share",
-    type=click.FloatRange(0, 1),
+    type=Finite(0, 1),
     default=None,
     help="Least share of the multiply-adds in that precision.  [default: 0.95, int8 0.90]",
 )
 @click.option(
     "--max-drop",
-    type=click.FloatRange(0, 1),
+    type=Finite(0, 1),
     default=0.005,
     show_default=True,
     help="How far mean IoU or accuracy may fall below torch in float32.",

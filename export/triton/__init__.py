@@ -72,7 +72,10 @@ def triton_model(engine: Path, repository: Path, *, name: str, max_batch: int) -
         raise EngineError(f"{engine} is a {kind}, and Triton serves an .onnx or a .plan; make one with: dlcv-export")
     config = config_of(engine, kind, card, name=name, max_batch=card.max_batch or max_batch)
     folder = repository / name
-    make_folder(repository)
+    try:
+        make_folder(repository)
+    except OutputError as error:
+        raise OutputError(str(error).replace("--output", "--triton")) from error
     if folder.exists():
         return _next_version(engine, folder, kind, card, config)
     with _staging(repository, name) as staging:

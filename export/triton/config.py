@@ -7,9 +7,8 @@ from pathlib import Path
 
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.errors import ExportError, one_line
-from dlcv.runtime.inspection.facts import Port
+from dlcv.runtime.inspection.facts import Port, ports_of_card
 from dlcv.runtime.inspection.onnx_graph import read_onnx_graph
-from dlcv.runtime.sessions.base import head_output
 
 CONFIG, LABELS = "config.pbtxt", "labels.txt"
 MODEL_FILES = {"onnx": "model.onnx", "plan": "model.plan"}
@@ -52,7 +51,8 @@ def config_of(engine: Path, kind: str, card: ModelCard, *, name: str, max_batch:
         max_batch: the largest batch.
 
     Raises:
-        ExportError: when a size beside the batch is not fixed, or a type is none that Triton gets from dlcv.
+        ExportError: when a size beside the batch is neither fixed nor one that the card lets vary, or a type is none that
+            Triton gets from dlcv.
     """
     inputs, outputs = _ports(engine, kind, card)
     labelled = card.task == "classification"
@@ -60,14 +60,14 @@ def config_of(engine: Path, kind: str, card: ModelCard, *, name: str, max_batch:
         f"name: {_quoted(name)}",
         f"platform: {_quoted(PLATFORMS[kind])}",
         f"max_batch_size: {max_batch}",
-        *(f"input {{ {_port(engine, port)} }}" for port in inputs),
+        *(f"input {{ {_port(engine, port, card)} }}" for port in inputs),
         *(
-            f"output {{ {_port(engine, port)}{f' label_filename: {_quoted(LABELS)}' if labelled else ''} }}"
+            f"output {{ {_port(engine, port, card)}{f' label_filename: {_quoted(LABELS)}' if labelled else ''} }}"
             for port in outputs
         ),
     ]
     parameter = f'parameters {{ key: "dlcv" value {{ string_value: {_quoted(card.to_json())} }} }}'
-    return Config(_lines(dictated), parameter + "\n", _lines(_tuning(engine, kind, inputs, max_batch)))
+    return Config(_lines(dictated), parameter + "\n", _lines(_tuning(kind, inputs, card, max_batch)))
 
 
 def read_config(path: Path) -> Config:
@@ -94,22 +94,22 @@ def _ports(engine: Path, kind: str, card: ModelCard) -> tuple[list[Port], list[P
     if kind == "onnx":
         graph = read_onnx_graph(engine)
         return graph.inputs, graph.outputs
-    dtype, shape = head_output(card)
-    return [Port("image", "uint8", ("N", *card.input_size_hw, 3))], [Port(card.head, dtype.name, ("N", *shape))]
+    image, answer = ports_of_card(card)
+    return [image], [answer]
 
 
-def _port(engine: Path, port: Port) -> str:
-    sizes = port.shape[1:]
-    fixed = bool(sizes) and all(isinstance(size, int) and size > 0 for size in sizes)
-    if not fixed or isinstance(port.shape[0], int) or port.dtype not in TYPES:
+def _port(engine: Path, port: Port, card: ModelCard) -> str:
+    sizes = [-1 if isinstance(size, str) and card.size_range is not None else size for size in port.shape[1:]]
+    known = bool(sizes) and all(isinstance(size, int) and (size > 0 or size == -1) for size in sizes)
+    if not known or isinstance(port.shape[0], int) or port.dtype not in TYPES:
         raise ExportError(
             f"{engine}: expected {', '.join(TYPES)} with a free batch and fixed other sizes, got {one_line(port)}; "
             "export the model with: dlcv-export"
         )
-    return f"name: {_quoted(port.name)} data_type: {TYPES[port.dtype]} dims: {list(sizes)}"
+    return f"name: {_quoted(port.name)} data_type: {TYPES[port.dtype]} dims: {sizes}"
 
 
-def _tuning(engine: Path, kind: str, inputs: list[Port], max_batch: int) -> list[str]:
+def _tuning(kind: str, inputs: list[Port], card: ModelCard, max_batch: int) -> list[str]:
     preferred = [size for size in (4, 8, 16, 32, 64, 128, 256, 512, 1024) if size < max_batch]
     batching = f"preferred_batch_size: {[*preferred, max_batch]} max_queue_delay_microseconds: {QUEUE_DELAY_US}"
     lines = []
@@ -119,9 +119,10 @@ def _tuning(engine: Path, kind: str, inputs: list[Port], max_batch: int) -> list
     lines.append("instance_group { kind: KIND_GPU count: 2 }" if kind == "plan" else "instance_group { kind: KIND_AUTO count: 1 }")  # fmt: skip
     if kind == "onnx":  # float32 is float32, as in dlcv's own session
         lines.append('optimization { execution_accelerators { gpu_execution_accelerator { name: "cuda" parameters { key: "use_tf32" value: "0" } } } }')  # fmt: skip
+    image_dims = [*card.input_size_hw, 3]  # where the sizes vary, the one that a plan is tuned for
     for size in sorted({1, max_batch}):
         sample = " ".join(
-            f"inputs {{ key: {_quoted(port.name)} value {{ data_type: {TYPES[port.dtype]} dims: {list(port.shape[1:])} random_data: true }} }}"
+            f"inputs {{ key: {_quoted(port.name)} value {{ data_type: {TYPES[port.dtype]} dims: {image_dims} random_data: true }} }}"
             for port in inputs
         )
         lines.append(f'model_warmup {{ name: "batch of {size}" batch_size: {size} {sample} }}')

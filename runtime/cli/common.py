@@ -5,9 +5,10 @@ Only click is imported here, so that `--help` and `--version` are quick.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,18 +20,49 @@ from dlcv.runtime.version import __version__
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class Finite(click.FloatRange):
+    """A number in a range; `nan` passes every comparison that is to refuse something, so neither it nor `inf` is one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
+
+
 class Command(click.Command):
     """A command that ends a user's mistake with one line on stderr and the error's exit code, never a traceback.
 
-    An exception that is not a `DlcvError` is a bug of ours and keeps its traceback.
+    An exception that is not a `DlcvError` is a bug of ours and keeps its traceback. `--help` uses up to 120 columns of the
+    terminal, and puts its options under headings where there are some: option -> the heading that begins with it.
     """
+
+    def __init__(self, *args: Any, headings: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+        kwargs["context_settings"] = {"max_content_width": 120} | (kwargs.get("context_settings") or {})
+        super().__init__(*args, **kwargs)
+        self._headings = headings or {}
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: list[tuple[str, list[tuple[str, str]]]] = [("Options", [])]
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is None or isinstance(param, click.Argument):  # which the usage line shows
+                continue
+            heading = next((self._headings[name] for name in param.opts if name in self._headings), None)
+            if heading is not None:
+                sections.append((heading, []))
+            sections[-1][1].append(record)
+        for heading, records in sections:
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         try:
             return super().make_context(*args, **kwargs)
         except click.UsageError as error:  # click's own way is the usage, a hint and a box of lines
             message = " ".join(error.format_message().split())
-            click.echo(f"{self.name}: {one_line(message)} See {self.name} --help", err=True)
+            click.echo(f"{self.name}: {one_line(message).rstrip('.')}. See {self.name} --help", err=True)
             raise click.exceptions.Exit(EXIT_ERROR) from error
 
     def invoke(self, ctx: click.Context) -> Any:

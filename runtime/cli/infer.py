@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from dlcv.runtime.cli.common import Command, note, version_option
-from dlcv.runtime.cli.infer_options import infer_options
+from dlcv.runtime.cli.infer_options import HEADINGS, infer_options
 from dlcv.runtime.cli.trust_options import take_trust
 from dlcv.runtime.errors import EXIT_ERROR, EXIT_INCOMPLETE, Interrupted, UsageError, one_line
 
 
-@click.command("dlcv-infer", cls=Command)
+@click.command("dlcv-infer", cls=Command, headings=HEADINGS)
 @click.argument("tiles", nargs=-1)
 @infer_options
 @version_option

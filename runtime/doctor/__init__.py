@@ -18,7 +18,7 @@ __all__ = ["Diagnosis", "diagnose", "examine"]
 
 SESSION_MODULES = ("tensorrt", "tensorrt_lean", "tensorrt_rtx", "openvino")
 NOT_CHECKED = (
-    "torch, onnx, onnxscript, pycuda, isal and simplejpeg were not imported: their metadata was read",
+    "torch, onnx, onnxscript, pycuda, isal, simplejpeg, rasterio and py-minisign were not imported: their metadata was read",
     "nothing was computed on a GPU: whether CUDA's and cuDNN's libraries fit shows when a session opens",
     "no plan was built; free memory, disk space and the network were not looked at",
 )

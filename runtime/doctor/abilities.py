@@ -56,6 +56,10 @@ def abilities_of(machine: Machine) -> list[Ability]:
         Ability("run an .onnx with OpenVINO, the fastest on a CPU", _openvino(machine)),
         Ability("run an .onnx through CUDA", _onnx(machine, "CUDAExecutionProvider") or _gpu(machine)),
         *(Ability(f"run a plan of {LABELS[kind]}", _run_plan(machine, kind)) for kind in LABELS),
+        Ability(
+            "run georeferenced and very large images", _package(machine, "rasterio", "pip install 'dlcv-edge[geo]'")
+        ),
+        Ability("check signatures", _package(machine, "py-minisign", "pip install 'dlcv-edge[sign]'")),
         Ability("train", _extra(machine, _TRAIN)),
         Ability("export to .onnx", _extra(machine, _EXPORT)),
         *(Ability(f"build a plan with {LABELS[kind]}", _build_plan(machine, kind)) for kind in LABELS),

@@ -24,6 +24,7 @@ LOWEST = {
     "numpy": "1.26", "pillow": "10", "click": "8.1", **dict.fromkeys(OPENCV, "4.8"), **dict.fromkeys(ONNX_RUNTIME, "1.19"),
     "torch": "2.6", "safetensors": "0.4", "onnx": "1.17", "onnxscript": "0.5", "tensorrt": "8.6", "pycuda": "2024.1",
     "isal": "1.7", "simplejpeg": "1.7", "tensorrt-rtx-cu13": "1.4", "openvino": "2025.0",
+    "rasterio": "1.3.10", "py-minisign": "0.21",
 }  # fmt: skip
 """The lowest version of each that dlcv works with; as in setup.cfg."""
 BELOW = {"numpy": "2.5"}
@@ -33,7 +34,9 @@ NEEDED: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Module -> the distributions that bring it, of what dlcv cannot do without."""
 LABELS = {"cv2": "OpenCV", "onnxruntime": "ONNX Runtime"}
-OPTIONAL = ("torch", "safetensors", "onnx", "onnxscript", *TENSORRT, "pycuda", "isal", "simplejpeg", "openvino")
+OPTIONAL = (
+    "torch", "safetensors", "onnx", "onnxscript", *TENSORRT, "pycuda", "isal", "simplejpeg", "openvino", "rasterio", "py-minisign",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ _PROGRAM = f"""
 import sys
 sys.path = [path for path in sys.path if path]
 import json, os
+sys.modules["openvino_telemetry"] = None  # it would report to its maker that openvino was imported
 try:
     {{statement}}
 except BaseException as error:

@@ -13,7 +13,7 @@ from dlcv.runtime.card import ModelCard
 from dlcv.runtime.card_reader import find_card, kind_of, read_card
 from dlcv.runtime.errors import EngineError
 from dlcv.runtime.files import sha256_of
-from dlcv.runtime.inspection.facts import Inspection, Port
+from dlcv.runtime.inspection.facts import Inspection, Port, ports_of_card
 from dlcv.runtime.inspection.signed import signature_state
 from dlcv.runtime.sidecar import listed_files, sidecar_state
 
@@ -71,7 +71,12 @@ def _kind(path: Path) -> str:
 def _onnx(path: Path) -> dict[str, Any]:
     from dlcv.runtime.inspection.onnx_graph import read_onnx_graph
 
-    graph = read_onnx_graph(path)
+    try:
+        graph = read_onnx_graph(path)
+    except EngineError:
+        if path.suffix == ".onnx":
+            raise
+        raise EngineError(f"{path} is none of what dlcv-inspect reads: an .onnx, a .plan, a checkpoint, a .reference.npz, a sidecar .json") from None  # fmt: skip
     return {
         "inputs": tuple(graph.inputs),
         "outputs": tuple(graph.outputs),
@@ -128,11 +133,5 @@ def _ports_of(card: ModelCard, kind: str) -> dict[str, Any]:
     """Inputs and outputs as the card promises them; a plan's own are in what only its library reads."""
     if kind != "plan" or card.head == "none":
         return {}
-    from dlcv.runtime.sessions.base import head_output
-
-    dtype, shape = head_output(card)
-    return {
-        "inputs": (Port("image", "uint8", ("N", *card.input_size_hw, 3)),),
-        "outputs": (Port(card.head, dtype.name, ("N", *shape)),),
-        "ports_from": "card",
-    }
+    image, answer = ports_of_card(card)
+    return {"inputs": (image,), "outputs": (answer,), "ports_from": "card"}

@@ -70,3 +70,16 @@ class Inspection:
             "built_by": dict(self.built_by),
             "details": dict(self.details),
         }
+
+
+def ports_of_card(card: ModelCard) -> tuple[Port, Port]:
+    """The image and the answer of an engine, as its card promises them; sides that vary have names."""
+    from dlcv.runtime.sessions.base import head_output
+
+    dtype, fixed = head_output(card)
+    sides: tuple[int | str, ...] = card.input_size_hw
+    answer: tuple[int | str, ...] = fixed
+    if card.size_range is not None:
+        sides = ("height", "width")
+        answer = (*fixed[:-2], *sides)
+    return Port("image", "uint8", ("N", *sides, 3)), Port(card.head, dtype.name, ("N", *answer))

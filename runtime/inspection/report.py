@@ -60,11 +60,13 @@ def _card(card: ModelCard | None) -> list[tuple[str, str]]:
         ("task", f"{card.task}, {len(card.classes)} classes: {', '.join(card.classes)}"),
         ("uncounted", ", ".join(card.classes[index] for index in card.uncounted)),
         ("takes", f"images of {height} x {width} pixels, others by {card.fit}"),
+        ("sizes", f"{card.size_range}, chosen by --window" if card.size_range else ""),
         ("mean, std", f"RGB {_numbers(card.mean_rgb)}; {_numbers(card.std_rgb)} (8-bit levels)"),
         (
             "precision",
             f"{card.precision}{', the rest ' + card.rest if card.precision == 'int8' else ''} (as the card says)",
         ),
+        ("proof", card.proof),
         ("head", card.head if card.head != "none" else ""),
         ("averages", f"{card.members} checkpoints" if card.members > 1 else ""),
         ("checkpoint", card.checkpoint_sha256),

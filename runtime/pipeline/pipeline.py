@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.answers import answers_of
 from dlcv.runtime.channel import Aborted, Channel
-from dlcv.runtime.errors import DatasetError, EngineError, TileError
+from dlcv.runtime.errors import DatasetError, EngineError, OutOfMemory, TileError
 from dlcv.runtime.fitting import FittedTile, fit_to_card
 from dlcv.runtime.pipeline.batching import BatchRunner
 from dlcv.runtime.pipeline.settings import PipelineSettings
@@ -243,7 +243,10 @@ class Pipeline(Generic[T, R]):
 
     def _infer(self, worker: Worker) -> None:
         height, width = self._session.card.input_size_hw
-        buffer = np.empty((self._settings.batch, height, width, 3), np.uint8)
+        try:
+            buffer = np.empty((self._settings.batch, height, width, 3), np.uint8)
+        except MemoryError as error:
+            raise OutOfMemory(f"no memory for a batch of {self._settings.batch}; pass a smaller --batch") from error
         while batch := self._gather():
             for position, (job, index) in enumerate(batch):
                 buffer[position] = job.fitted.windows[index]

@@ -14,9 +14,12 @@ SHORTEST_S, FEWEST_BATCHES = 1.0, 10
 """A run of less, of batches for each lane, is mostly start and end, and is not judged."""
 ADVICE = {
     "decode": "smaller or less compressed tiles, or a faster disk, would help",
-    "session": "a faster engine would help: int8, or a GPU",
+    "session": "a faster engine would help",
     "write": "a faster disk, or fewer outputs a tile, would help",
 }
+FASTER = {("cpu", "int8"): "a GPU, or a smaller model", ("cuda", "int8"): "a smaller model, or a faster GPU"}
+"""What is faster than a session of this device and precision; `FASTER_THAN_OTHERS` where it is in none of these."""
+FASTER_THAN_OTHERS = {"cpu": "int8, or a GPU", "cuda": "a lower precision, such as int8"}
 FLAG = {"decode": "--decoders", "write": "--writers"}
 
 
@@ -33,18 +36,24 @@ class Verdict:
     sentence: str
 
 
-def verdict(times: StageTimes) -> Verdict:
-    """Judges a run that has ended, from its measured times."""
+def verdict(times: StageTimes, *, device: str = "cpu", computes: str = "fp32") -> Verdict:
+    """Judges a run that has ended, from its measured times.
+
+    Args:
+        times: of the run.
+        device, computes: the session's, so that it is not advised to become what it is.
+    """
+    advice = ADVICE | {"session": f"{ADVICE['session']}: {_faster(device, computes)}"}
     if times.wall_s < SHORTEST_S or times.batches < FEWEST_BATCHES * times.threads.get("session", 1):
         return Verdict("unknown", "")
     cores_s = times.wall_s * times.cores
     if times.process_cpu_s >= BUSY * cores_s:
-        return Verdict("CPU", f"CPU-bound: all {_cores(times.cores)} busy; {_shares(times)}; {_lighter(times)}")
+        return Verdict("CPU", f"CPU-bound: all {_cores(times.cores)} busy; {_shares(times)}; {_lighter(times, advice)}")
     if times.idle_s is not None and times.idle_s <= (1 - BUSY) * cores_s:
         others = 1 - (times.process_cpu_s + times.idle_s) / cores_s
         return Verdict(
             "CPU",
-            f"CPU-bound: all {_cores(times.cores)} busy, {others:.0%} of it with other programs; {_shares(times)}; {_lighter(times)}",
+            f"CPU-bound: all {_cores(times.cores)} busy, {others:.0%} of it with other programs; {_shares(times)}; {_lighter(times, advice)}",
         )
     slowest = max(STAGES, key=times.share)
     if times.share(slowest) < BUSY:
@@ -53,12 +62,16 @@ def verdict(times: StageTimes) -> Verdict:
     if slowest == "session":
         return Verdict(
             "session",
-            f"session-bound: the session was busy {times.share('session'):.0%} of the time; {ADVICE['session']}",
+            f"session-bound: the session was busy {times.share('session'):.0%} of the time; {advice['session']}",
         )
     return Verdict(
         slowest,
         f"{slowest}-bound: the session was busy {times.share('session'):.0%} of the time; {_more_threads(times, slowest)}",
     )
+
+
+def _faster(device: str, computes: str) -> str:
+    return FASTER.get((device, computes), FASTER_THAN_OTHERS[device])
 
 
 def more_threads(times: StageTimes, stage: str) -> tuple[int, int]:
@@ -114,6 +127,6 @@ def _shares(times: StageTimes) -> str:
     return "of the CPU time " + ", ".join(f"{stage} took {by_stage[stage] / total:.0%}" for stage in STAGES)
 
 
-def _lighter(times: StageTimes) -> str:
+def _lighter(times: StageTimes, advice: dict[str, str]) -> str:
     by_stage = _cpu_by_stage(times)
-    return f"more threads would not help; {ADVICE[max(STAGES, key=lambda stage: by_stage[stage])]}"
+    return f"more threads would not help; {advice[max(STAGES, key=lambda stage: by_stage[stage])]}"

@@ -6,7 +6,9 @@ compiled model really runs in is read back before the session is given out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -204,10 +206,25 @@ def _kind_and_sides(port: Any) -> tuple[str, list[Any]]:
     return np.dtype(port.get_element_type().to_dtype()).name, sides[1:]
 
 
+@contextmanager
+def _unreported() -> Iterator[None]:
+    """`import openvino` sends an event to its maker and writes into the home folder, unless its telemetry does not import."""
+    name = "openvino_telemetry"
+    if name in sys.modules:  # somebody else's choice
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
 @cache
 def _openvino() -> Any:
     try:
-        import openvino
+        with _unreported():
+            import openvino
     except ModuleNotFoundError as error:
         if error.name != "openvino":
             raise EngineError(

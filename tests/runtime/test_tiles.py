@@ -197,3 +197,18 @@ def test_the_quick_name_is_the_thorough_one(key: str) -> None:
 def test_no_name_leads_out(key: str) -> None:
     with pytest.raises(UsageError, match="not a file below the output folder"):
         output_name(key)
+
+
+def test_a_folder_that_cannot_be_listed_is_no_empty_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.scandir
+
+    def refuse(where: str) -> object:  # a superuser, as whom tests may run, is refused nothing
+        if str(where).endswith("deep"):
+            raise PermissionError(13, "Permission denied", where)
+        return real(where)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(
+        UsageError, match=r"sub/deep cannot be listed: Permission denied; make it readable, or name the"
+    ):
+        find_tiles([str(folder)])

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from dlcv.runtime.cli.common import Command, note, version_option
+from dlcv.runtime.cli.common import Command, Finite, note, version_option
 from dlcv.runtime.errors import UsageError
 
 
@@ -72,18 +72,18 @@ from dlcv.runtime.errors import UsageError
 )
 @click.option(
     "--least-area",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Finite(0, 1, min_open=True),
     default=0.35,
     show_default=True,
     help="Classification: least share of an image that a random resized crop takes; 1 takes all.",
 )
 @click.option(
     "--learning-rate",
-    type=click.FloatRange(0),
+    type=Finite(0),
     default=0.0,
     help="Of AdamW.  [default: 0.00025 / width; with batch normalisation 0.001 / width, at most 0.004]",
 )
-@click.option("--weight-decay", type=click.FloatRange(0), default=1e-4, show_default=True)
+@click.option("--weight-decay", type=Finite(0), default=1e-4, show_default=True)
 @click.option(
     "--loss",
     default="cross-entropy",
@@ -99,7 +99,7 @@ from dlcv.runtime.errors import UsageError
 )
 @click.option(
     "--validation-share",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=Finite(0, 1, min_open=True, max_open=True),
     default=0.2,
     show_default=True,
     help="Where the data has no split of its own.",

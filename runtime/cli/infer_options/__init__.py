@@ -11,6 +11,15 @@ from dlcv.runtime.cli.infer_options import engine, fitting, outputs, run
 F = TypeVar("F", bound=Callable[..., Any])
 
 GROUPS = (engine.OPTIONS, fitting.OPTIONS, outputs.OPTIONS, run.OPTIONS)
+HEADINGS = {
+    "--engine": "Engine",
+    "--fit": "From tiles to the engine",
+    "--output": "Output",
+    "--overlay": "Beside the masks",
+    "--batch": "Run",
+    "--version": "Other",
+}
+"""Of `--help`: a group's first option, and its heading."""
 
 
 def infer_options(function: F) -> F:

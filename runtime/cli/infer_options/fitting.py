@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from dlcv.runtime.cli.common import Finite
+
 
 def min_max(value: str) -> tuple[float, float]:
     """`MIN,MAX`: two numbers, the first below the second."""
@@ -44,7 +46,7 @@ OPTIONS = (
     ),
     click.option(
         "--overlap",
-        type=click.FloatRange(0, 0.9),
+        type=Finite(0, 0.9),
         default=None,
         help="Segmentation: of windows, as a share of their side.  [default: 0.25]",
     ),

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from dlcv.runtime.cli.common import Finite
+
 OPTIONS = (
     click.option(
         "--output",
@@ -33,9 +35,7 @@ OPTIONS = (
     click.option(
         "--overlay", is_flag=True, default=None, help="Segmentation: overlays/: the image, classes in colour."
     ),
-    click.option(
-        "--alpha", type=click.FloatRange(0, 1), default=None, help="Of overlays: share of the colour.  [default: 0.4]"
-    ),
+    click.option("--alpha", type=Finite(0, 1), default=None, help="Of overlays: share of the colour.  [default: 0.4]"),
     click.option(
         "--overlay-format", type=click.Choice(["jpg", "png"]), default=None, help="Of overlays.  [default: jpg]"
     ),
@@ -48,7 +48,7 @@ OPTIONS = (
     click.option("--polygons", is_flag=True, default=None, help="Segmentation: polygons/: GeoJSON of each region."),
     click.option(
         "--simplify",
-        type=click.FloatRange(0),
+        type=Finite(0),
         default=None,
         metavar="PIXELS",
         help="Of polygons: how far a border may move.  [default: 0]",

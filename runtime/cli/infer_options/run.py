@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from dlcv.runtime.cli.common import Finite
+
 OPTIONS = (
     click.option(
         "--batch",
@@ -18,7 +20,7 @@ OPTIONS = (
     click.option(
         "--tile-timeout",
         "tile_timeout_s",
-        type=click.FloatRange(0),
+        type=Finite(0),
         default=60.0,
         show_default=True,
         metavar="SECONDS",
@@ -27,7 +29,7 @@ OPTIONS = (
     click.option(
         "--session-timeout",
         "session_timeout_s",
-        type=click.FloatRange(0),
+        type=Finite(0),
         default=600.0,
         show_default=True,
         metavar="SECONDS",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dlcv.export.triton import servable, triton_model
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card import ModelCard, SizeRange
 from dlcv.runtime.card_reader import read_card
 from dlcv.runtime.errors import ExportError, OutputError
 
@@ -89,6 +89,31 @@ def test_warm_up_sends_what_the_graph_takes(tiny_onnx: Path, parse: Callable[[Pa
         image = sample.inputs["image"]
         assert (image.data_type, list(image.dims)) == (config.input[0].data_type, list(config.input[0].dims))
         assert image.random_data
+
+
+@pytest.mark.parametrize("head", ["mask", "probs"])
+def test_sizes_that_vary(tiny_checkpoint: Path, parse: Callable[[Path], Any], tmp_path: Path, head: str) -> None:
+    """Free in the configuration as in the graph, and in that of a plan; the warm-up has the card's own size."""
+    import onnxruntime as ort
+
+    from dlcv.export.onnx_from_checkpoint import onnx_from_model
+    from dlcv.train.checkpoint import load_checkpoint
+    from dlcv.train.models import create_model
+
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    sizes = SizeRange((32, 32), (128, 160), 32)
+    card = checkpoint.card.changed(head=head, size_range=sizes)
+    network = create_model(card.model, classes=len(card.classes), width=card.width)
+    network.load_state_dict(checkpoint.weights)
+    graph = tmp_path / "sizes.onnx"
+    graph.write_bytes(onnx_from_model(network.eval(), card).SerializeToString())
+    answer = [-1, -1] if head == "mask" else [len(card.classes), -1, -1]
+    real = ort.InferenceSession(str(graph), providers=["CPUExecutionProvider"]).get_outputs()[0].shape[1:]
+    assert [-1 if isinstance(side, str) else side for side in real] == answer
+    for engine in (graph, full_plan(tmp_path / "sizes.plan", card.changed(max_batch=4))):
+        config = parse(triton_model(engine, tmp_path / "models", name=engine.name, max_batch=4).parent)
+        assert (list(config.input[0].dims), list(config.output[0].dims)) == ([-1, -1, 3], answer)
+        assert [list(one.inputs["image"].dims) for one in config.model_warmup] == [[*card.input_size_hw, 3]] * 2
 
 
 def test_a_classifier_has_its_labels(classifier_onnx: Path, parse: Callable[[Path], Any], tmp_path: Path) -> None:
@@ -221,3 +246,9 @@ def test_from_the_command_line(
     refused = export(*options, "--head", "probs")
     assert refused.exit_code == 2
     assert "of a model with other inputs or outputs" in refused.stderr.splitlines()[-1]
+
+
+def test_a_repository_that_cannot_be_made_names_its_option(tiny_onnx: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"cannot make the folder .*; choose another with --triton"):
+        triton_model(tiny_onnx, tmp_path / "file" / "models", name="fcn8s", max_batch=4)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from dlcv.runtime.cli.infer import main
+from dlcv.runtime.cli.infer_options import HEADINGS
 from dlcv.runtime.manifest import read_manifest
 
 
@@ -92,6 +95,9 @@ def test_16_bits(tile_folder: Path, tiny_onnx: Path, tmp_path: Path) -> None:
         (["--engine", "x", "--device", "tpu"], "'tpu' is not one of 'auto', 'cpu', 'cuda'"),
         (["--engine", "x", "--batch", "0"], "0 is not in the range x>=1"),
         (["--engine", "x", "--overlap", "1"], "1.0 is not in the range 0<=x<=0.9"),
+        (["--engine", "x", "--tile-timeout", "nan"], "'nan' is not a finite number. See dlcv-infer --help"),
+        (["--engine", "x", "--simplify", "inf", "--polygons"], "'inf' is not a finite number"),
+        (["--engine", "x", "--overlap", "nan"], "'nan' is not a finite number"),
         (["--engine", "x", "--scale-16bit", "5"], "'5' is not MIN,MAX, such as 0,10000"),
         (["--engine", "x", "--scale-16bit", "9,3"], "MIN must be below MAX, got 9,3"),
         (["--engine", "x", "--scale-16bit", "nan,3"], "MIN must be below MAX, got nan,3"),
@@ -281,6 +287,16 @@ def test_help_says_what_is_for_which_task() -> None:
     assert "[default: masks, or predictions for a classifier]" in words
     assert "[default: {path}.png]" in words
     assert "[default: 0.25]" in words
+
+
+def test_help_puts_every_option_under_its_heading() -> None:
+    _, out, _ = invoke("--help")
+    headings = [line for line in out.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert headings == [f"{heading}:" for heading in HEADINGS.values()]  # and no option stands above the first
+    sections = dict(zip(HEADINGS.values(), re.split("|".join(map(re.escape, headings)), out)[1:]))
+    assert "--require-signature" in sections["Engine"] and "--polygons" in sections["Beside the masks"]
+    shown = set(re.findall(r"^  (--[a-z0-9-]+)", out, re.MULTILINE))
+    assert shown == {param.opts[0] for param in main.params if isinstance(param, click.Option)} | {"--help"}
 
 
 def test_explain_says_of_every_session_why_and_runs_nothing(tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip

@@ -59,8 +59,9 @@ def test_the_runtime_on_a_machine_without_a_gpu() -> None:
 
 def test_everything() -> None:
     libraries = {"tensorrt": Loaded("11.4"), "tensorrt_rtx": Loaded("1.7"), "openvino": Loaded("2026.4.1")}
-    whole = machine({**EXPORT, "pycuda": "2026.1"}, libraries, gpu("RTX 4090", "8.9"))
-    assert len(possible(whole)) == len(diagnose(SYSTEM, whole).abilities) == 9
+    extras = {"pycuda": "2026.1", "rasterio": "1.4", "py-minisign": "0.21"}
+    whole = machine({**EXPORT, **extras}, libraries, gpu("RTX 4090", "8.9"))
+    assert len(possible(whole)) == len(diagnose(SYSTEM, whole).abilities) == 11
     text = diagnosis_text(diagnose(SYSTEM, whole))
     assert "RTX 4090, compute capability 8.9, 16.0 GiB" in text
     assert "and cannot" not in text
@@ -90,6 +91,14 @@ def test_openvino_and_what_is_wrong_with_it() -> None:
         {"openvino": "2026.4.1"}, {"openvino": Loaded("2026.4.1"), "cv2": Loaded(problem="ImportError: x")}
     )
     assert hindrance(no_cv2, what) == "cv2 does not load (see above)"
+
+
+def test_extras_that_are_missing_or_old() -> None:
+    large, sign = "run georeferenced and very large images", "check signatures"
+    assert hindrance(machine(), large) == "rasterio is not installed; mend it with: pip install 'dlcv-edge[geo]'"
+    assert hindrance(machine(), sign) == "py-minisign is not installed; mend it with: pip install 'dlcv-edge[sign]'"
+    assert hindrance(machine({"rasterio": "1.2.1"}), large).startswith("rasterio 1.2.1 is older than 1.3.10")
+    assert {large, sign} <= set(possible(machine({"rasterio": "1.4.3", "py-minisign": "0.21"})))
 
 
 def test_rtx_builds_without_a_gpu() -> None:

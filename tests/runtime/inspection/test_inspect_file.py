@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card import ModelCard, SizeRange
 from dlcv.runtime.errors import CardError, DlcvError, EngineError
 from dlcv.runtime.inspection import Port, inspect_file
 from dlcv.runtime.inspection.report import inspection_text
@@ -49,6 +49,22 @@ def test_a_plan_without_its_library(plan: Path) -> None:
     text = inspection_text(found)
     assert "8.6 (RTX 30), 8.9 (RTX 40, L4, L40)" in text
     assert "image uint8 (N, 64, 64, 3) (as the card says)" in text
+
+
+def test_sizes_that_vary_and_the_proof(tmp_path: Path, tiny_card: ModelCard) -> None:
+    card = tiny_card.changed(
+        head="probs", size_range=SizeRange((32, 32), (128, 160), 32), precision="int8", proof="97.0% in int8"
+    )
+    path = tmp_path / "a.plan"
+    path.write_bytes(
+        b"vtrt" + bytes(20) + bytes((1, 7, 1, 116)) + bytes(8) + b"dlcv1:" + card.to_json().encode() + bytes(9)
+    )
+    found = inspect_file(path)
+    assert found.inputs == (Port("image", "uint8", ("N", "height", "width", 3)),)
+    assert found.outputs == (Port("probs", "float32", ("N", 7, "height", "width")),)
+    text = inspection_text(found)
+    assert "32 x 32 to 128 x 160 in multiples of 32, chosen by --window" in text
+    assert "97.0% in int8" in text
 
 
 def test_a_checkpoint(tiny_checkpoint: Path) -> None:
@@ -112,6 +128,7 @@ def test_names_cannot_write_to_the_terminal(tmp_path: Path) -> None:
         ("a.onnx", None, "does not exist"),
         ("a.onnx", b"", "is empty"),
         ("a.onnx", b"\xff" * 30, "is not an ONNX file, or is damaged"),
+        ("a.jpg", b"\xff" * 30, "is none of what dlcv-inspect reads: an .onnx, a .plan"),
         ("a.plan", b"ftrt\0\0", "is cut short"),
         ("a.plan", b"hello world", "is not a TensorRT plan"),
         ("a.pt", b"\x80\x02}.", "it is a pickle, which is not read because reading it runs code"),

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from dlcv.runtime.card import ModelCard
-from dlcv.runtime.errors import EngineError, TileError
+from dlcv.runtime.errors import EngineError, OutOfMemory, TileError
 from dlcv.runtime.pipeline import Outcome, Pipeline, PipelineSettings
 from dlcv.runtime.sessions.base import Session
 
@@ -92,6 +92,13 @@ def test_each_tile_comes_out_once_with_its_own_mask(parallel: int, batch: int, t
     assert session.most_inside <= parallel
     assert pipeline.times.batches == len(session.batches)
     assert pipeline.times.threads == {"decode": threads, "session": parallel, "write": threads}
+
+
+def test_a_batch_that_no_memory_can_hold_is_told() -> None:
+    most = 1 << 50  # petabytes of images: more than an address has room for
+    pipeline = Pipeline(RedSession(), tile_image, lambda tile, mask: None, PipelineSettings(most))
+    with pytest.raises(OutOfMemory, match=f"no memory for a batch of {most}; pass a smaller --batch"):
+        collect(pipeline, range(3))
 
 
 def test_only_the_last_batch_is_short() -> None:

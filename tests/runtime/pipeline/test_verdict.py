@@ -76,6 +76,21 @@ def test_the_sentence(given: dict[str, Any], bound: str, sentence: str) -> None:
     assert (found.bound, found.sentence) == (bound, sentence)
 
 
+@pytest.mark.parametrize(
+    ("device", "computes", "advice"),
+    [
+        ("cpu", "bf16", "int8, or a GPU"),
+        ("cpu", "int8", "a GPU, or a smaller model"),
+        ("cuda", "fp16", "a lower precision, such as int8"),
+        ("cuda", "int8", "a smaller model, or a faster GPU"),
+    ],
+)
+def test_an_engine_is_not_advised_to_become_what_it_is(device: str, computes: str, advice: str) -> None:
+    for given in ({}, {"cores": 1}):  # bound by the session, and by the CPU
+        found = verdict(times(stages={"session": (9.6, 9.0, 1)}, **given), device=device, computes=computes)
+        assert found.sentence.endswith(f"a faster engine would help: {advice}")
+
+
 def test_threads_of_a_library_count_as_the_sessions() -> None:
     busy = times(stages={"session": (9.9, 0.2, 1)}, cores=2, process_cpu_s=19.0)
     assert "session took 89%" in verdict(busy).sentence

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -141,3 +143,17 @@ def test_multiply_adds_are_those_of_the_graph(tiny_graph: Callable[[str], Path])
 )
 def test_multiply_adds_by_the_formula(kind: str, shapes: list[list[int]], expected: int) -> None:
     assert ours._multiply_adds(kind, shapes) == expected
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from dlcv.runtime.sessions.openvino import cpu_abilities as f; f()",
+        "from dlcv.runtime.doctor.probes import load_modules as f; assert f(['openvino'])['openvino'].version",
+    ],
+)
+def test_nothing_is_reported_to_the_librarys_maker(code: str, tmp_path: Path) -> None:
+    """openvino's telemetry would write its identity into the home folder and send an event when openvino is imported."""
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, timeout=120)
+    assert list(tmp_path.iterdir()) == []
