@@ -265,7 +265,9 @@ def test_a_loss_that_is_no_number_stops_in_a_sentence(start: Start, tmp_path: Pa
     trainer = start(tmp_path / "run")
     with torch.no_grad():
         next(trainer.model.parameters()).fill_(float("inf"))
-    with pytest.raises(DlcvError, match="the loss is not a number at epoch 1, step 1; try a smaller --learning-rate, or look at"):
+    with pytest.raises(
+        DlcvError, match="the loss is not a number at epoch 1, step 1; try a smaller --learning-rate, or look at"
+    ):
         trainer.train()
     assert not (tmp_path / "run" / "best.pt").exists()
 
