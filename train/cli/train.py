@@ -49,7 +49,8 @@ def main(
     mistakes: list[str] = []
     if config is not None:
         values, mistakes = options_of_file(config, ctx.command.params)
-        output = output or values.pop("output", None)
+        of_file = values.pop("output", None)
+        output = output or of_file
         options |= {name: value for name, value in values.items() if name not in typed}
         typed |= values.keys()
     task = model_entry(options["model"]).task  # before torch is loaded, so that a wrong name is told at once
