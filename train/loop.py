@@ -157,9 +157,8 @@ class Trainer:
         self._precision.restore(state.get("scaler", {}))
         self.epoch, self.step_in_epoch, self.loss_sum = state["epoch"], state["step_in_epoch"], state["loss_sum"]
         self.best = state["best"]
-        self.epochs_without_better = state.get(
-            "epochs_without_better", 0
-        )  # runs of 0.1.0 hold neither this nor a scaler
+        # runs begun before there was patience hold neither this nor a scaler
+        self.epochs_without_better = state.get("epochs_without_better", 0)
         self.kept = KeptCheckpoints(self.run.folder, self.run.settings.keep_best, state["kept"])
         self.last_scores = dict(checkpoint.scores)
         torch.set_rng_state(state["rng"])
