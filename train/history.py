@@ -10,13 +10,13 @@ from typing import Any
 from dlcv.runtime.files import whole_file
 from dlcv.runtime.metrics import Scores
 
-POSITION = ("epoch", "step", "learning_rate", "seconds", "train_loss", "validation_loss")
+POSITION = ("epoch", "step", "learning_rate", "seconds", "data_wait", "train_loss", "validation_loss")
 
 
 class History:
     """The rows of a run, kept in a CSV file; rows of epochs after `epoch` are dropped when a run resumes from there.
 
-    A row holds `POSITION`, the figures over all classes (`mean_iou`, `accuracy`, ...) and a value a class (`iou_water`,
+    A row holds `POSITION` (`data_wait` is the share, 0 to 1, of the training time that was spent waiting for images), the figures over all classes (`mean_iou`, `accuracy`, ...) and a value a class (`iou_water`,
     `recall_forest`).
     """
 

@@ -3,40 +3,40 @@
 from __future__ import annotations
 
 import math
-import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
+from torch import nn
 
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.datasets.labelled import LabelledSet
-from dlcv.runtime.errors import CheckpointError, DatasetError, DlcvError, Interrupted
-from dlcv.runtime.evaluation import one_class_note
-from dlcv.runtime.metrics import Scores, Tally, per_class_lines
+from dlcv.runtime.errors import CheckpointError, DlcvError, Interrupted
+from dlcv.runtime.metrics import Scores, Tally
 from dlcv.runtime.progress import Progress
 from dlcv.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from dlcv.train.data.augment import Augmentation
+from dlcv.train.data.balance import image_weights
 from dlcv.train.data.examples import EpochBatches, TrainingImages
+from dlcv.train.data.loading import Batch, Steps
+from dlcv.train.ema import AveragedModel
+from dlcv.train.epoch_line import EpochFigures, epoch_line
 from dlcv.train.history import History
 from dlcv.train.interruption import first_ctrl_c
 from dlcv.train.kept import KeptCheckpoints
-from dlcv.train.losses import make_loss, total_loss
+from dlcv.train.losses import make_loss
 from dlcv.train.models import create_model
-from dlcv.train.preprocess import normalise
+from dlcv.train.optimizers import highest_rate, make_optimizer
+from dlcv.train.precision import MixedPrecision
+from dlcv.train.schedules import share_of_rate, warm_up_steps
 from dlcv.train.session import TorchSession, torch_device
-from dlcv.train.settings import TrainSettings, default_learning_rate
+from dlcv.train.settings import TrainSettings
+from dlcv.train.stepper import NotFinite, Stepper
 from dlcv.train.validation import validate
 from dlcv.train.weights import initialise
-
-Batch = tuple[torch.Tensor, torch.Tensor]
-
-WARM_UP_STEPS = 100
-GRADIENT_NORM = 1.0
 
 
 @dataclass(frozen=True)
@@ -63,38 +63,58 @@ class Trainer:
         self.run, self._say = run, say
         settings = run.settings
         self.device = torch_device(settings.device)
+        self._precision = MixedPrecision(settings.amp, self.device)
         torch.manual_seed(settings.seed)
         model = create_model(
             settings.model, classes=len(run.card.classes), width=settings.width, options=settings.options
         )
         if settings.init:
             say(initialise(model, settings.model, settings.init))
-        self._highest_rate = settings.learning_rate or default_learning_rate(
-            settings.width, batch_normalised=any(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules())
-        )
-        self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-        )
+        self._highest_rate = highest_rate(model, settings, settings.width)
+        layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+        self.model = model.to(self.device, memory_format=layout)  # type: ignore[call-overload]
+        self.averaged = AveragedModel(self.model, settings.ema) if settings.ema else None
+        self.optimizer = make_optimizer(self.model, settings)
         counts = run.training.counts() if settings.loss == "weighted-cross-entropy" else None
-        self.loss = make_loss(settings.loss, counts, self.device)
-        self.batches = EpochBatches(len(run.training), settings.batch, settings.seed)
+        self.loss = make_loss(
+            settings.loss, counts, self.device, gamma=settings.focal_gamma, uncounted=run.card.uncounted
+        )
+        self._stepper = Stepper(
+            self.model, self.loss, self.optimizer, self._precision,
+            clip_norm=settings.clip_norm, card=run.card, device=self.device,
+        )  # fmt: skip
+        self.batches = EpochBatches(
+            len(run.training), settings.batch, settings.seed, accumulate=settings.accumulate,
+            weights=image_weights(run.training) if settings.balanced_sampling else None,
+        )  # fmt: skip
+        self._loader: Steps | None = None
         self.epoch, self.step_in_epoch, self.loss_sum = 1, 0, 0.0
-        self.best = -1.0
+        self.best, self.epochs_without_better = -1.0, 0
         self.kept = KeptCheckpoints(run.folder, settings.keep_best)
         self.last_scores: dict[str, Any] = {}
+        self.headline_name = "score"
+
+    @property
+    def result(self) -> nn.Module:
+        """The model that is validated and kept: the averaged one, where there is one."""
+        return self.model if self.averaged is None else self.averaged.model
 
     @property
     def steps(self) -> int:
         """Optimizer steps done since the beginning of the run."""
         return (self.epoch - 1) * self.batches.per_epoch + self.step_in_epoch
 
+    @property
+    def stopped_early(self) -> bool:
+        """Whether `patience` epochs have passed without a better score."""
+        return 0 < self.run.settings.patience <= self.epochs_without_better
+
     def learning_rate(self) -> float:
-        """Linear warm-up, then the "poly" schedule with power 0.9 of Chen et al. 2017 (DeepLab)."""
-        total = max(1, self.run.settings.epochs * self.batches.per_epoch)
-        warm_up = min(WARM_UP_STEPS, total // 10 + 1)
-        share: float = min(1.0, (self.steps + 1) / warm_up) * max(0.0, 1 - self.steps / total) ** 0.9
-        return self._highest_rate * share
+        """Of the next step; see `schedules.share_of_rate`."""
+        settings, per_epoch = self.run.settings, self.batches.per_epoch
+        total = max(1, settings.epochs * per_epoch)
+        warm_up = warm_up_steps(settings.warmup, total=total, per_epoch=per_epoch)
+        return self._highest_rate * share_of_rate(settings.schedule, self.steps, total, warm_up)
 
     def train(self) -> Scores | None:
         """Trains up to the last epoch; returns the last epoch's scores, None when there was nothing left to do.
@@ -106,82 +126,81 @@ class Trainer:
         history = History(self.run.folder / "history.csv", self.run.card.classes, epoch=self.epoch - 1)
         scores = None
         with first_ctrl_c() as stop:
-            while self.epoch <= self.run.settings.epochs:
+            while self.epoch <= self.run.settings.epochs and not self.stopped_early:
                 started = time.monotonic()
-                train_loss = self._train_epoch(stop)
+                train_loss, data_wait = self._train_epoch(stop)
                 validation_loss, tally = self._validate(stop)
                 scores = tally.scores()
-                history.add(
-                    scores, epoch=self.epoch, step=self.steps, learning_rate=self.learning_rate(), train_loss=train_loss,
-                    validation_loss=validation_loss, seconds=time.monotonic() - started,
+                figures = EpochFigures(
+                    epoch=self.epoch, step=self.steps, learning_rate=self.learning_rate(), train_loss=train_loss,
+                    validation_loss=validation_loss, seconds=time.monotonic() - started, data_wait=data_wait,
                 )  # fmt: skip
-                self._say(
-                    _epoch_line(
-                        self.epoch,
-                        self.run,
-                        tally,
-                        train_loss=train_loss,
-                        validation_loss=validation_loss,
-                        seconds=time.monotonic() - started,
-                    )
-                )
+                history.add(scores, **asdict(figures))
+                self._say(epoch_line(figures, tally, self.run.card.classes, self.run.settings.epochs))
                 self._finish_epoch(scores, validation_loss)
                 if stop():
                     raise self._interrupted()
+        if self.stopped_early:
+            self._say(
+                f"stopped after epoch {self.epoch - 1}: no better {self.headline_name} for {self.epochs_without_better} epochs; "
+                "go on with --resume and a greater --patience"
+            )
         return scores
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Goes back to where `last.pt` was saved."""
         state = checkpoint.training
-        self.model.load_state_dict(checkpoint.weights)
+        self.model.load_state_dict(state["weights"] if self.averaged is not None else checkpoint.weights)
+        if self.averaged is not None:
+            self.averaged.restore(checkpoint.weights)
         self.optimizer.load_state_dict(state["optimizer"])
+        self._precision.restore(state.get("scaler", {}))
         self.epoch, self.step_in_epoch, self.loss_sum = state["epoch"], state["step_in_epoch"], state["loss_sum"]
         self.best = state["best"]
+        # runs begun before there was patience hold neither this nor a scaler
+        self.epochs_without_better = state.get("epochs_without_better", 0)
         self.kept = KeptCheckpoints(self.run.folder, self.run.settings.keep_best, state["kept"])
         self.last_scores = dict(checkpoint.scores)
         torch.set_rng_state(state["rng"])
         if self.device.type == "cuda" and state["cuda_rng"]:
             torch.cuda.set_rng_state_all(state["cuda_rng"])
 
-    def _train_epoch(self, stop: Callable[[], bool]) -> float:
+    def _train_epoch(self, stop: Callable[[], bool]) -> tuple[float, float]:
+        """The mean loss, and the share of the time that was spent waiting for data."""
         self.model.train()
         self.batches.epoch, self.batches.start = self.epoch, self.step_in_epoch
-        label = f"epoch {self.epoch}/{self.run.settings.epochs}"
-        with Progress(len(self.batches), label) as progress:
-            for images, labels in _told_plainly(self._loader()):
-                self.loss_sum += self._step(images, labels)
+        self._loader = self._loader or self._make_loader()
+        label, started = f"epoch {self.epoch}/{self.run.settings.epochs}", time.perf_counter()
+        left = max(0, self.batches.per_epoch - self.step_in_epoch)
+        with Progress(left, label) as progress:
+            for step in self._loader:
+                self.loss_sum += self._step(step)
                 self.step_in_epoch += 1
                 progress.advance(1, f"loss {self.loss_sum / self.step_in_epoch:.3f}")
                 if stop():
                     raise self._interrupted()
-        return self.loss_sum / max(1, self.step_in_epoch)
+        wait = self._loader.waited_s / max(time.perf_counter() - started, 1e-9)
+        return self.loss_sum / max(1, self.step_in_epoch), wait
 
-    def _step(self, images: torch.Tensor, labels: torch.Tensor) -> float:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate()
-        self.optimizer.zero_grad(set_to_none=True)
-        images, labels = images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
-        outputs = self.model(normalise(images, self.run.card.mean_rgb, self.run.card.std_rgb))
-        loss = total_loss(self.loss, outputs, labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)
-        value: float = loss.item()
-        if not math.isfinite(value):
+    def _step(self, batches: Sequence[Batch]) -> float:
+        try:
+            value = self._stepper.step(batches, self.learning_rate())
+        except NotFinite as error:
+            indices = sorted(set(self.batches.of_step(self.step_in_epoch)))
+            names = ", ".join(str(self.run.training.examples[i].name) for i in indices)
             raise DlcvError(
-                f"the loss is not a number at epoch {self.epoch}, step {self.step_in_epoch + 1}; try a smaller --learning-rate"
-            )
-        self.optimizer.step()
+                f"{error} is not a number at epoch {self.epoch}, step {self.step_in_epoch + 1}; try a smaller --learning-rate, "
+                f"or look at the images of that step: {names}"
+            ) from error
+        if self.averaged is not None:
+            self.averaged.update(self.model, self.steps + 1)
         return value
 
-    def _loader(self) -> DataLoader[Batch]:
+    def _make_loader(self) -> Steps:
         settings, card = self.run.settings, self.run.card
         augmentation = Augmentation(settings.crop, settings.flips, settings.least_area, card.interpolation)
         images = TrainingImages(self.run.training, augmentation, settings.seed)
-        return DataLoader(
-            images, batch_sampler=self.batches, num_workers=settings.workers, worker_init_fn=_quiet_worker,
-            pin_memory=self.device.type == "cuda",
-            generator=torch.Generator(),  # its own, so that a loader made anew on resume leaves torch's state as it was
-        )  # fmt: skip
+        return Steps(images, self.batches, workers=settings.workers, pin=self.device.type == "cuda")
 
     def _validate(self, stop: Callable[[], bool]) -> tuple[float, Tally]:
         def advance(images: int) -> None:
@@ -189,7 +208,7 @@ class Trainer:
             if stop():  # resumed, the epoch has no step left and is validated from the start
                 raise self._interrupted()
 
-        session = TorchSession(self.model, self.run.card, self.device)
+        session = TorchSession(self.result, self.run.card, self.device)
         with Progress(len(self.run.validation), "validation") as progress:
             loss, tally = validate(
                 session, self.run.validation, self.loss.cpu(), batch=self.run.settings.batch, advance=advance
@@ -204,8 +223,9 @@ class Trainer:
             scores.per_class_name.lower(): list(scores.per_class),
         }
         headline = 0.0 if math.isnan(scores.headline) else scores.headline  # no counted class occurs: still a result
+        self.headline_name, self.epochs_without_better = scores.headline_name, self.epochs_without_better + 1
         if headline > self.best:
-            self.best = headline
+            self.best, self.epochs_without_better = headline, 0
             save_checkpoint(self.run.folder / "best.pt", self._checkpoint({}))
         self.kept.offer(validation_loss, self.epoch, lambda path: save_checkpoint(path, self._checkpoint({})))
         self.epoch, self.step_in_epoch, self.loss_sum = self.epoch + 1, 0, 0.0
@@ -224,6 +244,9 @@ class Trainer:
                     "step_in_epoch": self.step_in_epoch,
                     "loss_sum": self.loss_sum,
                     "best": self.best,
+                    "epochs_without_better": self.epochs_without_better,
+                    "scaler": self._precision.state(),
+                    "weights": {} if self.averaged is None else _on_cpu(self.model),
                     "kept": self.kept.losses,
                     "rng": torch.get_rng_state(),
                     "cuda_rng": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
@@ -232,9 +255,13 @@ class Trainer:
         )
 
     def _checkpoint(self, training: Mapping[str, Any]) -> Checkpoint:
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.model.state_dict().items()}
         return Checkpoint(
-            self.run.card, weights, self.run.training.description(), self.run.probe_sha256, self.last_scores, training
+            self.run.card,
+            _on_cpu(self.result),
+            self.run.training.description(),
+            self.run.probe_sha256,
+            self.last_scores,
+            training,
         )
 
     def _interrupted(self) -> Interrupted:
@@ -257,32 +284,5 @@ def resumable(folder: Path, model: str) -> Checkpoint:
     return load_checkpoint(path, model=model)
 
 
-def _told_plainly(batches: Iterable[Batch]) -> Iterator[Batch]:
-    """The same batches; a worker's error, whose text torch fills with a traceback, is told in its own sentence again."""
-    try:
-        yield from batches
-    except DatasetError as error:
-        last = str(error).strip().splitlines()[-1]
-        raise DatasetError(last.removeprefix(f"{DatasetError.__module__}.{DatasetError.__qualname__}: ")) from error
-
-
-def _quiet_worker(_: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the training process decides
-    torch.set_num_threads(1)
-
-
-def _epoch_line(
-    epoch: int, run: Run, tally: Tally, *, train_loss: float, validation_loss: float, seconds: float
-) -> str:
-    scores = tally.scores()
-    lines = per_class_lines(scores, run.card.classes)
-    each = " ".join(f"{name} {value:.3f}" for name, value in lines if not math.isnan(value))
-    others = [f"{name.replace('_', ' ')} {value:.4f}" for name, value in list(scores.figures().items())[1:-1]]
-    text = (
-        f"epoch {epoch}/{run.settings.epochs}: loss {train_loss:.4f}, validation loss {validation_loss:.4f}, "
-        f"{scores.headline_name} {scores.headline:.4f} (majority predictor {scores.majority:.4f}), "
-        f"{', '.join(others)}, {seconds:.0f} s | {each}"
-    )
-    if note := one_class_note(tally, run.card.classes):
-        text += f" | {note}; train longer, or weigh the classes with --loss weighted-cross-entropy"
-    return text
+def _on_cpu(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}

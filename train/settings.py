@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from dlcv.runtime.errors import UsageError
+from dlcv.train.setting_groups import ComputeSettings, ImbalanceSettings, OptimizerSettings, ScheduleSettings
 
-MAY_CHANGE_ON_RESUME = ("data", "epochs", "workers", "device", "keep_best")
+MAY_CHANGE_ON_RESUME = ("data", "epochs", "workers", "device", "keep_best", "patience")
 """Settings that a resumed run may be given anew; the others would make it another run."""
 
 OPTIONS = {"options": "--model-option"}
@@ -25,8 +26,8 @@ MAX_CROP = 224
 
 
 @dataclass(frozen=True)
-class TrainSettings:
-    """Settings of a run.
+class TrainSettings(OptimizerSettings, ScheduleSettings, ImbalanceSettings, ComputeSettings):
+    """Settings of a run: those of `setting_groups.py`, and what is trained on what.
 
     Attributes:
         model: name in the registry.
@@ -35,8 +36,7 @@ class TrainSettings:
         classes: classification: the classes to learn, in this order; empty takes all that the data has.
         width: factor on the model's channels.
         options: of the model beside its width, such as `{"stride_in_1x1": true}`.
-        epochs: passes over the training images.
-        batch: images a step; 0 takes `DEFAULT_BATCH`.
+        batch: images that go through the model at once; 0 takes `DEFAULT_BATCH`.
         crop: side of the square that the model sees in training, in pixels, a multiple of the model's divisor; for
             classification also its input size. 0: 256 for segmentation; for classification the commonest image's shorter
             side, at most 224.
@@ -44,14 +44,9 @@ class TrainSettings:
             0 takes the commonest image's shorter side, at most 8/7 of the crop.
         flips: see `data/augment.py`.
         least_area: see `data/augment.py`.
-        learning_rate: of AdamW, at its highest; 0 takes `default_learning_rate`.
-        weight_decay: of AdamW.
-        loss: a key of `losses.LOSSES`.
         keep_best: how many checkpoints with the lowest validation loss are kept, for an ensemble; 0 keeps none.
         validation_share: share of the images kept for validation where the data has no split of its own.
         seed: of weights, order, crops and split.
-        workers: processes that decode; 0 decodes in the training process.
-        device: `auto`, `cpu`, `cuda`.
         init: `imagenet` or a file of starting weights; empty for fresh ones.
     """
 
@@ -61,20 +56,14 @@ class TrainSettings:
     classes: tuple[str, ...] = ()
     width: float = 1.0
     options: Mapping[str, Any] = field(default_factory=dict)
-    epochs: int = 40
     batch: int = 0
     crop: int = 0
     short_side: int = 0
     flips: str = "both"
     least_area: float = 0.35
-    learning_rate: float = 0.0
-    weight_decay: float = 1e-4
-    loss: str = "cross-entropy"
     keep_best: int = 0
     validation_share: float = 0.2
     seed: int = 0
-    workers: int = 1
-    device: str = "auto"
     init: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -82,13 +71,9 @@ class TrainSettings:
         return asdict(self)
 
 
-def default_learning_rate(width: float, *, batch_normalised: bool) -> float:
-    """2.5e-4 for a network as published, 1e-3 for one with batch normalisation, which bears more.
-
-    More for narrower ones: Adam's best rate falls as 1 / width (Yang et al. 2022, "Tensor Programs V"); with batch
-    normalisation up to 4e-3.
-    """
-    return min(4e-3, 1e-3 / width) if batch_normalised else 2.5e-4 / width
+def option_of(name: str) -> str:
+    """The option of `dlcv-train` that gives a setting: `learning_rate` -> `--learning-rate`."""
+    return OPTIONS.get(name, "--" + name.replace("_", "-"))
 
 
 def settings_on_resume(stored: Mapping[str, Any], given: Mapping[str, Any]) -> TrainSettings:
@@ -106,7 +91,7 @@ def settings_on_resume(stored: Mapping[str, Any], given: Mapping[str, Any]) -> T
     settings = TrainSettings(**values | {"classes": tuple(values.get("classes", ()))})
     for name, value in given.items():
         if value != getattr(settings, name) and name not in MAY_CHANGE_ON_RESUME:
-            option = OPTIONS.get(name, "--" + name.replace("_", "-"))
+            option = option_of(name)
             begun, now = (_as_typed(v) for v in (getattr(settings, name), value))
             raise UsageError(
                 f"the run was begun with {option} {begun}, not {now}; leave {option} out, or start another run with --output DIR"
@@ -152,6 +137,6 @@ def require_own_options(model: str, task: str, typed: Collection[str]) -> None:
         UsageError: when one is of another task.
     """
     for other, names in TASK_OPTIONS.items():
-        wrong = [f"--{name.replace('_', '-')}" for name in names if name in typed]
+        wrong = [option_of(name) for name in names if name in typed]
         if other != task and wrong:
             raise UsageError(f"{', '.join(wrong)}: for {other} only, and {model} is a {task} model; leave it out")

@@ -17,7 +17,7 @@ import torch
 from dlcv.runtime.datasets.classes.images import ClassificationSet
 from dlcv.runtime.datasets.split import read_split
 from dlcv.runtime.errors import CheckpointError, DatasetError, DlcvError, UsageError
-from dlcv.train import run
+from dlcv.train import plan, run
 from dlcv.train.checkpoint import load_checkpoint, model_from_checkpoint, save_checkpoint
 from dlcv.train.data.augment import Augmentation
 from dlcv.train.data.examples import TrainingImages
@@ -54,7 +54,7 @@ def finished(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def rows(folder: Path) -> list[dict[str, str]]:
     with open(folder / "history.csv", newline="") as file:
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+        return [{k: v for k, v in row.items() if k not in ("seconds", "data_wait")} for row in csv.DictReader(file)]
 
 
 def classes_of(names: list[str]) -> list[str]:
@@ -62,7 +62,7 @@ def classes_of(names: list[str]) -> list[str]:
 
 
 def test_a_run_writes_what_it_promises(finished: Path, pictures: Path) -> None:
-    names = ["best.pt", "history.csv", "kept", "last.pt", "probe", "split.csv"]
+    names = ["best.pt", "history.csv", "kept", "last.pt", "probe", "settings.toml", "split.csv"]
     assert sorted(path.name for path in finished.iterdir()) == names
     with open(finished / "history.csv", newline="") as file:
         assert csv.DictReader(file).fieldnames == [*POSITION, *FIGURES, *(f"recall_{name}" for name in CLASSES)]
@@ -195,8 +195,8 @@ def test_the_commonest_size_decides(write_pictures: Callable[..., Path], start: 
 
 def test_the_sample_is_trained_on_by_name(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    small = run.sample_folder
-    monkeypatch.setattr(run, "sample_folder", lambda **given: small(size=32, tiles=12, validation=6, **given))
+    small = plan.sample_folder
+    monkeypatch.setattr(plan, "sample_folder", lambda **given: small(size=32, tiles=12, validation=6, **given))
     trainer = start(tmp_path / "run", data="sample", epochs=1)
     assert trainer.run.training.counts().tolist() == [2] * 6 and trainer.run.validation.counts().tolist() == [1] * 6
     assert all((tmp_path / "cache") in example.path.parents for example in trainer.run.training.examples)
@@ -240,7 +240,7 @@ def test_a_model_that_predicts_one_class_says_so(start: Start, tmp_path: Path) -
     assert "brick 0.000 forest 1.000 sea 0.000 snow 0.000" in line
     assert line.endswith(
         " | it predicts only forest: accuracy equals the majority share; "
-        "train longer, or weigh the classes with --loss weighted-cross-entropy"
+        "train longer, weigh the classes with --loss weighted-cross-entropy, or try --balanced-sampling"
     )
     assert "\n" not in line
 
@@ -356,7 +356,7 @@ def _assert_a_step_takes_both_losses(trainer: Trainer) -> None:
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     state = torch.get_rng_state()
     trainer.model.train()
-    value = trainer._step(images, labels)
+    value = trainer._step([(images, labels)])
     moved = [n for n, p in trainer.model.named_parameters() if n.startswith("aux_") and not torch.equal(p, before[n])]
     assert len(moved) > 3  # its own weights learn of its own loss alone
     trainer.model.load_state_dict(before)

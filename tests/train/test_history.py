@@ -18,7 +18,14 @@ SCORES = scores_of(np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]], np.int64), uncoun
 
 def add(history: History, epoch: int, scores: Scores = SCORES) -> None:
     history.add(
-        scores, epoch=epoch, step=10 * epoch, learning_rate=1e-3, seconds=2.5, train_loss=0.7, validation_loss=0.8
+        scores,
+        epoch=epoch,
+        step=10 * epoch,
+        learning_rate=1e-3,
+        seconds=2.5,
+        data_wait=0.125,
+        train_loss=0.7,
+        validation_loss=0.8,
     )
 
 

@@ -17,6 +17,7 @@ import torch
 from dlcv.runtime.errors import Interrupted, UsageError
 from dlcv.train import loop, run
 from dlcv.train.checkpoint import load_checkpoint
+from dlcv.train.data import loading
 from dlcv.train.kept import kept_files
 from dlcv.train.loop import Trainer
 from dlcv.train.settings import TrainSettings
@@ -64,7 +65,7 @@ def whole_classifier(classifier: TrainSettings, tmp_path_factory: pytest.TempPat
 
 def history(folder: Path) -> list[dict[str, str]]:
     with open(folder / "history.csv", newline="") as file:
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+        return [{k: v for k, v in row.items() if k not in ("seconds", "data_wait")} for row in csv.DictReader(file)]
 
 
 def assert_same_run(one: Path, other: Path) -> None:
@@ -265,7 +266,7 @@ def test_a_second_ctrl_c_interrupts_at_once(
 def test_workers_leave_ctrl_c_to_the_training_process() -> None:
     before, threads = signal.getsignal(signal.SIGINT), torch.get_num_threads()
     try:
-        loop._quiet_worker(0)
+        loading.quiet_worker(0)
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)

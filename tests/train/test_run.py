@@ -16,7 +16,7 @@ import torch
 from dlcv.runtime.datasets.masks.description import DatasetDescription
 from dlcv.runtime.errors import CheckpointError, DatasetError, DlcvError, OutputError, UsageError
 from dlcv.runtime.metrics.segmentation import scores_of
-from dlcv.train import run
+from dlcv.train import plan, run
 from dlcv.train.checkpoint import load_checkpoint, model_from_checkpoint
 from dlcv.train.history import POSITION
 from dlcv.train.loop import Trainer
@@ -27,6 +27,7 @@ from dlcv.train.settings import TrainSettings
 from dlcv.train.validation import validate
 
 Start = Callable[..., Trainer]
+TIMES = ("seconds", "data_wait")
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +45,9 @@ def finished(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def rows(folder: Path, *, without: str = "") -> list[dict[str, str]]:
+def rows(folder: Path, *, without: tuple[str, ...] = ()) -> list[dict[str, str]]:
     with open(folder / "history.csv", newline="") as file:
-        return [{k: v for k, v in row.items() if k != without} for row in csv.DictReader(file)]
+        return [{k: v for k, v in row.items() if k not in without} for row in csv.DictReader(file)]
 
 
 def same_weights(one: Path, other: Path) -> bool:
@@ -66,6 +67,7 @@ def test_a_run_writes_what_it_promises(finished: Path, deepglobe: DatasetDescrip
         "history.csv",
         "last.pt",
         "probe",
+        "settings.toml",
         "split.csv",
     ]
     history = rows(finished)
@@ -129,7 +131,7 @@ def test_the_card_says_what_was_trained(finished: Path, deepglobe: DatasetDescri
 
 def test_the_same_seed_repeats_a_run_exactly(finished: Path, start: Start, tmp_path: Path) -> None:
     start(tmp_path / "again").train()
-    assert rows(tmp_path / "again", without="seconds") == rows(finished, without="seconds")
+    assert rows(tmp_path / "again", without=TIMES) == rows(finished, without=TIMES)
     assert same_weights(tmp_path / "again" / "last.pt", finished / "last.pt")
     assert same_weights(tmp_path / "again" / "best.pt", finished / "best.pt")
 
@@ -142,7 +144,7 @@ def test_another_seed_is_another_run(finished: Path, start: Start, tmp_path: Pat
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # torch's workers, Python 3.12
 def test_workers_do_not_change_a_run(finished: Path, start: Start, tmp_path: Path) -> None:
     start(tmp_path / "helped", workers=1, epochs=3).train()
-    assert rows(tmp_path / "helped", without="seconds") == rows(finished, without="seconds")
+    assert rows(tmp_path / "helped", without=TIMES) == rows(finished, without=TIMES)
 
 
 def test_a_weighted_loss_trains(start: Start, tmp_path: Path) -> None:
@@ -192,7 +194,7 @@ def test_overwriting_starts_again(finished: Path, start: Start, tmp_path: Path) 
     [
         ({"width": 9.0}, "width is 9.0"),
         ({"crop": 100}, r"--crop 100 is not a multiple of 32, which fcn8s needs; use --crop 128"),
-        ({"loss": "mse"}, "unknown loss 'mse'; known: cross-entropy, weighted-cross-entropy"),
+        ({"loss": "mse"}, "unknown loss 'mse'; known: cross-entropy, weighted-cross-entropy, focal, dice"),
         ({"model": "fcn9s"}, "unknown model 'fcn9s'; known models: "),
         ({"device": "gpu"}, "unknown device 'gpu'"),
         ({"data": "gone"}, "there is no folder gone"),
@@ -263,7 +265,9 @@ def test_a_loss_that_is_no_number_stops_in_a_sentence(start: Start, tmp_path: Pa
     trainer = start(tmp_path / "run")
     with torch.no_grad():
         next(trainer.model.parameters()).fill_(float("inf"))
-    with pytest.raises(DlcvError, match="the loss is not a number at epoch 1, step 1; try a smaller --learning-rate"):
+    with pytest.raises(
+        DlcvError, match="the loss is not a number at epoch 1, step 1; try a smaller --learning-rate, or look at"
+    ):
         trainer.train()
     assert not (tmp_path / "run" / "best.pt").exists()
 
@@ -276,8 +280,8 @@ def test_a_huge_learning_rate_keeps_no_broken_checkpoint(start: Start, tmp_path:
 
 def test_the_sample_is_trained_on_by_name(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    small = run.sample_folder
-    monkeypatch.setattr(run, "sample_folder", lambda **given: small(size=64, tiles=4, validation=2, **given))
+    small = plan.sample_folder
+    monkeypatch.setattr(plan, "sample_folder", lambda **given: small(size=64, tiles=4, validation=2, **given))
     trainer = start(tmp_path / "run", data="sample", epochs=1)
     assert (len(trainer.run.training), len(trainer.run.validation)) == (4, 2)
     assert all((tmp_path / "cache") in pair.image.parents for pair in trainer.run.training.examples)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from dlcv.runtime.errors import UsageError
+from dlcv.train.optimizers import default_learning_rate
 from dlcv.train.settings import (
     MAY_CHANGE_ON_RESUME,
     TrainSettings,
-    default_learning_rate,
     model_options,
     require_own_options,
     settings_on_resume,
@@ -23,7 +23,7 @@ def test_stored_settings_come_back() -> None:
 
 
 def test_what_may_change_is_taken() -> None:
-    given = {"data": "elsewhere", "epochs": 9, "workers": 0, "device": "cpu", "keep_best": 3}
+    given = {"data": "elsewhere", "epochs": 9, "workers": 0, "device": "cpu", "keep_best": 3, "patience": 2}
     assert set(given) == set(MAY_CHANGE_ON_RESUME)
     resumed = settings_on_resume(STORED.to_dict(), given)
     assert resumed.to_dict() == STORED.to_dict() | given

@@ -7,18 +7,22 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.train.data.augment import Augmentation, augment_image, augment_tile
 
+Key = tuple[int, ...]
+"""(epoch, index) of a drawn image; (epoch, index, n) where it was drawn n times before in that epoch."""
+
 
 class TrainingImages(Dataset[tuple[Tensor, Tensor]]):
     """Labelled images, augmented.
 
-    An item is asked for by (epoch, index); how it is augmented depends on the seed and that pair alone, so that neither the
-    number of workers nor an interruption changes what is seen. Gives the image, uint8 (crop, crop, 3), RGB, and the label,
+    An item is asked for by its `Key`; how it is augmented depends on the seed and the key alone, so that neither the number of
+    workers nor an interruption changes what is seen. Gives the image, uint8 (crop, crop, 3), RGB, and the label,
     int64 (crop, crop) for segmentation, int64 () for classification.
     """
 
@@ -30,34 +34,61 @@ class TrainingImages(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self._labelled)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        epoch, index = key
-        image_rgb, label = self._labelled.read(self._labelled.examples[index])
-        rng = np.random.default_rng([self._seed, epoch, index])
+    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
+        image_rgb, label = self._labelled.read(self._labelled.examples[key[1]])
+        rng = np.random.default_rng([self._seed, *key])
         image_rgb, label = self._augment(image_rgb, label, self._augmentation, rng)
         return torch.from_numpy(image_rgb), torch.from_numpy(label.astype(np.int64))
 
 
-class EpochBatches(Sampler[list[tuple[int, int]]]):
-    """The batches of one epoch, from a given one on; the order depends on seed and epoch alone.
+class EpochBatches(Sampler[list[Key]]):
+    """The batches of one epoch, from a given step on; the order depends on seed and epoch alone.
 
-    The last, short batch of an epoch is left out unless it is the only one.
+    The last, short step of an epoch is left out unless it is the only one.
+
+    Args:
+        images: how many there are.
+        batch: images a batch.
+        seed: of the order.
+        accumulate: batches a step; a step has the images that it would have at `accumulate` times the batch.
+        weights: float64 (images,), adding up to 1: as many images are drawn, with replacement; None takes each once.
     """
 
-    def __init__(self, images: int, batch: int, seed: int) -> None:
-        self._images, self._batch, self._seed = images, min(batch, images), seed
+    def __init__(
+        self, images: int, batch: int, seed: int, *, accumulate: int = 1, weights: NDArray[np.float64] | None = None
+    ) -> None:
+        self._images, self._batch, self._seed, self._weights = images, min(batch, images), seed, weights
+        self.accumulate = min(accumulate, images // self._batch)
         self.epoch = 0
         self.start = 0
 
     def __len__(self) -> int:
-        return max(0, self.per_epoch - self.start)  # a run resumed on fewer tiles may be past its epoch's end
+        # a run resumed on fewer tiles may be past its epoch's end
+        return max(0, self.per_epoch - self.start) * self.accumulate
 
     @property
     def per_epoch(self) -> int:
-        """How many batches a whole epoch has."""
-        return self._images // self._batch
+        """How many steps a whole epoch has."""
+        return self._images // self._batch // self.accumulate
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = np.random.default_rng([self._seed, self.epoch]).permutation(self._images)
-        for step in range(self.start, self.per_epoch):
-            yield [(self.epoch, int(i)) for i in order[step * self._batch : (step + 1) * self._batch]]
+    def __iter__(self) -> Iterator[list[Key]]:
+        order = self._order()
+        for k in range(self.start * self.accumulate, self.per_epoch * self.accumulate):
+            yield order[k * self._batch : (k + 1) * self._batch]
+
+    def of_step(self, step: int) -> list[int]:
+        """The indices of the images of a step of the epoch; steps count from 0."""
+        size = self._batch * self.accumulate
+        return [key[1] for key in self._order()[step * size : (step + 1) * size]]
+
+    def _order(self) -> list[Key]:
+        rng = np.random.default_rng([self._seed, self.epoch])
+        if self._weights is None:
+            return [(self.epoch, int(i)) for i in rng.permutation(self._images)]
+        drawn: dict[int, int] = {}
+        keys: list[Key] = []
+        for i in map(int, rng.choice(self._images, self._images, p=self._weights)):
+            again = drawn.get(i, 0)  # drawn again it is augmented otherwise
+            keys.append((self.epoch, i, again) if again else (self.epoch, i))
+            drawn[i] = again + 1
+        return keys
