@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.manifest import Row
 from dlcv.runtime.tiles import Tile
+from dlcv.runtime.urls import changed_s, is_url
 
 R = TypeVar("R")
 
@@ -126,6 +127,8 @@ class Output(ABC, Generic[R]):
 def is_newer(tile: Tile, output: Path | str) -> bool:
     """Whether a tile changed after its answer was written; True also where one of the two is not there."""
     try:
+        if is_url(tile.where):
+            return changed_s(tile.where) > os.stat(output).st_mtime
         return os.stat(tile.where).st_mtime_ns > os.stat(output).st_mtime_ns
     except OSError:
         return True
