@@ -129,6 +129,8 @@ class InferSettings:
         decode: limits and 16-bit scale.
         resume, overwrite: what to do with a run that the folder holds.
         quiet: no progress.
+        ray: the address of a Ray cluster that the tiles are run on, `auto` or `local`; None runs them in this process.
+        ray_workers: of that cluster, each with a session; None: one a GPU, without GPUs one a machine.
     """
 
     sources: tuple[str, ...]
@@ -145,6 +147,8 @@ class InferSettings:
     resume: bool = False
     overwrite: bool = False
     quiet: bool = False
+    ray: str | None = None
+    ray_workers: int | None = None
 
     @classmethod
     def of(cls, *, engine: Path, **options: Any) -> InferSettings:

@@ -9,33 +9,32 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from dlcv.runtime.decode import decode_file
+from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card_reader import kind_of
 from dlcv.runtime.errors import EngineError, UsageError
 from dlcv.runtime.files import remove_partials, sha256_of
 from dlcv.runtime.infer_settings import InferSettings, default_output, task_options
 from dlcv.runtime.large.dispatch import marked, tile_pipeline
-from dlcv.runtime.large.flow import TilePipeline
 from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.manifest import DONE, FAILED, Manifest, Row, forget, read_manifest
 from dlcv.runtime.outputs.base import Output
 from dlcv.runtime.outputs.chosen import chosen_output
 from dlcv.runtime.pipeline import Outcome, StageTimes, verdict
 from dlcv.runtime.progress import Progress
+from dlcv.runtime.provenance import check_engine
 from dlcv.runtime.rebuild import rebuild_if_needed
 from dlcv.runtime.resume import unchanged
-from dlcv.runtime.run_folder import RunFolder
+from dlcv.runtime.run_folder import RUN, RunFolder
 from dlcv.runtime.sessions import Session, engine_card, open_session
-from dlcv.runtime.tiles import Fingerprint, Looks, Tile, find_tiles, real_paths, source_folders
+from dlcv.runtime.tiles import Looks, Tile, find_tiles, real_paths, source_folders
 from dlcv.runtime.version import __version__
+from dlcv.runtime.work import TileHands, TileWork
 
 __all__ = ["InferSettings", "Summary", "default_output", "infer"]
 
@@ -78,6 +77,12 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
         OutputError: when results cannot be written; what is there is whole.
         KeyboardInterrupt: after Ctrl-C; finished tiles are in the manifest.
     """
+    if settings.ray is None and settings.ray_workers is not None:
+        raise UsageError("--ray-workers says how --ray is done; add --ray, or leave it out")
+    if settings.ray is not None:
+        from dlcv.runtime.distributed.flow import absolute
+
+        settings = absolute(settings)
     if settings.engine.rebuild:
         rebuild_if_needed(settings.engine.path, say)
     card = engine_card(settings.engine.path, device=settings.engine.device)
@@ -98,37 +103,80 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
 
         # before the folder, so that an engine that does not open costs no earlier run; a resumed one may not need it at all,
         # but what the engine must prove is checked always
-        session = None if settings.resume and not engine.trust.with_environment().asks else opened()
+        session = None
+        if settings.ray is not None:
+            from dlcv.runtime.distributed.cluster import joined
+
+            check_engine(engine.path, kind_of(engine.path), engine.trust)
+            if not settings.resume:
+                stack.enter_context(joined(settings.ray))
+        elif not settings.resume or engine.trust.with_environment().asks:
+            session = opened()
         identity = _identity(settings, options)
         folder = RunFolder(
             settings.output, identity, resume=settings.resume, overwrite=settings.overwrite, kinds=output.kinds
         )
         stack.enter_context(folder)
-        return _Run(settings, folder, tiles, output, looks).run(lambda: session or opened())
+
+        def flow() -> Flow:
+            if settings.ray is None:
+                return _Here(settings, session or opened(), output)
+            return _on_ray(settings, card, options, identity["engine_sha256"], say)
+
+        return _Run(settings, folder, tiles, output, looks).run(flow)
 
 
-@dataclass
-class _Work:
-    """A tile on its way through the pipeline.
+class Flow(Protocol):
+    """Where the tiles of a run go through sessions."""
 
-    Attributes:
-        tile: which.
-        was: what the file was before any of it was read, so that one that changes while it is read is run again.
-        image_rgb: where the output wants it.
-    """
+    @property
+    def times(self) -> StageTimes:
+        """Where the time went."""
 
-    tile: Tile
-    was: Fingerprint | None = None
-    image_rgb: NDArray[np.uint8] | None = None
+    @property
+    def notices(self) -> list[str]:
+        """Lines for people."""
 
-    @classmethod
-    def of(cls, tile: Tile) -> _Work:
-        """With what the file was at once for a large tile, which is opened where it is taken; the others are asked where they are
-        read, so that storage that hangs holds up one thread."""
-        work = cls(tile)
-        if tile.large:
-            work.was = tile.fingerprint()
-        return work
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For `summary.json`: `session`, `computes`, `batch`, `verdict`."""
+
+    def run(
+        self,
+        works: Iterable[TileWork],
+        report: Callable[[Outcome[TileWork, Any]], None],
+        progress: Callable[[str], None] = ...,
+    ) -> None:
+        """Runs all tiles; see `TilePipeline.run`."""
+
+
+class _Here:
+    """A session and a pipeline in this process."""
+
+    def __init__(self, settings: InferSettings, session: Session, output: Output[Any]) -> None:
+        self._session, hands = session, TileHands(settings.decode, output)
+        self._pipeline = tile_pipeline(settings, session, hands.read, hands.write, output)
+        self.run, self.times, self.notices = self._pipeline.run, self._pipeline.times, self._pipeline.notices
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        session = self._session
+        return {
+            "session": session.description,
+            "computes": session.computes,
+            "batch": self._pipeline.batch,
+            "verdict": verdict(self.times, device=session.device, computes=session.computes).sentence,
+        }
+
+
+def _on_ray(
+    settings: InferSettings, card: ModelCard, options: dict[str, Any], sha256: str, say: Callable[[str], None]
+) -> Flow:
+    from dlcv.runtime.distributed.flow import RayFlow
+    from dlcv.runtime.distributed.worker import Order
+
+    run = (settings.output / RUN).read_bytes()
+    return RayFlow(Order(settings, card, options, engine_sha256=sha256, run=run, cpus=1), say)
 
 
 class _Run(Generic[R]):
@@ -141,7 +189,7 @@ class _Run(Generic[R]):
         self._output = output
         self._summary = Summary(tiles=len(tiles))
 
-    def run(self, open_engine: Callable[[], Session]) -> Summary:
+    def run(self, start: Callable[[], Flow]) -> Summary:
         """Runs what is left; the engine is opened only when something is."""
         before = unchanged(self._tiles, self._folder.done(), self._folder.folder, self._looks)
         self._looks.forget()
@@ -155,8 +203,7 @@ class _Run(Generic[R]):
             self._output.conclude(self._rows())
             self._folder.write_summary(self._facts(StageTimes(), time.time(), complete=True))
             return self._summary
-        session = open_engine()
-        pipeline: TilePipeline[_Work, R] = tile_pipeline(self._settings, session, self._read, self._write, self._output)
+        flow = start()
         started = time.time()
         complete = False
         try:
@@ -167,8 +214,8 @@ class _Run(Generic[R]):
                 self._output,
                 Progress(len(left), "tiles", quiet=self._settings.quiet) as progress,
             ):
-                pipeline.run(
-                    map(_Work.of, left),
+                flow.run(
+                    map(TileWork.of, left),
                     lambda outcome: self._note(outcome, manifest, progress),
                     lambda text: progress.advance(0, text),
                 )
@@ -176,11 +223,10 @@ class _Run(Generic[R]):
             complete = True
         finally:
             self._summary.by_class = self._output.by_class()
-            judged = verdict(pipeline.times, device=session.device, computes=session.computes)
-            self._summary.notices, self._summary.verdict = pipeline.notices, judged.sentence
+            facts = flow.facts
+            self._summary.notices, self._summary.verdict = flow.notices, facts.get("verdict", "")
             if complete or self._summary.done + self._summary.failed:
-                facts = {"session": session.description, "computes": session.computes, "batch": pipeline.batch}
-                self._folder.write_summary(self._facts(pipeline.times, started, complete) | facts)
+                self._folder.write_summary(self._facts(flow.times, started, complete) | facts)
         return self._summary
 
     def _clear_up(self, left: Sequence[Tile]) -> None:
@@ -196,18 +242,7 @@ class _Run(Generic[R]):
             if row.path in asked:
                 yield row
 
-    def _read(self, work: _Work) -> NDArray[np.uint8]:
-        work.was = work.tile.fingerprint()
-        image_rgb = decode_file(work.tile.path, self._settings.decode)
-        if self._output.needs_image:
-            work.image_rgb = image_rgb
-        return image_rgb
-
-    def _write(self, work: _Work, answer: NDArray[Any]) -> R:
-        image_rgb, work.image_rgb = work.image_rgb, None  # an outcome waits in an unbounded queue, without its image
-        return self._output.write(work.tile, answer, image_rgb)
-
-    def _note(self, outcome: Outcome[_Work, R], manifest: Manifest, progress: Progress) -> None:
+    def _note(self, outcome: Outcome[TileWork, R], manifest: Manifest, progress: Progress) -> None:
         key, was = outcome.tile.tile.key, outcome.tile.was
         if outcome.error is None and outcome.result is not None:
             manifest.add(Row(key, DONE, self._output.note(outcome.tile.tile, outcome.result), tile=was))

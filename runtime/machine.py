@@ -6,10 +6,18 @@ import os
 import platform
 from pathlib import Path
 
+_limit: list[int] = []
+
 
 def cpu_count() -> int:
     """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min([cores, *_limit])
+
+
+def limit_cores(cores: int) -> None:
+    """Makes `cpu_count` tell no more than this: of one process of several that share a machine by agreement, not by affinity."""
+    _limit[:] = [cores]
 
 
 def cpu_name() -> str:

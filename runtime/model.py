@@ -1,44 +1,92 @@
-"""An engine as a Python object: `with load("fcn8s.onnx") as model: masks = model(images)`."""
+"""An engine as a Python object: `with load("fcn8s.onnx") as model: masks = model(images)`.
+
+The way of an image is the pipeline's: `fitting.py` to the engine's size, `BatchRunner` through the session, `answers.py`, and back. What
+differs is that the images come from the caller, and the answers go back in their order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Condition
 from types import TracebackType
-from typing import Any, overload
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.answers import answers_of
+from dlcv.runtime.answers import Segmented, answers_for, answers_of, confident_answers_of, segmented_of
 from dlcv.runtime.card import FITS, ModelCard
-from dlcv.runtime.errors import UsageError
-from dlcv.runtime.fitting import fit_to_card
+from dlcv.runtime.decode import DecodeOptions, decode_file
+from dlcv.runtime.errors import EngineError, TileError, UsageError
+from dlcv.runtime.fitting import FittedTile, fit_to_card
+from dlcv.runtime.pipeline import DEFAULT_OVERLAP, Outcome
+from dlcv.runtime.pipeline.batching import BatchRunner
 from dlcv.runtime.provenance import Trust
 from dlcv.runtime.sessions import Session, open_session
 
 DEFAULT_BATCH = 8
+DECODERS = 4
+"""Threads of `stream` that read files: what a session of two batches in flight keeps waiting for is rarely more."""
+
+Image = NDArray[np.uint8]
+S = TypeVar("S")
 
 
 class Model:
     """A session with fitting: images of any size in, masks of the same sizes or probabilities out.
 
-    Close it, or use it in `with`. `card.classes` are the names of the indices in a mask, or of the probabilities.
+    Close it, or use it in `with`. `card.classes` are the names of the indices in a mask, or of the probabilities. Several threads
+    may use one model at a time; as many batches as the session allows (`session.parallel`) are in flight then, and other threads
+    wait. `close` waits for those that are inside.
 
     Args:
         session: an opened session; the model closes it.
         fit: see `fitting.py`; None takes the card's.
-        batch: windows that go through the session at once.
+        batch: windows that go through the session at once; fewer when memory runs out.
+        overlap: segmentation: of windows, as a share of their side; None: 0.25.
+        blend: segmentation: whether probabilities are blended where windows overlap; None: where the engine gives them.
+        tta: `none`, `flips` or `full`, see `tta.py`.
+        engine: its name, for sentences.
+
+    Raises:
+        UsageError: when one of these is not for the engine's task or head, in words.
     """
 
-    def __init__(self, session: Session, *, fit: str | None = None, batch: int = DEFAULT_BATCH) -> None:
+    def __init__(
+        self,
+        session: Session,
+        *,
+        fit: str | None = None,
+        batch: int = DEFAULT_BATCH,
+        overlap: float | None = None,
+        blend: bool | None = None,
+        tta: str = "none",
+        engine: str | Path = "the engine",
+    ) -> None:
+        from dlcv.runtime.infer_settings import refuse_without_probabilities  # it knows all outputs: not at each start
+
         self.session, self._fit = session, fit or session.card.fit
         fits = FITS[session.card.task]
         if self._fit not in fits:
             raise UsageError(f"unknown fit {self._fit!r} for {session.card.task}; it is one of {', '.join(fits)}")
         if batch < 1:
             raise UsageError(f"batch is {batch}, expected at least 1")
-        self._batch = min(batch, session.max_batch or batch)
+        if session.card.task == "classification" and not (overlap is None and blend is None):
+            raise UsageError("overlap, blend: for segmentation only, and this is a classification model; leave it out")
+        if overlap is not None and not 0 <= overlap < 1:
+            raise UsageError(f"the overlap of windows is {overlap:g}, expected 0 or more and less than 1")
+        refuse_without_probabilities(session.card, Path(engine), blend, tta)
+        self._overlap, self._blend, self._tta = DEFAULT_OVERLAP if overlap is None else overlap, blend is not False, tta
+        self.notices: list[str] = []
+        """Lines for people about what had to change on the way, such as a smaller batch."""
+        batch = min(batch, session.max_batch or batch)
+        self._runner = BatchRunner(session, self._answers_of, batch, self.notices.append)
+        self._changed, self._inside, self._closing = Condition(), 0, False
 
     @property
     def card(self) -> ModelCard:
@@ -63,25 +111,80 @@ class Model:
 
         Raises:
             UsageError: when an image is not uint8 (H, W, 3).
-            TileError: when an image does not fit and `fit` is `pad`.
+            TileError: when an image does not fit and `fit` is `pad`, or the engine fails on it alone.
+            EngineError: when the engine fails, or the model is closed.
         """
-        if isinstance(images, np.ndarray) and images.ndim == 3:
-            return self._answers([images])[0]
-        if isinstance(images, np.ndarray):
-            if images.ndim != 4:
-                raise UsageError(f"expected images as uint8 (H, W, 3), RGB, got {images.dtype} {images.shape}")
-        elif not isinstance(images, Sequence):
-            raise UsageError(f"expected an image, a stack or a list of images, got {type(images).__name__}")
-        answers = self._answers(list(images))
+        checked = _listed(images)
         if self.card.task == "classification":
-            return np.stack(answers) if answers else np.empty((0, len(self.card.classes)), np.float32)
+            probs = list(self._answers(checked))
+            if _is_one(images):
+                return probs[0]
+            return np.stack(probs) if probs else np.empty((0, len(self.card.classes)), np.float32)
+        masks = [segmented_of(answer).mask for answer in self._answers(checked)]
+        if _is_one(images):
+            return masks[0]
         if isinstance(images, np.ndarray):
-            return np.stack(answers) if answers else np.empty(images.shape[:3], np.uint8)
-        return answers
+            return np.stack(masks) if masks else np.empty(images.shape[:3], np.uint8)
+        return list(masks)
+
+    @overload
+    def segment(self, images: NDArray[np.uint8]) -> Segmented | list[Segmented]: ...
+
+    @overload
+    def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[Segmented]: ...
+
+    def segment(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> Segmented | list[Segmented]:
+        """Masks with the confidence of each pixel, where the engine gives probabilities (`--head probs` or `logits`).
+
+        Args:
+            images: as for a call.
+
+        Returns:
+            One `Segmented` for one image, else a list; its `confidence` is None where the engine returns masks.
+
+        Raises:
+            UsageError: for a classifier, too; else as for a call.
+        """
+        if self.card.task != "segmentation":
+            raise UsageError(f"{self.card.model} classifies and gives no masks; call the model for its probabilities")
+        found = [segmented_of(answer) for answer in self._answers(_listed(images))]
+        return found[0] if _is_one(images) else found
+
+    def stream(
+        self, images: Iterable[S], *, decode: DecodeOptions | None = None, decoders: int = DECODERS
+    ) -> Iterator[Outcome[S, NDArray[Any]]]:
+        """What the model says about images of any number, in their order; memory stays bounded.
+
+        Files are read ahead in threads while the session is at work.
+
+        Args:
+            images: files, or images uint8 (h, w, 3), RGB; taken one by one as there is room.
+            decode: limits and 16-bit scale of files; None for the defaults.
+            decoders: threads that read.
+
+        Yields:
+            An `Outcome` an image: `tile` is what came in, `result` the mask, uint8 (h, w), or the probabilities, float32 (C,); or
+            None, and `error`, a `TileError`, says why: one bad file does not end the stream.
+
+        Raises:
+            UsageError, EngineError: as for a call.
+        """
+        if decoders < 1:
+            raise UsageError(f"decoders is {decoders}, expected at least 1")
+        segmentation = self.card.task == "segmentation"
+        for item, answer in self._streamed(images, decode, decoders):
+            if isinstance(answer, TileError):
+                yield Outcome(item, error=answer)
+            else:
+                yield Outcome(item, result=segmented_of(answer).mask if segmentation else answer)
 
     def close(self) -> None:
-        """Closes the session."""
-        self.session.close()
+        """Waits for the threads that are inside, and closes the session."""
+        with self._changed:
+            self._closing = True
+            while self._inside:
+                self._changed.wait()
+            self.session.close()
 
     def __enter__(self) -> Model:
         return self
@@ -91,25 +194,149 @@ class Model:
     ) -> None:
         self.close()
 
-    def _answers(self, images: list[NDArray[np.uint8]]) -> list[NDArray[Any]]:
-        for image in images:
-            if (
-                not isinstance(image, np.ndarray)
-                or image.dtype != np.uint8
-                or image.ndim != 3
-                or image.shape[2] != 3
-                or not image.size
-            ):
-                got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-                raise UsageError(f"expected images as uint8 (H, W, 3), RGB, got {got}")
-        tiles = [fit_to_card(image, self.card, fit=self._fit) for image in images]
-        windows = [window for tile in tiles for window in tile.windows]
-        answers: list[NDArray[Any]] = []
-        for start in range(0, len(windows), self._batch):
-            outputs = self.session.run(np.stack(windows[start : start + self._batch]))
-            answers.extend(answers_of(outputs, self.card.task))
-        remaining = iter(answers)
-        return [tile.join([next(remaining) for _ in tile.windows]) for tile in tiles]
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        with self._changed:
+            if self._closing:
+                raise EngineError("the session is closed; open it again")
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside -= 1
+                self._changed.notify_all()
+
+    def _answers_of(self, outputs: dict[str, NDArray[Any]]) -> NDArray[Any]:
+        card = self.card
+        if card.task == "classification" or card.head == "mask":
+            return answers_of(outputs, card.task)
+        return (answers_for(card, blend=self._blend, tta=self._tta) or confident_answers_of)(outputs)
+
+    def _fitted(self, image: Image) -> FittedTile:
+        return fit_to_card(
+            image, self.card, fit=self._fit, overlap=self._overlap, blend=self._blend, tta=self._tta
+        )  # fmt: skip
+
+    def _answers(self, images: Sequence[Image]) -> Iterator[NDArray[Any]]:
+        """The answers in their order; the first image that fails ends them."""
+        with self._at_work():
+            for _, answer in self._through((None, self._fitted(image)) for image in images):
+                if isinstance(answer, TileError):
+                    raise answer
+                yield answer
+
+    def _streamed(
+        self, images: Iterable[S], decode: DecodeOptions | None, decoders: int
+    ) -> Iterator[tuple[S, NDArray[Any] | TileError]]:
+        def fitted(item: S) -> FittedTile | TileError:
+            try:
+                if isinstance(item, (str, os.PathLike)):
+                    return self._fitted(decode_file(Path(item), decode))
+                return self._fitted(_checked(item))
+            except TileError as error:
+                return error
+
+        def read_ahead(pool: ThreadPoolExecutor) -> Iterator[tuple[S, FittedTile | TileError]]:
+            waiting: deque[tuple[S, Future[FittedTile | TileError]]] = deque()
+            for item in images:
+                waiting.append((item, pool.submit(fitted, item)))
+                if len(waiting) > 2 * decoders:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            while waiting:
+                first, future = waiting.popleft()
+                yield first, future.result()
+
+        pool = ThreadPoolExecutor(decoders, "dlcv-stream")
+        try:
+            yield from self._through(read_ahead(pool), each_at_work=True)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _through(
+        self, tiles: Iterable[tuple[S, FittedTile | TileError]], *, each_at_work: bool = False
+    ) -> Iterator[tuple[S, NDArray[Any] | TileError]]:
+        """Windows into full batches across tiles, each tile joined as soon as its last window is answered.
+
+        Args:
+            tiles: fitted, or what went wrong.
+            each_at_work: the caller may leave the model alone between two answers, and may close it then.
+        """
+        waiting: deque[_Waiting[S]] = deque()
+        batch: list[tuple[_Waiting[S], Image]] = []
+
+        def run() -> None:
+            if batch and each_at_work:
+                with self._at_work():
+                    self._run(batch)
+            else:
+                self._run(batch)
+            batch.clear()
+
+        for item, tile in tiles:
+            waiting.append(_Waiting(item, tile))
+            for window in tile.windows if isinstance(tile, FittedTile) else ():
+                batch.append((waiting[-1], window))
+                if len(batch) >= self._runner.limit:
+                    run()
+            while waiting and waiting[0].ready:
+                yield waiting.popleft().ended()
+        run()
+        while waiting:
+            yield waiting.popleft().ended()
+
+    def _run(self, batch: Sequence[tuple[_Waiting[Any], Image]]) -> None:
+        if not batch:
+            return
+        found = self._runner.run(np.stack([window for _, window in batch]))
+        for (waiting, _), answer in zip(batch, found, strict=True):
+            waiting.answers.append(answer)
+
+
+class _Waiting(Generic[S]):
+    """An image some of whose windows are not answered yet."""
+
+    def __init__(self, item: S, tile: FittedTile | TileError) -> None:
+        self._item, self._tile = item, tile
+        self.answers: list[NDArray[Any] | EngineError] = []
+
+    @property
+    def ready(self) -> bool:
+        """Whether nothing is missing."""
+        return isinstance(self._tile, TileError) or len(self.answers) == len(self._tile.windows)
+
+    def ended(self) -> tuple[S, NDArray[Any] | TileError]:
+        """The image's answer, or why there is none."""
+        if isinstance(self._tile, TileError):
+            return self._item, self._tile
+        answered: list[NDArray[Any]] = []
+        for answer in self.answers:
+            if isinstance(answer, EngineError):
+                return self._item, TileError(f"the engine fails on this tile: {answer}")
+            answered.append(answer)
+        return self._item, self._tile.join(answered)
+
+
+def _is_one(images: object) -> bool:
+    return isinstance(images, np.ndarray) and images.ndim == 3
+
+
+def _listed(images: Image | Sequence[Image]) -> list[Image]:
+    """One image, a stack or a list as a list of images."""
+    if not isinstance(images, (np.ndarray, Sequence)):
+        raise UsageError(f"expected an image, a stack or a list of images, got {type(images).__name__}")
+    if isinstance(images, np.ndarray) and images.ndim != 4:
+        return [_checked(images)]
+    return [_checked(image) for image in images]
+
+
+def _checked(image: Any) -> Image:
+    if not isinstance(image, np.ndarray):
+        raise UsageError(f"expected images as uint8 (H, W, 3), RGB, got {type(image).__name__}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise UsageError(f"expected images as uint8 (H, W, 3), RGB, got {image.dtype} {image.shape}")
+    return image
 
 
 def load(
@@ -120,6 +347,10 @@ def load(
     compute: str = "card",
     fit: str | None = None,
     batch: int = DEFAULT_BATCH,
+    overlap: float | None = None,
+    blend: bool | None = None,
+    tta: str = "none",
+    lanes: int = 1,
     window_hw: tuple[int, int] | None = None,
     require_hash: str | None = None,
     require_signature: str | None = None,
@@ -132,14 +363,22 @@ def load(
         session, compute: the library, and what a float32 graph may be computed in: see `open_session`.
         fit: segmentation: `windows`, `pad` or `resize`; None takes the card's.
         batch: windows that go through the session at once.
+        overlap, blend, tta: of windows, and averaging over flips and turns: see `Model`.
+        lanes: batches in flight on a CPU: 1 answers one caller soonest, one a core gets most out of many threads.
         window_hw: height and width to run it at, in pixels, where the card says that they vary; None takes the card's.
         require_hash: the SHA-256 that the file must have, in hexadecimal.
         require_signature: a public key of minisign, or a file that holds one, with which the file must be signed.
 
     Raises:
-        UsageError: when the engine does not run at that size.
+        UsageError: when the engine does not run at that size, or one of the others is not for its task or head.
         EngineError, CardError, MissingPackageError: when the file cannot be run or is not the one required, in words.
     """
     trust = Trust.of(() if require_hash is None else require_hash, require_signature)
-    opened = open_session(engine, device=device, session=session, compute=compute, trust=trust, window_hw=window_hw)
-    return Model(opened, fit=fit, batch=batch)
+    opened = open_session(
+        engine, device=device, session=session, compute=compute, lanes=lanes, trust=trust, window_hw=window_hw
+    )
+    try:
+        return Model(opened, fit=fit, batch=batch, overlap=overlap, blend=blend, tta=tta, engine=engine)
+    except BaseException:
+        opened.close()
+        raise

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.files import PARTIAL_SUFFIX
+from dlcv.runtime.urls import files_at, is_url, state_of
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 """What is taken for a tile inside a folder; a file that is named itself is always tried."""
@@ -75,7 +76,7 @@ class Tile:
     """A tile to be run. Small, since a folder may hold a million of them.
 
     Attributes:
-        where: where it is, as it was named or found; given as a Path or as a string, kept as a string.
+        where: where it is, as it was named or found: a path or a URL; given as a Path or as a string, kept as a string.
         key: its path inside the folder that was named, with forward slashes; of a file named itself, its file name.
             It identifies the tile in the manifest, and the output's name is made from it alone.
         plain: True where the folder's listing says that it is no symbolic link.
@@ -95,11 +96,14 @@ class Tile:
 
     @property
     def path(self) -> Path:
-        """`where` as a Path."""
+        """`where` as a Path; not for a URL."""
         return Path(self.where)
 
     def fingerprint(self) -> Fingerprint | None:
         """What the file is now, links followed; None where it cannot be asked."""
+        if is_url(self.where):
+            found = state_of(self.where)
+            return None if found is None else Fingerprint(*found)
         try:
             facts = os.stat(self.where)
         except (OSError, ValueError):  # ValueError: a name with a NUL
@@ -115,7 +119,7 @@ def find_tiles(
     In a folder, labels that stand beside their images (`NAME_mask.png` beside `NAME_sat.jpg`) are no tiles.
 
     Args:
-        sources: as they were typed.
+        sources: as they were typed; among them URLs, see `urls.py`.
         leave_out: a folder that is not searched when it lies inside one of `sources`: the masks of an earlier run.
         say: takes a line about what was left out.
 
@@ -129,7 +133,7 @@ def find_tiles(
     for source in sources:
         for tile in _from_source(source, leave_out, labels):
             first = tiles.setdefault(tile.key, tile)
-            if first is not tile and os.path.abspath(first.where) != os.path.abspath(tile.where):
+            if first is not tile and _absolute(first.where) != _absolute(tile.where):
                 raise UsageError(
                     f"{first.where} and {tile.where} would share the output name {tile.key}; run their folders one at a time with different --output"
                 )
@@ -143,11 +147,15 @@ def find_tiles(
 
 
 def source_folders(sources: Sequence[str]) -> list[str]:
-    """The folders that `sources` speak of, absolute and sorted: a folder itself, a file's, a glob's up to its first wildcard."""
+    """The folders that `sources` speak of, absolute and sorted: a folder itself, a file's, a glob's up to its first wildcard; a URL as
+    it is.
+    """
     found = set()
     for source in sources:
         path = Path(source)
-        if path.is_dir():
+        if is_url(source):
+            found.add(source)
+        elif path.is_dir():
             found.add(os.path.abspath(path))
         elif os.path.lexists(path):
             found.add(os.path.abspath(path.parent))
@@ -158,7 +166,9 @@ def source_folders(sources: Sequence[str]) -> list[str]:
 
 def _from_source(source: str, leave_out: Path | None, labels: list[Path]) -> Iterator[Tile]:
     path = Path(source)
-    if path.is_dir():
+    if is_url(source):
+        yield from _at_url(source, labels)
+    elif path.is_dir():
         yield from _in_folder(path, leave_out, labels)
     elif os.path.lexists(path):
         yield Tile(path, path.name)
@@ -166,6 +176,24 @@ def _from_source(source: str, leave_out: Path | None, labels: list[Path]) -> Ite
         yield from _from_glob(source)
     else:
         raise UsageError(f"{source} does not exist; name files, folders or globs")
+
+
+def _absolute(where: str) -> str:
+    return where if is_url(where) else os.path.abspath(where)
+
+
+def _at_url(source: str, labels: list[Path]) -> Iterator[Tile]:
+    """As in a folder: hidden entries, what is no image and labels beside their images are left out; a file named itself is not."""
+    found = list(files_at(source))
+    if len(found) == 1 and source.rstrip("/").endswith(found[0][1]):
+        yield Tile(*found[0])
+        return
+    keys = {key for _, key in found}
+    for where, key in found:
+        if key.endswith(LABEL_SUFFIX) and key[: -len(LABEL_SUFFIX)] + LABELLED_SUFFIX in keys:
+            labels.append(Path(key))
+        elif not any(part[0] == "." for part in key.split("/")) and key.lower().endswith(IMAGE_SUFFIXES):
+            yield Tile(where, key)
 
 
 def _from_glob(pattern: str) -> Iterator[Tile]:
@@ -232,9 +260,11 @@ def _listed(where: str) -> tuple[list[str], dict[str, bool]]:
 
 
 def real_paths(tiles: Iterable[Tile]) -> Iterator[str]:
-    """Where tiles really are, symbolic links followed; each folder is looked up once."""
+    """Where tiles really are, symbolic links followed; each folder is looked up once. Those at URLs are left out."""
     folders: dict[str, str] = {}
     for tile in tiles:
+        if is_url(tile.where):
+            continue
         if not tile.plain:
             yield os.path.realpath(tile.where)
             continue

@@ -15,6 +15,7 @@ from pathlib import Path
 from dlcv.runtime.errors import TileError
 from dlcv.runtime.large.library import has_rasterio, open_image
 from dlcv.runtime.tiles import Looks, Tile
+from dlcv.runtime.urls import is_url
 
 LARGE_TIFF_PIXELS = 1 << 26
 """Of a TIFF without georeference: 8192 x 8192, 201 MB as RGB; from there on it is not decoded whole."""
@@ -47,7 +48,7 @@ def mark_large(
     say: Callable[[str], None] = lambda _: None,
     looks: Looks | None = None,
 ) -> list[Tile]:
-    """The same tiles, those that are read by windows marked `large`.
+    """The same tiles, those that are read by windows marked `large`; none at a URL is.
 
     Args:
         tiles: as they were found.
@@ -57,7 +58,7 @@ def mark_large(
         looks: what was asked about the files already, or will be again.
     """
     looks = looks or Looks()
-    found = {tile.key for tile in tiles if _is_large(tile, max_pixels, every_tiff, looks)}
+    found = {tile.key for tile in tiles if not is_url(tile.where) and _is_large(tile, max_pixels, every_tiff, looks)}
     if found and not has_rasterio():
         say(
             f"{len(found)} georeferenced or very large images, such as {min(found)}, are run as plain tiles without rasterio; "

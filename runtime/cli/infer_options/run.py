@@ -39,5 +39,12 @@ OPTIONS = (
         "--resume", is_flag=True, help="Go on with the run in the output folder: skip the tiles that are done."
     ),
     click.option("--overwrite", is_flag=True, help="Start again in a folder that holds a run."),
+    click.option("--ray", metavar="ADDRESS", default=None, help="Run on a Ray cluster: host:port, auto, or local."),
+    click.option(
+        "--ray-workers",
+        type=click.IntRange(1),
+        default=None,
+        help="Sessions there.  [default: one a GPU, or a machine]",
+    ),
     click.option("--quiet", is_flag=True, help="No progress."),
 )

@@ -1,0 +1,117 @@
+"""Ray: loaded on first use, joined or started, and asked what its machines have."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from dlcv.runtime.errors import EngineError, MissingPackageError, UsageError
+from dlcv.runtime.machine import cpu_count
+
+LOCAL = "local"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Workers of one size, each with a session of its own.
+
+    Attributes:
+        workers: how many.
+        cpus: cores of each, at least 1.
+        gpus: 1 where each has a GPU, else 0.
+    """
+
+    workers: int
+    cpus: int
+    gpus: int
+
+    def __str__(self) -> str:
+        size = f"{self.cpus} core{'s' if self.cpus > 1 else ''}" + (" and a GPU" if self.gpus else "")
+        return (
+            f"{self.workers} worker{'s of' if self.workers > 1 else ' of'} {size}{' each' if self.workers > 1 else ''}"
+        )
+
+
+@contextmanager
+def joined(address: str) -> Iterator[Any]:
+    """Ray's module, joined to a cluster inside `with`; one that this process has joined before is used and stays.
+
+    Args:
+        address: of the cluster, `auto` for the one of this machine, or `local`: started here and stopped at the end.
+
+    Raises:
+        MissingPackageError: when Ray is not installed.
+        EngineError: when there is no cluster at that address.
+    """
+    if address == LOCAL:  # what a tool does on one machine is told to nobody; a cluster's owner has decided for himself
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as Ray will do; until then it warns
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise MissingPackageError("ray", "run on several machines", "pip install 'dlcv-edge[ray]'") from error
+    if ray.is_initialized():
+        yield ray
+        return
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        if address == LOCAL:
+            ray.init(address=LOCAL, num_cpus=cpu_count(), include_dashboard=False, **quiet)
+        else:
+            _knock(address)
+            ray.init(address=address, **quiet)
+    except Exception as error:  # ConnectionError, ValueError, RuntimeError, ray's own, by release
+        words = " ".join(str(error).split())[:300]
+        raise EngineError(f"no Ray cluster at {address}: {words}; start one with: ray start --head") from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Sees to it that somebody listens there: Ray itself tries for minutes, and ends the process then.
+
+    Raises:
+        OSError: when nobody does within 10 seconds.
+    """
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
+
+
+def layout_of(nodes: Sequence[Mapping[str, float]], device: str, workers: int | None) -> Layout:
+    """A worker a GPU where there are GPUs and `device` does not say `cpu`; else one a machine, or as many as asked for.
+
+    Args:
+        nodes: of each machine, how much it has of `CPU` and `GPU`.
+        device: `auto`, `cpu` or `cuda`.
+        workers: how many; None: as many as there are places.
+
+    Raises:
+        UsageError: when the cluster has no GPU or fewer places than were asked for.
+    """
+    gpus = [int(node.get("GPU", 0)) for node in nodes]
+    cores = [int(node.get("CPU", 0)) for node in nodes]
+    on_gpus = device != "cpu" and sum(gpus) > 0
+    if device == "cuda" and not on_gpus:
+        raise UsageError("--device cuda: the Ray cluster has no GPU; leave it out")
+    places = [min(gpu, core) for gpu, core in zip(gpus, cores)] if on_gpus else cores
+    if not sum(places):
+        raise UsageError("the Ray cluster has no free place for a worker: each needs a core; add machines to it")
+    if workers is not None and workers > sum(places):
+        raise UsageError(f"--ray-workers {workers}: the Ray cluster has room for {sum(places)}; ask for fewer")
+    if on_gpus:
+        share = min(core // place for core, place in zip(cores, places) if place)
+        return Layout(workers or sum(places), share, 1)
+    used = [core for core in cores if core]
+    if workers is None:
+        return Layout(len(used), min(used), 0)
+    size = max(size for size in range(1, max(used) + 1) if sum(core // size for core in used) >= workers)
+    return Layout(workers, size, 0)

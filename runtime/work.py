@@ -1,0 +1,70 @@
+"""What a run does with one tile before and after the session, wherever it is done: here, or in a worker of a cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlcv.runtime.decode import DecodeOptions, decode_bytes, decode_file
+from dlcv.runtime.outputs.base import Output
+from dlcv.runtime.tiles import Fingerprint, Tile
+from dlcv.runtime.urls import is_url, read_url
+
+R = TypeVar("R")
+
+
+@dataclass
+class TileWork:
+    """A tile on its way through the pipeline.
+
+    Attributes:
+        tile: which.
+        was: what the file was before any of it was read, so that one that changes while it is read is run again.
+        image_rgb: where the output wants it.
+    """
+
+    tile: Tile
+    was: Fingerprint | None = None
+    image_rgb: NDArray[np.uint8] | None = None
+
+    @classmethod
+    def of(cls, tile: Tile) -> TileWork:
+        """With what the file was at once for a large tile, which is opened where it is taken; the others are asked where they are
+        read, so that storage that hangs holds up one thread.
+        """
+        return cls(tile, tile.fingerprint() if tile.large else None)
+
+
+class TileHands(Generic[R]):
+    """Reads tiles and writes their answers, in any thread.
+
+    Args:
+        decode: limits and 16-bit scale.
+        output: of the run.
+    """
+
+    def __init__(self, decode: DecodeOptions, output: Output[R]) -> None:
+        self._decode, self._output = decode, output
+
+    def read(self, work: TileWork) -> NDArray[np.uint8]:
+        """The image: uint8 (h, w, 3), RGB.
+
+        Raises:
+            TileError: when it cannot be read.
+        """
+        where, work.was = work.tile.where, work.tile.fingerprint()
+        if is_url(where):
+            image_rgb = decode_bytes(read_url(where, self._decode.max_bytes), self._decode)
+        else:
+            image_rgb = decode_file(work.tile.path, self._decode)
+        if self._output.needs_image:
+            work.image_rgb = image_rgb
+        return image_rgb
+
+    def write(self, work: TileWork, answer: NDArray[Any]) -> R:
+        """Hands an answer to the output; see `Output.write`."""
+        image_rgb, work.image_rgb = work.image_rgb, None  # an outcome waits in an unbounded queue, without its image
+        return self._output.write(work.tile, answer, image_rgb)
