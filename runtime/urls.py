@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from glob import has_magic
@@ -69,7 +70,10 @@ def state_of(where: str) -> tuple[int, int] | None:
     """Bytes of the file at a URL, and when it was written last, in nanoseconds since 1970; None where either is not told."""
     try:
         system, path = _file_system(where)
-        return int(system.info(path)["size"]), round(system.modified(path).timestamp() * 1e9)
+        if "file" in system.protocol:  # as where it is named without file://
+            facts = os.stat(path)
+            return facts.st_size, facts.st_mtime_ns
+        return int(system.info(path)["size"]), round(system.modified(path).timestamp() * 1e6) * 1000
     except Exception:  # each kind of file system has its own, and some tell no time
         return None
 
