@@ -196,7 +196,7 @@ def test_command_works(shells: dict[str, Shell], page: str, line: str) -> None:
 def test_python_works(shells: dict[str, Shell], page: str) -> None:
     """After the page's commands, which stand above; `images` are tiles of the folder."""
     code = "from pathlib import Path\nfrom dlcv.runtime.decode import decode_file\n"
-    code += "images = [decode_file(path) for path in sorted(Path('tiles').glob('*_sat.jpg'))[:3]]\nassert images\n"
+    code += "images = [decode_file(path) for path in sorted(Path('tiles').rglob('*_sat.jpg'))[:3]]\nassert images\n"
     done = shells[page].python(code + _snippets(page))
     assert done.returncode == 0, done.stderr
 
