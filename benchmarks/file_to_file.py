@@ -185,8 +185,8 @@ def untrained(path: Path, width: float, size: int, *, int8: bool = False) -> Pat
     model = create_model("fcn8s", classes=len(description.classes), width=width).eval()
     proto = onnx_from_model(model, card)
     if int8:
-        from dlcv.export.calibration import int8_from_onnx
         from dlcv.export.onnx_from_checkpoint import with_card
+        from dlcv.export.precision.calibration import int8_from_onnx
         from dlcv.train.data.scenes import make_scene
 
         scenes = (make_scene(0, index, size, split="train")[0] for index in range(8))

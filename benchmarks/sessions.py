@@ -80,8 +80,8 @@ def _graphs(folder: Path, model: str, width: float, size: int) -> tuple[dict[str
     import torch
 
     from dlcv.benchmarks.models import _card, _images
-    from dlcv.export.calibration import int8_from_onnx
     from dlcv.export.onnx_from_checkpoint import onnx_from_model, with_card
+    from dlcv.export.precision.calibration import int8_from_onnx
     from dlcv.train.models import create_model
     from dlcv.train.models.registry import model_entry
 

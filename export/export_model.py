@@ -16,18 +16,18 @@ import onnx
 import onnxruntime as ort
 import torch
 
-from dlcv.export.auto import Choice, choose
 from dlcv.export.builders.build import PlanReport, build_plan
 from dlcv.export.builders.find import Builder, find_builder
 from dlcv.export.builders.options import BuildOptions
 from dlcv.export.builders.rebuild import plan_facts
 from dlcv.export.builders.timing import SUFFIX as TIMING_SUFFIX
-from dlcv.export.calibration import CalibrationTiles
 from dlcv.export.graph import DEFAULT_HEAD, HEADS
 from dlcv.export.images import first_windows, images_to_calibrate_on, images_to_verify_on
-from dlcv.export.low_precision import AUTO, Given, LowPrecision, PrecisionSettings, low_precision
 from dlcv.export.onnx_from_checkpoint import onnx_from_model
-from dlcv.export.proof import prove
+from dlcv.export.precision.auto import Choice, choose
+from dlcv.export.precision.calibration import CalibrationTiles
+from dlcv.export.precision.low_precision import AUTO, Given, LowPrecision, PrecisionSettings, low_precision
+from dlcv.export.precision.proof import prove
 from dlcv.export.reference import reference_bytes
 from dlcv.export.sizes import range_for, verify_sizes
 from dlcv.export.stages import RememberingSession, Stage, TwinSession, compare_stages, plan_stage, require_stage

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.export.calibration import CalibrationTiles, calibration_tiles
-from dlcv.export.low_precision import AUTO, PrecisionSettings
+from dlcv.export.precision.calibration import CalibrationTiles, calibration_tiles
+from dlcv.export.precision.low_precision import AUTO, PrecisionSettings
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.datasets.loading import labelled_for

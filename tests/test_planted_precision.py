@@ -19,8 +19,8 @@ import pytest
 onnx = pytest.importorskip("onnx", reason="the export extra is not installed")
 torch = pytest.importorskip("torch", reason="the export extra is not installed")
 
-from dlcv.export.calibration import int8_from_onnx  # noqa: E402
-from dlcv.export.proof import layers_of  # noqa: E402
+from dlcv.export.precision.calibration import int8_from_onnx  # noqa: E402
+from dlcv.export.precision.proof import layers_of  # noqa: E402
 from dlcv.runtime.card_reader import read_card  # noqa: E402
 from dlcv.train.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 

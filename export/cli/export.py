@@ -167,7 +167,7 @@ def main(
 
     model_entry(model)
     from dlcv.export.export_model import ExportSettings, export_model
-    from dlcv.export.low_precision import PrecisionSettings
+    from dlcv.export.precision.low_precision import PrecisionSettings
     from dlcv.export.stages import stage_table
     from dlcv.runtime.evaluation import NOUNS
     from dlcv.runtime.files import checkpoint_files

@@ -7,7 +7,7 @@ import pytest
 from dlcv.benchmarks.models import _card, measure, table
 from dlcv.benchmarks.operations import count_operations
 from dlcv.export.onnx_from_checkpoint import onnx_from_model
-from dlcv.export.proof import layers_of
+from dlcv.export.precision.proof import layers_of
 from dlcv.train.models import create_model
 from dlcv.train.models.registry import model_entry
 

@@ -342,9 +342,9 @@ class LowWorld:
     def _proto(self, precision: str) -> Any:
         import onnx
 
-        from dlcv.export.calibration import int8_from_onnx
         from dlcv.export.onnx_from_checkpoint import onnx_from_model, with_card
-        from dlcv.export.precision import network_at
+        from dlcv.export.precision.calibration import int8_from_onnx
+        from dlcv.export.precision.cast import network_at
 
         card = self.card.changed(precision=precision)
         if precision == "fp32":

@@ -14,7 +14,7 @@ onnx = pytest.importorskip("onnx", reason="the export extra is not installed")
 torch = pytest.importorskip("torch", reason="the export extra is not installed")
 
 from dlcv.export.onnx_from_checkpoint import onnx_from_model  # noqa: E402
-from dlcv.export.proof import prove  # noqa: E402
+from dlcv.export.precision.proof import prove  # noqa: E402
 from dlcv.export.sizes import range_for  # noqa: E402
 from dlcv.runtime.card import SizeRange  # noqa: E402
 from dlcv.runtime.card_reader import read_card  # noqa: E402

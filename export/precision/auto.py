@@ -10,9 +10,9 @@ from typing import Any
 
 import onnx
 
-from dlcv.export.calibration import CalibrationTiles
-from dlcv.export.low_precision import Given, LowPrecision, PrecisionSettings, low_precision
-from dlcv.export.race import Ran, race
+from dlcv.export.precision.calibration import CalibrationTiles
+from dlcv.export.precision.low_precision import Given, LowPrecision, PrecisionSettings, low_precision
+from dlcv.export.precision.race import Ran, race
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.errors import DlcvError, ExportError, VerdictError
 

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from dlcv.export.calibration import METHODS, calibration_tiles, int8_from_onnx
+from dlcv.export.precision.calibration import METHODS, calibration_tiles, int8_from_onnx
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.datasets.loading import labelled_for
 from dlcv.runtime.errors import DatasetError

@@ -9,9 +9,9 @@ from typing import Any
 import onnx
 import pytest
 
-from dlcv.export import proof_openvino
-from dlcv.export.calibration import int8_from_onnx
-from dlcv.export.proof_openvino import executed_in_openvino, with_executed
+from dlcv.export.precision import proof_openvino
+from dlcv.export.precision.calibration import int8_from_onnx
+from dlcv.export.precision.proof_openvino import executed_in_openvino, with_executed
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.errors import MissingPackageError, VerdictError
 from dlcv.runtime.sessions.executed import Executed, Operator

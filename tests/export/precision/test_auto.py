@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dlcv.export.auto import Candidate, _fastest, choose
-from dlcv.export.low_precision import AUTO, PrecisionSettings
-from dlcv.export.race import MIN_PAIRS, Ran, Ratio, race
+from dlcv.export.precision.auto import Candidate, _fastest, choose
+from dlcv.export.precision.low_precision import AUTO, PrecisionSettings
+from dlcv.export.precision.race import MIN_PAIRS, Ran, Ratio, race
 from dlcv.runtime.card_reader import read_card
 from dlcv.runtime.errors import EngineError, VerdictError
 
@@ -52,7 +52,7 @@ def test_faster_means_in_most_rounds() -> None:
 
 
 def test_where_nothing_can_be_measured_the_nominal_order_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dlcv.export import auto
+    from dlcv.export.precision import auto
 
     def made(given: Any, settings: PrecisionSettings, tiles: Any, say: Any) -> Any:
         if settings.precision != "bf16":

@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from dlcv.export.proof import Proof, layers_of
+from dlcv.export.precision.proof import Proof, layers_of
 from dlcv.runtime.errors import ExportError, VerdictError
 
 OPSET = 19

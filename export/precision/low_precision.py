@@ -16,16 +16,16 @@ import onnx
 from numpy.typing import NDArray
 from torch import nn
 
-from dlcv.export.calibration import METHODS, CalibrationTiles, int8_by_ranges, ranges_of
-from dlcv.export.guilty import guilty_layers
-from dlcv.export.int8_with_fp16 import for_tensorrt
-from dlcv.export.layer_names import layer_name, makers_of
 from dlcv.export.onnx_from_checkpoint import onnx_from_model, with_card
-from dlcv.export.pairs import LAYERS
-from dlcv.export.precision import network_at
-from dlcv.export.proof import Proof, prove
-from dlcv.export.proof_openvino import executed_in_openvino, with_executed
-from dlcv.export.repair import Repair, Repairing
+from dlcv.export.precision.calibration import METHODS, CalibrationTiles, int8_by_ranges, ranges_of
+from dlcv.export.precision.cast import network_at
+from dlcv.export.precision.guilty import guilty_layers
+from dlcv.export.precision.int8_with_fp16 import for_tensorrt
+from dlcv.export.precision.layer_names import layer_name, makers_of
+from dlcv.export.precision.pairs import LAYERS
+from dlcv.export.precision.proof import Proof, prove
+from dlcv.export.precision.proof_openvino import executed_in_openvino, with_executed
+from dlcv.export.precision.repair import Repair, Repairing
 from dlcv.export.stages import Stage, TwinSession, compare_stages, require_stage
 from dlcv.export.verify import Verification, verify_graph
 from dlcv.runtime.card import PRECISIONS, RESTS, ModelCard

@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from dlcv.export.rounding import rounded_twin
+from dlcv.export.precision.rounding import rounded_twin
 
 
 def _two_layers(kind: int, first: float, second: float) -> onnx.ModelProto:

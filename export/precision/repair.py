@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from dlcv.export.guilty import MANY_CLIPPED, Guilty
+from dlcv.export.precision.guilty import MANY_CLIPPED, Guilty
 from dlcv.runtime.errors import VerdictError
 
 MAX_ROUNDS = 6

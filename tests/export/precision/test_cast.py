@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from dlcv.export.precision import network_at
+from dlcv.export.precision.cast import network_at
 from dlcv.train.ensemble import EnsembleNetwork
 from dlcv.train.models import create_model
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from dlcv.export.guilty import Guilty
-from dlcv.export.repair import MAX_ROUNDS, Repair, Repairing
+from dlcv.export.precision.guilty import Guilty
+from dlcv.export.precision.repair import MAX_ROUNDS, Repair, Repairing
 from dlcv.runtime.errors import VerdictError
 
 FAILED = VerdictError("int8 is not what torch is")

@@ -16,11 +16,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from dlcv.export.builders.build import build_plan
 from dlcv.export.builders.options import BuildOptions
-from dlcv.export.calibration import int8_from_onnx
-from dlcv.export.int8_with_fp16 import LEAST_SCALE, int8_with_fp16, rest_of
-from dlcv.export.low_precision import PrecisionSettings
 from dlcv.export.onnx_from_checkpoint import with_card
-from dlcv.export.proof import layers_of
+from dlcv.export.precision.calibration import int8_from_onnx
+from dlcv.export.precision.int8_with_fp16 import LEAST_SCALE, int8_with_fp16, rest_of
+from dlcv.export.precision.low_precision import PrecisionSettings
+from dlcv.export.precision.proof import layers_of
 from dlcv.export.verify import twin_session
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.card_reader import read_card

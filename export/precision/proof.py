@@ -17,7 +17,7 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto
 
-from dlcv.export.layer_names import layer_name, makers_of
+from dlcv.export.precision.layer_names import layer_name, makers_of
 from dlcv.runtime.card import card_from_json
 from dlcv.runtime.card_reader import ONNX_KEY
 from dlcv.runtime.errors import ExportError, VerdictError, one_line

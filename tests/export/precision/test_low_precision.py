@@ -17,8 +17,8 @@ from onnx import TensorProto
 
 from dlcv.export.builders.build import build_plan
 from dlcv.export.builders.options import BuildOptions
-from dlcv.export.low_precision import PrecisionSettings
-from dlcv.export.proof import prove
+from dlcv.export.precision.low_precision import PrecisionSettings
+from dlcv.export.precision.proof import prove
 from dlcv.runtime.card_reader import read_card
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.sessions import open_session

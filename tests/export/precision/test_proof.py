@@ -10,8 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from dlcv.export.calibration import int8_from_onnx
-from dlcv.export.proof import Layer, Proof, layers_of, prove, session_operators
+from dlcv.export.precision.calibration import int8_from_onnx
+from dlcv.export.precision.proof import Layer, Proof, layers_of, prove, session_operators
 from dlcv.runtime.errors import ExportError, VerdictError
 
 GraphOf = Callable[[str], onnx.ModelProto]

@@ -21,7 +21,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from dlcv.export.pairs import LAYERS, arrange, free_restored
+from dlcv.export.precision.pairs import LAYERS, arrange, free_restored
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.decode import decode_file
