@@ -10,7 +10,7 @@ venv=.venv-lean-$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2]
 pip="$venv/bin/python -m pip --disable-pip-version-check --quiet"
 rm -rf build
 $pip install -c constraints.txt --upgrade pip
-$pip install -c constraints.txt ".[fast]" pytest hypothesis
+$pip install -c constraints.txt ".[fast]" pytest pytest-xdist hypothesis
 $pip install --force-reinstall --no-deps .
 "$venv/bin/python" - <<'PY'
 import importlib.util, platform, sys
@@ -18,4 +18,4 @@ import cv2, numpy, onnxruntime
 assert not any(importlib.util.find_spec(name) for name in ("torch", "onnx", "onnxscript")), "this environment is not lean"
 print(f"Python {platform.python_version()}, numpy {numpy.__version__}, OpenCV {cv2.__version__}, ONNX Runtime {onnxruntime.__version__}")
 PY
-"$venv/bin/python" -m pytest -q -p no:cacheprovider -m "not gpu" tests/runtime tests/contracts/test_sessions.py tests/test_imports.py
+"$venv/bin/python" -m pytest -q -n auto --dist loadfile -p no:cacheprovider -m "not gpu" tests/runtime tests/contracts/test_sessions.py tests/test_imports.py
