@@ -394,7 +394,7 @@ def _planted(graph: Path, path: Path, plant: Callable[[Any], None]) -> Path:
 def _export_gives(monkeypatch: pytest.MonkeyPatch, proto: Any, plant: Callable[[Any], None] = lambda _: None) -> None:
     """Export gets this graph from torch's exporter."""
     plant(proto)
-    monkeypatch.setattr(export_model, "onnx_from_model", lambda model, card: proto)
+    monkeypatch.setattr(export_model, "onnx_from_model", lambda model, card, **options: proto)
 
 
 def _change_weight(proto: Any, name: str, change: Callable[[NDArray[np.float32]], Any]) -> None:

@@ -152,7 +152,7 @@ def low_precision(
         return made.attempt()
     except VerdictError as error:
         failed = error
-    if not settings.repair or not made.may_be_repaired:
+    if not settings.repair or settings.rest != "fp32" or not made.may_be_repaired:
         raise failed
     assert made.proof is not None and made.proto is not None
     say(f"{failed}; looking for the layers that lose it")

@@ -165,7 +165,7 @@ def _check_wanted(wanted: Wanted) -> None:
 
 def _check_label(wanted: Wanted) -> None:
     """The weights of most convolutions and matrix products must be of the type that the card names: libraries run what is there."""
-    kernels, kind = read_onnx_graph(wanted.path).kernels, _WEIGHTS[wanted.card.precision]
+    kernels, kind = read_onnx_graph(wanted.path, wanted.data).kernels, _WEIGHTS[wanted.card.precision]
     known = sum(count for name, count in kernels.items() if name != "computed")
     if known and not kernels[kind] >= MIN_SHARE * known:
         raise PrecisionError(

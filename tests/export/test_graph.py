@@ -60,10 +60,10 @@ def test_the_graph_shares_no_normalisation_with_the_reference(forbidden: str) ->
 
 
 def test_the_reference_normalises_with_trainings_own_code() -> None:
-    from dlcv.train import loop, session
+    from dlcv.train import session, stepper
 
     assert session.normalise is normalise
-    assert "dlcv.train.preprocess" in _imports(Path(str(session.__file__))) & _imports(Path(str(loop.__file__)))
+    assert "dlcv.train.preprocess" in _imports(Path(str(session.__file__))) & _imports(Path(str(stepper.__file__)))
     assert not any(name.startswith("dlcv.export") for name in _imports(Path(str(session.__file__))))
 
 

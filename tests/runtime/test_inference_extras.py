@@ -283,12 +283,12 @@ def test_images_are_let_go_when_their_tile_is_done(
 
     works = []
 
-    class Watched(inference._Work):
-        def __init__(self, tile: Any) -> None:
-            super().__init__(tile)
+    class Watched(inference.TileWork):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
             works.append(self)
 
-    monkeypatch.setattr(inference, "_Work", Watched)
+    monkeypatch.setattr(inference, "TileWork", Watched)
     run(tile_folder, **ALL)
     assert len(works) == 6
     assert all(work.image_rgb is None for work in works)

@@ -36,6 +36,8 @@ def invoke(tile_folder: Path, tiny_onnx: Path, tmp_path: Path) -> Invoke:
             tmp_path / "m",
             "--device",
             "cpu",
+            "--session",
+            "onnxruntime",
             "--quiet",
             *arguments,
         )
@@ -52,10 +54,10 @@ def never() -> Iterator[threading.Event]:
 
 
 def decoding(monkeypatch: pytest.MonkeyPatch, before: Callable[[Path], object]) -> None:
-    from dlcv.runtime import inference
+    from dlcv.runtime import work
 
-    real = inference.decode_file
-    monkeypatch.setattr(inference, "decode_file", lambda path, options: (before(path), real(path, options))[1])
+    real = work.decode_file
+    monkeypatch.setattr(work, "decode_file", lambda path, options: (before(path), real(path, options))[1])
 
 
 def running(monkeypatch: pytest.MonkeyPatch, before: Callable[[Image], object]) -> None:
@@ -185,7 +187,7 @@ def test_what_onnx_runtime_says_when_memory_runs_out(
         def run(self, *arguments: Any) -> None:
             raise RuntimeError(words)
 
-    with open_session(tiny_onnx, device="cpu") as session:
+    with open_session(tiny_onnx, session="onnxruntime", device="cpu") as session:
         session._session = Failing()  # type: ignore[attr-defined]
         with pytest.raises(EngineError, match="ONNX Runtime failed on a batch of 1: ") as caught:
             session.run(np.zeros((1, 64, 64, 3), np.uint8))

@@ -193,7 +193,7 @@ def test_a_failed_write_leaves_the_older_checkpoint(
     save_checkpoint(path, checkpoint)
     before = path.read_bytes()
     monkeypatch.setattr("dlcv.runtime.files.partial_name", lambda _: Path("/dev/full"))
-    monkeypatch.setattr("dlcv.runtime.files._remove", lambda _: None)  # /dev/full itself must stay
+    monkeypatch.setattr("dlcv.runtime.files.remove_file", lambda _: None)  # /dev/full itself must stay
     with pytest.raises(OutputError, match=r"cannot write .*last\.pt: No space left on device"):
         save_checkpoint(path, checkpoint)
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["last.pt"]

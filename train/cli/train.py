@@ -11,7 +11,6 @@ import click
 
 from dlcv.runtime.cli.common import Command, note, version_option
 from dlcv.runtime.errors import UsageError
-from dlcv.train.cli.config_file import options_of_file
 from dlcv.train.cli.train_options import HEADINGS, train_options
 
 if TYPE_CHECKING:
@@ -48,6 +47,8 @@ def main(
     typed = {k for k in options if ctx.get_parameter_source(k) is click.core.ParameterSource.COMMANDLINE}
     mistakes: list[str] = []
     if config is not None:
+        from dlcv.train.cli.config_file import options_of_file
+
         values, mistakes = options_of_file(config, ctx.command.params)
         of_file = values.pop("output", None)
         output = output or of_file

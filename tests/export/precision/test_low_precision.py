@@ -63,7 +63,7 @@ def test_a_classifier_in_each_precision_and_its_plan(precision: str, export: Exp
         assert facts["calibration"] == {"method": "percentile", "source": "those verified on", "images": 24, "also_verified_on": 24}  # fmt: skip
         assert "better name training images with --calibration-data DIR" in result.stderr
     if precision == "bf16":
-        assert card.proof.endswith("on a CPU does not run it")
+        assert "on a CPU does not run it" in card.proof
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheels for this Python")
     options = BuildOptions("tensorrt-rtx", max_batch=2, compute_capabilities=("8.6",))
     report = build_plan(path, tmp_path / "x.plan", card=card, options=options)

@@ -19,7 +19,9 @@ def requirements() -> list[str]:
     extras = SETUP["options.extras_require"]
     names = ("train", "export", "tensorrt", "tensorrt-rtx", "openvino", "fast")
     lines = SETUP["options"]["install_requires"] + "".join(extras.get(name, raw=True) for name in names)
-    return [line for line in lines.splitlines() if line.strip() and not line.startswith("%")]
+    return [
+        line for line in lines.splitlines() if line.strip() and not line.startswith(("%", "tomli"))
+    ]  # tomli: of Python 3.10 alone
 
 
 def test_versions_are_those_of_the_setup() -> None:
