@@ -12,8 +12,12 @@ demo: $(VENV)/.demo
 # A process a core; a file's tests stay together, since they share what they have trained or exported.
 TESTS := $(BIN)/python -m pytest -n auto --dist loadfile
 
+# In groups, each in processes of its own: training forks workers, which a process that has run OpenVINO, Ray or GDAL does not bear.
 test: $(VENV)/.dev links
-	$(TESTS)
+	$(TESTS) tests/train
+	$(TESTS) tests/runtime/distributed
+	$(TESTS) tests/runtime tests/contracts --ignore=tests/runtime/distributed
+	$(TESTS) tests --ignore=tests/train --ignore=tests/runtime --ignore=tests/contracts
 
 quick: $(VENV)/.dev links
 	$(TESTS) -m "not slow"

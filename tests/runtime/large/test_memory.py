@@ -24,6 +24,7 @@ from dlcv.runtime.large.run import LargeSettings
 from dlcv.runtime.pipeline import PipelineSettings
 from dlcv.runtime.sessions.base import Session
 from dlcv.runtime.tiles import Tile
+from dlcv.runtime.work import TileWork
 
 height, width, path = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
 with rasterio().open(path, "w", driver="GTiff", height=height, width=width, count=3, dtype="uint8", tiled=True,
@@ -57,7 +58,7 @@ def report(outcome):
 TilePipeline(
     StandIn(), None, None, PipelineSettings(batch=2, decoders=2, writers=2), answers=probs_of, large=LargeSettings(),
     mask_path=lambda tile: path.with_suffix(".mask.tif"), written=lambda tile, written: written,
-).run([Tile(path, path.name, large=True)], report)
+).run([TileWork.of(Tile(path, path.name, large=True))], report)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
 """
 
