@@ -12,7 +12,7 @@ demo: $(VENV)/.demo
 # A process a core; a file's tests stay together, since they share what they have trained or exported.
 TESTS := $(BIN)/python -m pytest -n auto --dist loadfile
 
-# In groups, each in processes of its own: training forks workers, which a process that has run OpenVINO, Ray or GDAL does not bear.
+# In groups, each in processes of its own: with all in one, processes that had run engines ended at a later fork. Why is not known.
 test: $(VENV)/.dev links
 	$(TESTS) tests/train
 	$(TESTS) tests/runtime/distributed

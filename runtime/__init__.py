@@ -10,6 +10,7 @@ ONNX Runtime are absent:
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from dlcv.runtime.version import __version__
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from dlcv.runtime.errors import DlcvError, TileError
     from dlcv.runtime.model import Model, load
     from dlcv.runtime.sessions import Session, open_session
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+"""ONNX Runtime 1.31 reports to its maker and keeps a number and a database in the home folder, unless this stands when it is imported;
+`disable_telemetry_events` comes too late for that. Who wants it sets the variable to 0.
+"""
 
 _HOME = {
     "DlcvError": "dlcv.runtime.errors",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +118,16 @@ def test_tf32_agrees_at_its_bound_on_a_gpu(wanted: Any, library: str, tiny_onnx:
     ):
         agreement = np.mean(session.run(images)["mask"] == reference.run(images)["mask"])
     assert agreement >= MIN_AGREEMENT["segmentation"]["fp16"]
+
+
+@pytest.mark.parametrize("first", ["", "from dlcv.export import verify"])
+def test_nothing_is_reported_to_onnx_runtimes_maker(first: str, tiny_onnx: Path, tmp_path: Path) -> None:
+    """ONNX Runtime 1.31 would keep a device's number and a database of events in the home folder, to be sent."""
+    if first:
+        pytest.importorskip("onnx")
+        pytest.importorskip("torch")
+    code = f"{first}\nfrom dlcv.runtime import open_session as f; f({str(tiny_onnx)!r}, device='cpu', session='onnxruntime').close()"
+    left_out = ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in left_out} | {"HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, timeout=120)
+    assert not list(tmp_path.rglob("*onnxruntime*"))
