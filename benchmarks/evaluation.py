@@ -16,7 +16,7 @@ from dlcv.runtime.evaluation import NOUNS, evaluate, one_class_note
 from dlcv.runtime.infer_settings import refuse_without_probabilities
 from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.metrics import Tally
-from dlcv.runtime.pipeline import PipelineSettings
+from dlcv.runtime.pipeline.settings import PipelineSettings
 from dlcv.runtime.provenance import Trust
 from dlcv.runtime.sessions import Session
 from dlcv.runtime.tables import markdown_table, score

@@ -125,7 +125,8 @@ def _ways(paths: list[Path], graph: Path, folder: Path) -> dict[str, Callable[[]
     from dlcv.runtime.fitting import fit_tile
     from dlcv.runtime.inference import InferSettings, infer
     from dlcv.runtime.outputs.masks import write_mask
-    from dlcv.runtime.pipeline import Pipeline, PipelineSettings
+    from dlcv.runtime.pipeline.pipeline import Pipeline
+    from dlcv.runtime.pipeline.settings import PipelineSettings
     from dlcv.runtime.sessions import open_session
 
     card = read_card(graph)

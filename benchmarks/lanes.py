@@ -21,7 +21,8 @@ def main(engine: Path, count: int, rounds: int, tiles: tuple[str, ...]) -> None:
     """Print the time of each layout beside one lane a core with batches of 1, all in turn."""
     from dlcv.runtime.decode import decode_file
     from dlcv.runtime.machine import cpu_count
-    from dlcv.runtime.pipeline import Pipeline, PipelineSettings
+    from dlcv.runtime.pipeline.pipeline import Pipeline
+    from dlcv.runtime.pipeline.settings import PipelineSettings
     from dlcv.runtime.sessions import Session, open_session
     from dlcv.runtime.tiles import find_tiles
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import json
 import struct
-import zipfile
 import zlib
 from pathlib import Path
 from typing import IO
@@ -96,6 +95,8 @@ def _from_sidecar(path: Path) -> ModelCard | None:
 
 
 def _from_checkpoint(path: Path) -> ModelCard | None:
+    import zipfile  # engines are no archives, and their start does not pay for it
+
     try:
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():

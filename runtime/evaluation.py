@@ -16,7 +16,9 @@ from dlcv.runtime.datasets.labelled import Example, LabelledSet
 from dlcv.runtime.errors import DatasetError, EngineError
 from dlcv.runtime.fitting import fit_to_card
 from dlcv.runtime.metrics import Tally
-from dlcv.runtime.pipeline import Outcome, Pipeline, PipelineSettings
+from dlcv.runtime.pipeline.outcome import Outcome
+from dlcv.runtime.pipeline.pipeline import Pipeline
+from dlcv.runtime.pipeline.settings import PipelineSettings
 from dlcv.runtime.progress import Progress
 from dlcv.runtime.sessions.base import Session
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -18,6 +17,8 @@ def partial_name(path: Path) -> Path:
     """The temporary name beside `path`, one for each process and path; shortened where a file system's 255 bytes would be passed."""
     name, suffix = os.fsencode(path.name), f".{os.getpid()}{PARTIAL_SUFFIX}"
     if len(name) + len(suffix) > 240:  # two long names may begin alike, so what is cut off is told by a hash
+        import hashlib  # the start of the library does not pay for what is wanted rarely
+
         suffix = f".{hashlib.sha256(name).hexdigest()[:16]}{suffix}"
     return path.with_name("." + os.fsdecode(name[: 240 - len(suffix)]) + suffix)
 
@@ -95,6 +96,8 @@ def make_folder(folder: Path) -> None:
 
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
+    import hashlib
+
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):

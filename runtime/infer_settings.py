@@ -13,7 +13,8 @@ from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.outputs.overlays import DEFAULT_ALPHA
 from dlcv.runtime.outputs.overlays import DEFAULT_FORMAT as DEFAULT_PICTURE
 from dlcv.runtime.outputs.prediction_table import DEFAULT_FORMAT, DEFAULT_TOP_K
-from dlcv.runtime.pipeline import DEFAULT_OVERLAP, PipelineSettings, automatic_batch
+from dlcv.runtime.pipeline.batching import automatic_batch
+from dlcv.runtime.pipeline.settings import DEFAULT_OVERLAP, PipelineSettings
 from dlcv.runtime.provenance import Trust
 from dlcv.runtime.sessions import Session, engine_card
 from dlcv.runtime.tiles import DEFAULT_TEMPLATE

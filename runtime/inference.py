@@ -25,7 +25,9 @@ from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.manifest import DONE, FAILED, Manifest, Row, forget, read_manifest
 from dlcv.runtime.outputs.base import Output
 from dlcv.runtime.outputs.chosen import chosen_output
-from dlcv.runtime.pipeline import Outcome, StageTimes, verdict
+from dlcv.runtime.pipeline.outcome import Outcome
+from dlcv.runtime.pipeline.times import StageTimes
+from dlcv.runtime.pipeline.verdict import verdict
 from dlcv.runtime.progress import Progress
 from dlcv.runtime.provenance import check_engine
 from dlcv.runtime.rebuild import rebuild_if_needed

@@ -9,25 +9,29 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Condition
 from types import TracebackType
-from typing import Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dlcv.runtime.answers import Segmented, answers_for, answers_of, confident_answers_of, segmented_of
 from dlcv.runtime.card import FITS, ModelCard
-from dlcv.runtime.decode import DecodeOptions, decode_file
 from dlcv.runtime.errors import EngineError, TileError, UsageError
 from dlcv.runtime.fitting import FittedTile, fit_to_card
-from dlcv.runtime.pipeline import DEFAULT_OVERLAP, Outcome
 from dlcv.runtime.pipeline.batching import BatchRunner
+from dlcv.runtime.pipeline.outcome import Outcome
+from dlcv.runtime.pipeline.settings import DEFAULT_OVERLAP
 from dlcv.runtime.provenance import Trust
 from dlcv.runtime.sessions import Session, open_session
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    from dlcv.runtime.decode import DecodeOptions
 
 DEFAULT_BATCH = 8
 DECODERS = 4
@@ -229,6 +233,10 @@ class Model:
     def _streamed(
         self, images: Iterable[S], decode: DecodeOptions | None, decoders: int
     ) -> Iterator[tuple[S, NDArray[Any] | TileError]]:
+        from concurrent.futures import ThreadPoolExecutor
+
+        from dlcv.runtime.decode import decode_file
+
         def fitted(item: S) -> FittedTile | TileError:
             try:
                 if isinstance(item, (str, os.PathLike)):

@@ -14,7 +14,9 @@ from torch import Tensor
 from dlcv.runtime.datasets.labelled import Example, LabelledSet
 from dlcv.runtime.errors import DlcvError
 from dlcv.runtime.metrics import Tally
-from dlcv.runtime.pipeline import Outcome, Pipeline, PipelineSettings
+from dlcv.runtime.pipeline.outcome import Outcome
+from dlcv.runtime.pipeline.pipeline import Pipeline
+from dlcv.runtime.pipeline.settings import PipelineSettings
 from dlcv.train.session import TorchSession
 
 

@@ -104,7 +104,8 @@ def ways_of(paths: list[Path], graph: Path | None, folder: Path) -> dict[Layout,
     from dlcv.benchmarks.pipeline.stand_ins import sleeping_session
     from dlcv.runtime.decode import decode_file
     from dlcv.runtime.outputs.masks import write_mask
-    from dlcv.runtime.pipeline import Pipeline, PipelineSettings
+    from dlcv.runtime.pipeline.pipeline import Pipeline
+    from dlcv.runtime.pipeline.settings import PipelineSettings
     from dlcv.runtime.sessions import Session, open_session
 
     def opened(lanes: int) -> Session:

@@ -89,7 +89,8 @@ def ways_of(paths: list[Path], folder: Path, side: int, batch: int, sleep_ms: fl
 
     from dlcv.runtime.decode import decode_file
     from dlcv.runtime.outputs.masks import write_mask
-    from dlcv.runtime.pipeline import Pipeline, PipelineSettings
+    from dlcv.runtime.pipeline.pipeline import Pipeline
+    from dlcv.runtime.pipeline.settings import PipelineSettings
 
     session, palette = sleeping_session(side, sleep_ms), [(0, 0, 0)] * 8
     windows = np.zeros((batch, side, side, 3), np.uint8)

@@ -20,7 +20,8 @@ from dlcv.runtime.distributed.cluster import Layout, joined, layout_of
 from dlcv.runtime.distributed.worker import ATTEMPTS, Attempts, BlockReport, BlockWorker, Order
 from dlcv.runtime.errors import EngineError, TileError, UsageError
 from dlcv.runtime.infer_settings import InferSettings
-from dlcv.runtime.pipeline import Outcome, StageTimes
+from dlcv.runtime.pipeline.outcome import Outcome
+from dlcv.runtime.pipeline.times import StageTimes
 from dlcv.runtime.tiles import Tile
 from dlcv.runtime.urls import is_url
 from dlcv.runtime.work import TileWork

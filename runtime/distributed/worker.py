@@ -17,7 +17,7 @@ from dlcv.runtime.infer_settings import InferSettings
 from dlcv.runtime.large.dispatch import tile_pipeline
 from dlcv.runtime.machine import limit_cores
 from dlcv.runtime.outputs.chosen import chosen_output
-from dlcv.runtime.pipeline import Outcome
+from dlcv.runtime.pipeline.outcome import Outcome
 from dlcv.runtime.run_folder import RUN
 from dlcv.runtime.sessions import Session, open_session
 from dlcv.runtime.tiles import Fingerprint, Tile

@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from dlcv.runtime.errors import TileError
 from dlcv.runtime.large.run import ImageRun, LargeSettings, NoData, Part
 from dlcv.runtime.outputs.base import Counted
-from dlcv.runtime.pipeline import Outcome, Pipeline, PipelineSettings, StageTimes
+from dlcv.runtime.pipeline.outcome import Outcome
+from dlcv.runtime.pipeline.pipeline import Pipeline
+from dlcv.runtime.pipeline.settings import PipelineSettings
+from dlcv.runtime.pipeline.times import StageTimes
 from dlcv.runtime.sessions.base import Session
 from dlcv.runtime.tiles import Tile
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Lock, Semaphore
 from typing import Any, Generic, TypeVar
@@ -22,6 +21,7 @@ from dlcv.runtime.channel import Aborted, Channel
 from dlcv.runtime.errors import DatasetError, EngineError, OutOfMemory, TileError
 from dlcv.runtime.fitting import FittedTile, fit_to_card
 from dlcv.runtime.pipeline.batching import BatchRunner
+from dlcv.runtime.pipeline.outcome import Outcome
 from dlcv.runtime.pipeline.settings import PipelineSettings
 from dlcv.runtime.pipeline.times import StageTimes
 from dlcv.runtime.pipeline.workers import Worker
@@ -36,15 +36,6 @@ MOST_HUNG = 32
 """Tiles that may hang before the run ends: each holds a thread, and storage that has gone would hold one a tile."""
 LAST_DECODES_S = 5.0
 """How long the end of a run that is cut short waits for tiles that are being read."""
-
-
-@dataclass(frozen=True)
-class Outcome(Generic[T, R]):
-    """What became of a tile: `result` of `finish`, or the `error` that stopped it."""
-
-    tile: T
-    result: R | None = None
-    error: TileError | None = None
 
 
 class _Job(Generic[T]):

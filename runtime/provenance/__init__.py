@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from dlcv.runtime.errors import EngineError
-from dlcv.runtime.provenance.signature import check_signature
 from dlcv.runtime.provenance.trust import Trust
 from dlcv.runtime.sidecar import check_sidecar
 
@@ -56,12 +54,16 @@ def check_file(path: Path, trust: Trust) -> bytes | None:
     except OSError as error:
         raise EngineError(f"{path} cannot be read: {error.strerror or error}") from error
     _check_hash(path, data, trust.hashes)
+    if trust.keys:
+        from dlcv.runtime.provenance.signature import check_signature
     for key in trust.keys:
         check_signature(path, data, key)
     return data
 
 
 def _check_hash(path: Path, data: bytes, allowed: tuple[str, ...]) -> None:
+    import hashlib
+
     found = hashlib.sha256(data).hexdigest()
     if allowed and found not in allowed:
         raise EngineError(

@@ -20,7 +20,7 @@ from dlcv.runtime.errors import DatasetError, EngineError, TileError
 from dlcv.runtime.evaluation import answer_images, evaluate, one_class_note
 from dlcv.runtime.metrics import make_tally
 from dlcv.runtime.metrics.segmentation import confusion_matrix
-from dlcv.runtime.pipeline import PipelineSettings
+from dlcv.runtime.pipeline.settings import PipelineSettings
 from dlcv.runtime.sessions import Session, open_session
 
 DESCRIPTION = load_description("deepglobe")

@@ -21,7 +21,7 @@ from dlcv.runtime.card import ModelCard
 from dlcv.runtime.large.flow import TilePipeline
 from dlcv.runtime.large.library import rasterio
 from dlcv.runtime.large.run import LargeSettings
-from dlcv.runtime.pipeline import PipelineSettings
+from dlcv.runtime.pipeline.settings import PipelineSettings
 from dlcv.runtime.sessions.base import Session
 from dlcv.runtime.tiles import Tile
 from dlcv.runtime.work import TileWork

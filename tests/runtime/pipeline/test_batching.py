@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from dlcv.runtime.errors import EngineError, OutOfMemory
-from dlcv.runtime.pipeline import Outcome, Pipeline, PipelineSettings, automatic_batch
-from dlcv.runtime.pipeline.batching import MOST_IN_A_ROW
+from dlcv.runtime.pipeline.batching import MOST_IN_A_ROW, automatic_batch
+from dlcv.runtime.pipeline.outcome import Outcome
+from dlcv.runtime.pipeline.pipeline import Pipeline
+from dlcv.runtime.pipeline.settings import PipelineSettings
 
 Outcomes = dict[int, Outcome[int, Any]]
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from dlcv.runtime.errors import DatasetError, EngineError
-from dlcv.runtime.pipeline import Outcome, Pipeline, PipelineSettings
-from dlcv.runtime.pipeline.pipeline import LAST_DECODES_S, MOST_HUNG
+from dlcv.runtime.pipeline.outcome import Outcome
+from dlcv.runtime.pipeline.pipeline import LAST_DECODES_S, MOST_HUNG, Pipeline
+from dlcv.runtime.pipeline.settings import PipelineSettings
 
 LIMIT_S = 0.2
 

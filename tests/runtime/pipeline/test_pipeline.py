@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.errors import EngineError, OutOfMemory, TileError
-from dlcv.runtime.pipeline import Outcome, Pipeline, PipelineSettings
+from dlcv.runtime.pipeline.outcome import Outcome
+from dlcv.runtime.pipeline.pipeline import Pipeline
+from dlcv.runtime.pipeline.settings import PipelineSettings
 from dlcv.runtime.sessions.base import Session
 
 SIDE = 8
@@ -291,6 +293,6 @@ def test_two_lanes_work_at_once() -> None:
 
 
 def test_share_of_a_stage_without_time() -> None:
-    from dlcv.runtime.pipeline import StageTimes
+    from dlcv.runtime.pipeline.times import StageTimes
 
     assert StageTimes().share("decode") == 0

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from dlcv.runtime.pipeline import Pipeline, PipelineSettings, StageTimes, verdict
-from dlcv.runtime.pipeline.verdict import more_threads
+from dlcv.runtime.pipeline.pipeline import Pipeline
+from dlcv.runtime.pipeline.settings import PipelineSettings
+from dlcv.runtime.pipeline.times import StageTimes
+from dlcv.runtime.pipeline.verdict import more_threads, verdict
 
 
 def times(**given: Any) -> StageTimes:
