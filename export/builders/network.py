@@ -69,9 +69,11 @@ class Build:
             )
 
     def configure(self, timing_cache: Path | None, say: Callable[[str], None]) -> None:
-        """Sets profile, TF32, workspace, compatibility, targets and the timing cache."""
+        """Sets profile, TF32, workspace, compatibility, targets, what the inspector may tell, and the timing cache."""
         trt, config, options = self._trt, self._config, self._options
         self._set_profile()
+        # Without it the inspector names layers only, and a session could not prove what precision they run in.
+        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
         (config.set_flag if options.tf32 else config.clear_flag)(trt.BuilderFlag.TF32)
         if options.workspace_mib is not None:
             config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)

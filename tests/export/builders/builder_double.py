@@ -176,6 +176,7 @@ def make_builder(world: World, name: str, version: str) -> ModuleType:
         setattr(trt, member.__name__, member)
     trt.NetworkDefinitionCreationFlag = SimpleNamespace(**flags)  # type: ignore[attr-defined]
     trt.BuilderFlag = SimpleNamespace(**{flag: flag for flag in builder_flags})  # type: ignore[attr-defined]
+    trt.ProfilingVerbosity = SimpleNamespace(LAYER_NAMES_ONLY="LAYER_NAMES_ONLY", DETAILED="DETAILED")  # type: ignore[attr-defined]
     trt.MemoryPoolType = SimpleNamespace(WORKSPACE="WORKSPACE")  # type: ignore[attr-defined]
     trt.TacticSource = SimpleNamespace(CUBLAS=0, CUDNN=2, EDGE_MASK_CONVOLUTIONS=3, JIT_CONVOLUTIONS=4)  # type: ignore[attr-defined]
     trt.__version__ = version  # type: ignore[attr-defined]

@@ -76,6 +76,7 @@ def run(world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_each_release_builds_through_the_same_code(run: Any, world: Any, version: str) -> None:
     report = run(version, workspace_mib=64)
     assert report.header.builder == f"TensorRT {version}"
+    assert world.named("profiling_verbosity") == [("DETAILED",)], "the inspector would tell no types"
     assert read_card(report.path).versions["compute_capability"] == "8.6"
     assert report.sentence.startswith(
         f"built by TensorRT {version} for NVIDIA GeForce RTX 3060 (compute capability 8.6)"
