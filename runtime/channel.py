@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from threading import Condition
+from threading import Condition, Lock
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -24,7 +24,10 @@ class Channel(Generic[T]):
     def __init__(self, capacity: int, producers: int = 1) -> None:
         self._items: deque[T] = deque()
         self._capacity, self._open = capacity, producers
-        self._changed = Condition()
+        self._lock = Lock()
+        # One waiting thread is woken for one item: with more cores' worth of threads than cores, waking all costs more than the item.
+        self._filled, self._emptied = Condition(self._lock), Condition(self._lock)
+        self._wanted = 1
         self._aborted = False
 
     def put(self, item: T) -> None:
@@ -33,13 +36,14 @@ class Channel(Generic[T]):
         Raises:
             Aborted: when the channel was aborted.
         """
-        with self._changed:
+        with self._lock:
             while len(self._items) >= self._capacity and not self._aborted:
-                self._changed.wait()
+                self._emptied.wait()
             if self._aborted:
                 raise Aborted
             self._items.append(item)
-            self._changed.notify_all()
+            if len(self._items) >= self._wanted:
+                self._filled.notify()
 
     def get(self) -> T | None:
         """The next item; waits for one; None when the channel is closed and empty.
@@ -47,26 +51,41 @@ class Channel(Generic[T]):
         Raises:
             Aborted: when the channel was aborted.
         """
-        with self._changed:
-            while not self._items and self._open > 0 and not self._aborted:
-                self._changed.wait()
+        items = self.get_many(1)
+        return items[0] if items else None
+
+    def get_many(self, count: int) -> list[T]:
+        """The next `count` items; waits until so many are there at once; fewer, or none, when the channel is closed.
+
+        One thread at a time may wait for more than one item.
+
+        Args:
+            count: at most the capacity.
+
+        Raises:
+            Aborted: when the channel was aborted.
+        """
+        with self._lock:
+            self._wanted = count
+            while len(self._items) < count and self._open > 0 and not self._aborted:
+                self._filled.wait()
             if self._aborted:
                 raise Aborted
-            if not self._items:
-                return None
-            item = self._items.popleft()
-            self._changed.notify_all()
-            return item
+            items = [self._items.popleft() for _ in range(min(count, len(self._items)))]
+            self._emptied.notify(len(items))
+            return items
 
     def close(self) -> None:
         """One producer is done."""
-        with self._changed:
+        with self._lock:
             self._open -= 1
-            self._changed.notify_all()
+            if self._open <= 0:
+                self._filled.notify_all()
 
     def abort(self) -> None:
         """Wakes everyone who waits; what is queued is dropped."""
-        with self._changed:
+        with self._lock:
             self._aborted = True
             self._items.clear()
-            self._changed.notify_all()
+            self._filled.notify_all()
+            self._emptied.notify_all()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from threading import Condition, Lock
 from types import TracebackType
 from typing import Any
@@ -25,6 +26,7 @@ GROWTH = 1.1
 LARGEST_BATCH = 256
 
 Answers = Callable[[dict[str, NDArray[Any]]], NDArray[Any]]
+AtWork = Callable[[], AbstractContextManager[Any]]
 
 
 class BatchRunner:
@@ -48,53 +50,55 @@ class BatchRunner:
         self._harmless: NDArray[np.uint8] | None = None
         self._in_a_row = 0
 
-    def run(self, images: NDArray[np.uint8]) -> list[NDArray[Any] | EngineError]:
+    def run(self, images: NDArray[np.uint8], at_work: AtWork = nullcontext) -> list[NDArray[Any] | EngineError]:
         """The answer of each image, or the error that it alone causes.
 
         Args:
             images: uint8 (n, H, W, 3), RGB, n from 1 to the `batch` that was asked for.
+            at_work: entered while the session itself is at work; waiting for those that are inside it is not.
 
         Raises:
             EngineError: when it is the session that fails, not an image.
         """
         found: list[NDArray[Any] | EngineError] = []
         while len(found) < len(images):  # the limit may fall meanwhile
-            found += self._together(images[len(found) : len(found) + self.limit])
+            found += self._together(images[len(found) : len(found) + self.limit], at_work)
         return found
 
-    def _together(self, images: NDArray[np.uint8]) -> list[NDArray[Any] | EngineError]:
+    def _together(self, images: NDArray[np.uint8], at_work: AtWork) -> list[NDArray[Any] | EngineError]:
         count, allowed = len(images), self._gate.allowed
         try:
-            return list(self._call(images))
+            return list(self._call(images, at_work))
         except OutOfMemory:
             if not self._back_off(count, allowed):
                 raise
-            return self.run(images)
+            return self.run(images, at_work)
         except EngineError as error:
             if count == 1:
-                self._require_alive(error)
+                self._require_alive(error, at_work)
                 return [error]
         half = (count + 1) // 2
-        return self.run(images[:half]) + self.run(images[half:])
+        return self.run(images[:half], at_work) + self.run(images[half:], at_work)
 
-    def _call(self, images: NDArray[np.uint8]) -> NDArray[Any]:
+    def _call(self, images: NDArray[np.uint8], at_work: AtWork) -> NDArray[Any]:
         count = len(images)
         if self._session.device != "cpu" and count < self.limit:
             # a GPU's libraries plan, compile or record anew for each size of a batch: a short one is filled up
             images = np.concatenate((images, np.zeros((self.limit - count, *images.shape[1:]), np.uint8)))
-        with self._gate:
-            answers = self._answered(images)[:count]
+        answers = self._answered(images, at_work)[:count]
         with self._lock:
             self._in_a_row = 0
             if self._harmless is None:
                 self._harmless = images[:1].copy()
         return answers
 
-    def _answered(self, images: NDArray[np.uint8]) -> NDArray[Any]:
+    def _answered(self, images: NDArray[np.uint8], at_work: AtWork) -> NDArray[Any]:
         with self._lock:
             self.calls += 1
         try:
-            return self._answers(self._session.run(images))
+            with self._gate, at_work():
+                outputs = self._session.run(images)
+            return self._answers(outputs)
         except MemoryError as error:
             raise OutOfMemory(f"out of memory on a batch of {len(images)}; pass a smaller --batch") from error
 
@@ -116,7 +120,7 @@ class BatchRunner:
                 self._say(f"out of memory on a batch of 1; going on with {self._gate.allowed} in flight")
             return allowed > 1
 
-    def _require_alive(self, error: EngineError) -> None:
+    def _require_alive(self, error: EngineError, at_work: AtWork) -> None:
         """Raises `error` when the session fails on a harmless image, too."""
         with self._lock:
             self._in_a_row += 1
@@ -126,8 +130,7 @@ class BatchRunner:
         if harmless is None:
             harmless = np.zeros((1, *self._session.card.input_size_hw, 3), np.uint8)
         try:
-            with self._gate:
-                self._answered(harmless)
+            self._answered(harmless, at_work)
         except EngineError:
             raise error from None
 

@@ -8,7 +8,9 @@ in the session or in finishing, or whose reading hangs, is an outcome like any o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Lock, Semaphore
 from typing import Any, Generic, TypeVar
@@ -129,12 +131,13 @@ class Pipeline(Generic[T, R]):
         self._stopping, self._hung = False, 0
         self._messages: SimpleQueue[Outcome[T, R] | BaseException | None] = SimpleQueue()
         self._room = Semaphore(UNREPORTED)
-        ahead = settings.batch * (self._lanes + 1)
+        hands = self._lanes + 1  # one more fills its batch while the others' are in the session
+        ahead = settings.batch * hands
         self._windows: Channel[tuple[_Job[T], int]] = Channel(max(ahead, settings.decoders), settings.decoders)
-        self._answered: Channel[_Job[T]] = Channel(max(settings.batch, 2 * settings.writers), self._lanes)
+        self._answered: Channel[_Job[T]] = Channel(max(settings.batch, 2 * settings.writers), hands)
         self._workers = [
             *(self._worker("decode", self._decode) for _ in range(settings.decoders)),
-            *(self._worker("session", self._infer) for _ in range(self._lanes)),
+            *(self._worker("session", self._infer) for _ in range(hands)),
             *(self._worker("write", self._write) for _ in range(settings.writers)),
         ]
 
@@ -241,8 +244,7 @@ class Pipeline(Generic[T, R]):
         while batch := self._gather():
             for position, (job, index) in enumerate(batch):
                 buffer[position] = job.fitted.windows[index]
-            with worker.at(len(batch)), self.times.working("session"):
-                answers = self._runner.run(buffer[: len(batch)])
+            answers = self._runner.run(buffer[: len(batch)], partial(self._in_session, worker, len(batch)))
             for (job, index), answer in zip(batch, answers):
                 if isinstance(answer, EngineError):
                     if job.fail():
@@ -251,13 +253,15 @@ class Pipeline(Generic[T, R]):
                     self._answered.put(job)
         self._answered.close()
 
+    @contextmanager
+    def _in_session(self, worker: Worker, count: int) -> Iterator[None]:
+        with worker.at(count), self.times.working("session"):
+            yield
+
     def _gather(self) -> list[tuple[_Job[T], int]]:
         """The next full batch, or the last short one; one thread gathers at a time, so that only one batch is short."""
-        batch: list[tuple[_Job[T], int]] = []
         with self._gather_lock:
-            while len(batch) < self._runner.limit and (item := self._windows.get()) is not None:
-                batch.append(item)
-        return batch
+            return self._windows.get_many(self._runner.limit)
 
     def _write(self, worker: Worker) -> None:
         while (job := self._answered.get()) is not None:

@@ -92,3 +92,30 @@ def test_nothing_is_lost_or_doubled_among_many_threads() -> None:
     for thread in threads:
         thread.join(20)
     assert sorted(got) == list(range(800))
+
+
+def test_many_are_given_together_and_the_last_are_fewer() -> None:
+    channel: Channel[int] = Channel(4)
+    got: list[list[int]] = []
+    thread = _in_thread(lambda: got.extend([channel.get_many(3), channel.get_many(3), channel.get_many(3)]))
+    channel.put(0)
+    channel.put(1)
+    time.sleep(0.02)
+    assert got == [], "two of three"
+    for item in range(2, 5):
+        channel.put(item)
+    channel.close()
+    thread.join(5)
+    assert got == [[0, 1, 2], [3, 4], []]
+
+
+def test_every_item_wakes_one_of_those_that_wait() -> None:
+    channel: Channel[int] = Channel(8)
+    got: list[int | None] = []
+    threads = [_in_thread(lambda: got.append(channel.get())) for _ in range(3)]
+    time.sleep(0.02)
+    for item in range(3):
+        channel.put(item)
+    for thread in threads:
+        thread.join(5)
+    assert sorted(item for item in got if item is not None) == [0, 1, 2]

@@ -75,7 +75,9 @@ def test_a_session_that_is_dead_ends_the_run_soon(stand_in: Any, batch: int, dea
     assert all(outcome.error is None for outcome in caught.value.outcomes.values()), (  # type: ignore[attr-defined]
         "no tile is blamed for it"
     )
-    assert len(session.batches) <= dead_from + 5, "halved once down to a tile, then given up"
+    assert len(session.batches) <= dead_from + 2 * 5, (
+        "halved down to a tile by the two that feed the session, then given up"
+    )
 
 
 def test_a_session_that_fails_on_all_but_the_harmless_is_given_up(stand_in: Any) -> None:
