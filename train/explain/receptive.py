@@ -48,9 +48,9 @@ def patch_box(
     """
     if field_hw is None:
         return 0, 0, *size_hw
-    middle = [round(share * side) for share, side in zip(place, size_hw, strict=True)]
-    begin = [max(0, m - length // 2) for m, length in zip(middle, field_hw, strict=True)]
-    end = [min(side, m - length // 2 + length) for m, length, side in zip(middle, field_hw, size_hw, strict=True)]
+    first = [round(share * side - length / 2) for share, length, side in zip(place, field_hw, size_hw, strict=True)]
+    begin = [max(0, start) for start in first]
+    end = [min(side, start + length) for start, length, side in zip(first, field_hw, size_hw, strict=True)]
     return begin[0], begin[1], end[0], end[1]
 
 
