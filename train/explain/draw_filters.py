@@ -36,7 +36,7 @@ def draw_filters(
 
     The table has a row for each image, rank 1 the strongest, y and x being the middle of the unit in pixels of what the model
     sees; and one of rank 0 for the input that was found. The archive holds those inputs, `images` uint8 (n, S, S, 3), RGB, with
-    `filters`, and the mean of each filter's map on them and on the noise before, `after` and `before`.
+    `filters`, and the mean of the positive part of each filter's map on them and on the noise before, `after` and `before`.
 
     Raises:
         DatasetError: when an image cannot be read.
@@ -80,7 +80,7 @@ def caption_of(layer: Layer, strongest: Strongest, field_hw: tuple[int, int] | N
     sees = "the whole image, a ring marks where" if field_hw is None else f"{field_hw[0]} x {field_hw[1]} pixels"
     return (
         f"A row is a filter, {shown} of the {living} of {layer.channels} that are positive on any of {images} images. Left: the input found by "
-        f"gradient ascent on the mean of its map, from noise. Right: the images on which it is highest; a unit sees {sees}. Below each "
+        f"gradient ascent on its map's positive part, from noise. Right: the images on which it is highest; a unit sees {sees}. Below each "
         "the highest activation of its map, before the ReLU."
     )
 

@@ -4,6 +4,9 @@ Left alone, the input that it finds is noise of high frequency. What makes it le
 (Mordvintsev, Olah and Tyka, "Inceptionism", 2015), drawn towards the mean colour (L2: Simonyan et al. 2014), and its neighbouring
 pixels are drawn towards each other (total variation, here of squares: Mahendran and Vedaldi, "Understanding Deep Image
 Representations by Inverting Them", CVPR 2015).
+
+What rises is the mean of the positive part of the filter's map, which is what the next layer gets of it. The plain mean would not do:
+of a first convolution it is the same for an edge as for its negative, and its highest is a plain colour.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from dlcv.train.explain.layers import Layer
 from dlcv.train.explain.subject import Subject
@@ -22,6 +26,9 @@ from dlcv.train.explain.watching import output_of, quiet, seeded
 
 MOST_SIDE = 96
 """Pixels of an input's side, where the model's own is larger: a multiple of 32, which every model takes."""
+
+LEAK = 0.05
+"""Slope for negative activations, so that a filter that is silent on noise still rises."""
 
 AT_ONCE = 8
 """Filters in one batch, which bounds memory."""
@@ -40,7 +47,7 @@ class Maximised:
 
     Attributes:
         images: uint8 (n, S, S, 3), RGB; one a filter.
-        before: float32 (n,), the mean activation of the filter's map on the noise that it began from.
+        before: float32 (n,), the mean of the map's positive part on the noise that it began from.
         after: float32 (n,), likewise on `images`.
         highest: float32 (n,), the highest activation in the filter's map on `images`.
     """
@@ -60,7 +67,7 @@ def maximise(
     seed: int,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Maximised:
-    """For each filter an image, of real colours, whose mean activation over the filter's map is high.
+    """For each filter an image, of real colours, on which the filter is strong: see the module's text.
 
     Args:
         filters: indices of channels of the layer.
@@ -95,8 +102,8 @@ def _ascend(
         for step in range(steps):
             shift = [int(torch.randint(-(n // JITTER), n // JITTER + 1, (1,), generator=drawn)) for n in size_hw]
             shifted = inputs.roll(shift, (2, 3)).requires_grad_()
-            mean = activations(subject, layer, shifted, filters).mean((1, 2)).sum()
-            gradient = torch.autograd.grad(mean, shifted)[0].roll([-n for n in shift], (2, 3))
+            strength = functional.leaky_relu(activations(subject, layer, shifted, filters), LEAK).mean((1, 2)).sum()
+            gradient = torch.autograd.grad(strength, shifted)[0].roll([-n for n in shift], (2, 3))
             length = STEP * (1 - 0.9 * step / steps)
             inputs = inputs + length * (_unit(gradient) - L2 * inputs - VARIATION * _roughness(inputs))
             inputs = inputs.clamp(lowest, highest)
@@ -120,7 +127,7 @@ def _roughness(inputs: Tensor) -> Tensor:
 def _measured(
     subject: Subject, layer: Layer, inputs: Tensor, filters: Sequence[int]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and maximum of each map, float32 (n,)."""
+    """Mean of the positive part, and maximum, of each map: float32 (n,)."""
     with torch.no_grad():
         maps = activations(subject, layer, inputs, filters)
-    return maps.mean((1, 2)).float().cpu().numpy(), maps.amax((1, 2)).float().cpu().numpy()
+    return maps.relu().mean((1, 2)).float().cpu().numpy(), maps.amax((1, 2)).float().cpu().numpy()

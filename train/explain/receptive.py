@@ -30,7 +30,7 @@ def receptive_field(subject: Subject, layer: Layer, seed: int = 0) -> tuple[int,
             maps = output_of(subject.model, layer.read_at, image)  # (1, C, h, w)
             unit = maps[0, :, maps.shape[2] // 2, maps.shape[3] // 2].sum()
             reached |= (torch.autograd.grad(unit, image)[0][0] != 0).any(0).cpu().numpy()
-    sides = [_extent(reached.any(axis)) for axis in (1, 0)]
+    sides = [_extent(np.asarray(reached.any(axis))) for axis in (1, 0)]
     return (
         None if any(side > 0.75 * whole for side, whole in zip(sides, size_hw, strict=True)) else (sides[0], sides[1])
     )

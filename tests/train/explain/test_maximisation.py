@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from dlcv.train.explain import maximisation
 from dlcv.train.explain.layers import Layer, layers_of
@@ -29,20 +30,22 @@ def layer_named(subject: Subject, name: str) -> Layer:
 
 
 def random_best(subject: Subject, layer: Layer, filters: list[int], count: int = 64) -> np.ndarray:
-    """The highest mean activation of each filter on images of noise of the same deviation as the data."""
+    """The highest mean of the positive part of each filter's map on images of noise of the same deviation as the data."""
     generator = torch.Generator().manual_seed(9)
     best = np.full(len(filters), -np.inf)
     for _ in range(count):
         inputs = torch.randn(1, 3, 32, 32, generator=generator).expand(len(filters), -1, -1, -1)
         with torch.no_grad():
-            best = np.maximum(best, activations(subject, layer, inputs, filters).mean((1, 2)).numpy())
+            best = np.maximum(best, activations(subject, layer, inputs, filters).relu().mean((1, 2)).numpy())
     return best
 
 
 @pytest.mark.parametrize("name", ["conv1", "conv3", "fc"])
 def test_the_activation_rises_far_above_that_of_random_inputs(trained: Subject, name: str) -> None:
     layer = layer_named(trained, name)
-    filters = list(range(min(4, layer.channels)))
+    every = list(range(min(12, layer.channels)))
+    filters = [k for k, best in zip(every, random_best(trained, layer, every), strict=True) if best > 0][:3]
+    assert len(filters) >= 2, "some are dead in so small a network"
     found = maximise(trained, layer, filters, steps=STEPS, seed=0)
     assert found.images.shape == (len(filters), 32, 32, 3)
     # Twice as far above the start as the best of 64 images of noise: they lie within a few deviations of each other.
@@ -88,3 +91,16 @@ def test_a_filter_without_a_gradient_gives_grey_noise_and_no_nan(trained: Subjec
         with torch.no_grad():
             model.weight.copy_(weight)  # type: ignore[union-attr, operator]
     assert np.isfinite(found.after).all()
+
+
+def test_a_filter_of_edges_finds_edges_and_no_plain_colour(subject_around: Callable[..., Subject]) -> None:
+    """The plain mean of its map is that of its negative, and highest for nothing in particular."""
+    edge = nn.Sequential(nn.Conv2d(3, 1, 3, padding=1, bias=False))
+    with torch.no_grad():
+        edge[0].weight[:] = torch.tensor([-1.0, 0.0, 1.0])  # dark left, bright right
+    subject = subject_around(edge, 32, "segmentation", 1)
+    layer = layer_named(subject, "0")
+    image = maximise(subject, layer, [0], steps=STEPS, seed=0).images[0].astype(float)
+    across, down = np.abs(np.diff(image, axis=1)).mean(), np.abs(np.diff(image, axis=0)).mean()
+    assert across > 15, "levels from pixel to pixel"
+    assert across > 2 * down

@@ -19,6 +19,9 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
 """Where colours are used up, or are not seen, the marker tells classes apart."""
 
 DPI = 120
+SMALL = 128
+"""Pixels of the side of an image that is enlarged in its panel."""
+
 TEXT_PT = 10
 """At `DPI`, 17 pixels: 8 at half size."""
 
@@ -48,6 +51,8 @@ def save(figure: Figure, path: Path) -> None:
 
 def show(axes: Axes, image: Any, title: str = "", below: str = "", **options: Any) -> None:
     """An image without axes, with a line above and one below."""
+    # enlarged pixels stay pixels, which is honest and makes a small file
+    options.setdefault("interpolation", "nearest" if max(image.shape[:2]) <= SMALL else "auto")
     axes.imshow(image, **options)
     axes.set_xticks([])
     axes.set_yticks([])

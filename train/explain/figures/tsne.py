@@ -43,12 +43,21 @@ def tsne_figure(
         colour, marker = OKABE_ITO[place % len(OKABE_ITO)], MARKERS[place % len(MARKERS)]
         for chosen, face in ((own & ~right, "none"), (own & right, colour)):
             axes.scatter(
-                *points[chosen].T, s=size, marker=marker, facecolors=face, edgecolors=colour, linewidths=0.9, alpha=0.8
+                points[chosen, 0],
+                points[chosen, 1],
+                s=size,
+                marker=marker,
+                facecolors=face,
+                edgecolors=colour,
+                linewidths=0.9,
+                alpha=0.8,
             )
         axes.scatter([], [], s=60, marker=marker, color=colour, label=short(classes[index], 22))
     if rest:
         own = np.isin(labels, rest)
-        axes.scatter(*points[own].T, s=size / 3, color="#999999", label=f"{len(rest)} other classes", zorder=0)
+        axes.scatter(
+            points[own, 0], points[own, 1], s=size / 3, color="#999999", label=f"{len(rest)} other classes", zorder=0
+        )
     axes.scatter(
         [], [], s=60, marker="o", facecolors="none", edgecolors="#444444", label="hollow: the model\nsays another class"
     )
