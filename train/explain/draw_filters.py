@@ -10,7 +10,7 @@ import numpy as np
 
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.train.explain.figures.filters import FilterRow, Hit, filters_figure
-from dlcv.train.explain.figures.style import save, short
+from dlcv.train.explain.figures.style import clipped, save
 from dlcv.train.explain.layers import Layer
 from dlcv.train.explain.maximisation import Maximised, maximise
 from dlcv.train.explain.observation import Observation, Strongest
@@ -49,7 +49,7 @@ def draw_filters(
     names = data.classes if layer.channels == len(data.classes) and layer.kind == "Linear" else None
     rows = []
     for number, index in enumerate(filters):
-        label = short(names[index]) if names else f"filter {index}"
+        label = clipped(names[index]) if names else f"filter {index}"
         hits = _hits(subject, data, observation, strongest, index)
         rows.append(FilterRow(label, maximised.images[number], float(maximised.highest[number]), hits))
 

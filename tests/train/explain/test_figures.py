@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="the report extra is not installed")
 
-from dlcv.train.explain.figures.style import MARKERS, OKABE_ITO, short
+from dlcv.train.explain.figures.style import MARKERS, OKABE_ITO, clipped, short
 from dlcv.train.explain.figures.tsne import MOST_CLASSES, tsne_figure
 from dlcv.train.explain.figures.weights import coloured, contact_sheet
 
@@ -54,7 +54,9 @@ def test_the_legend_names_the_classes_and_counts_the_rest(classes: int) -> None:
         assert names[MOST_CLASSES] == f"{classes - MOST_CLASSES} other classes"
 
 
-def test_long_names_keep_their_ends() -> None:
+def test_long_names_of_images_keep_their_ends_and_those_of_classes_their_beginnings() -> None:
+    assert clipped("HerbaceousVegetation") == "HerbaceousVeget…"
+    assert clipped("River") == "River"
     assert short("t7_8_y774") == "t7_8_y774"
     assert short("train/AnnualCrop/AnnualCrop_1001.jpg") == "…alCrop_1001.jpg"
     assert len(short("x" * 99, 16)) == 16

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.train.explain.figures.style import TEXT_PT, new_figure, short, show
+from dlcv.train.explain.figures.style import TEXT_PT, clipped, new_figure, short, show
 from dlcv.train.explain.saliency import Saliency
 
 if TYPE_CHECKING:
@@ -47,11 +47,11 @@ def saliency_figure(found: Sequence[Saliency], classes: Sequence[str], title: st
 
 
 def _heading(one: Saliency, classes: Sequence[str], segmentation: bool) -> str:
-    said = short(classes[one.target])
+    said = clipped(classes[one.target])
     if segmentation:
         return f"{said} {one.region.mean():.0%}"
     truth = int(one.view.label)
-    return said if truth == one.target else f"{said}?\n(is {short(classes[truth])})"
+    return said if truth == one.target else f"{said}?\n(is {clipped(classes[truth])})"
 
 
 def _region(one: Saliency) -> NDArray[np.uint8]:

@@ -60,6 +60,11 @@ def show(axes: Axes, image: Any, title: str = "", below: str = "", **options: An
     axes.set_xlabel(below, fontsize=TEXT_PT)
 
 
+def clipped(text: str, most: int = 16) -> str:
+    """The beginning of a long name: of a class."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def short(text: str, most: int = 16) -> str:
     """A name that fits above a small image: the end of a long one, which tells tiles apart."""
     return text if len(text) <= most else "…" + text[1 - most :]

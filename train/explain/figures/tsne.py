@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.train.explain.figures.style import MARKERS, OKABE_ITO, TEXT_PT, new_figure, short
+from dlcv.train.explain.figures.style import MARKERS, OKABE_ITO, TEXT_PT, clipped, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,7 +52,7 @@ def tsne_figure(
                 linewidths=0.9,
                 alpha=0.8,
             )
-        axes.scatter([], [], s=60, marker=marker, color=colour, label=short(classes[index], 22))
+        axes.scatter([], [], s=60, marker=marker, color=colour, label=clipped(classes[index], 22))
     if rest:
         own = np.isin(labels, rest)
         axes.scatter(
