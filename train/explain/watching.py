@@ -65,13 +65,13 @@ def output_of(model: nn.Module, name: str, images: Tensor) -> Tensor:
         images: normalised float (N, 3, H, W).
 
     Returns:
-        float (N, C, h, w), a copy; h = w = 1 for a linear layer.
+        float (N, C, h, w); h = w = 1 for a linear layer.
     """
     taken: list[Tensor] = []
 
     def take(_name: str, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        taken.append(as_map(output).clone())
-        raise _Reached
+        taken.append(as_map(output))
+        raise _Reached  # before the next layer, which may overwrite it
 
     with hooked(model, [(name, take)]):
         try:
