@@ -25,6 +25,7 @@ PAGES = (
     "docs/training.md",
     "docs/classification.md",
     "docs/models.md",
+    "docs/features.md",
     "docs/export.md",
     "docs/inference.md",
     "docs/many-machines.md",
@@ -41,6 +42,7 @@ PAGES = (
 SMALL = {
     "dlcv-sample": "--overwrite --tiles 32 --validation 8 --size 64",
     "dlcv-train": "--width 0.1 --crop 64 --batch 4 --workers 0 --device cpu",
+    "dlcv-explain": "--feature-images 12 --filter-steps 4 --filters 2 --device cpu",
     "dlcv-export": "",
     "dlcv-infer": "",
     "dlcv-inspect": "",
