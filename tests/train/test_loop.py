@@ -263,6 +263,25 @@ def test_a_second_ctrl_c_interrupts_at_once(
         begin(settings, tmp_path / "run").train()
 
 
+def test_sigterm_is_taken_like_ctrl_c(
+    settings: TrainSettings, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Job schedulers and torchrun send it before they kill."""
+    original, handler = Trainer._step, signal.getsignal(signal.SIGTERM)
+
+    def step(self: Trainer, *args: Any) -> float:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, *args)
+
+    monkeypatch.setattr(Trainer, "_step", step)
+    with pytest.raises(Interrupted, match="saved at epoch 1, step 1 of 4"):
+        begin(settings, tmp_path / "run").train()
+    monkeypatch.undo()
+    assert signal.getsignal(signal.SIGTERM) is handler
+    again(tmp_path / "run").train()
+    assert_same_run(tmp_path / "run", whole)
+
+
 def test_workers_leave_ctrl_c_to_the_training_process() -> None:
     before, threads = signal.getsignal(signal.SIGINT), torch.get_num_threads()
     try:
