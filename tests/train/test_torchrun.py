@@ -245,19 +245,6 @@ def test_an_error_in_one_process_ends_both(
     assert done.stdout == "" and not (tmp_path / "run" / "last.pt").exists()
 
 
-def test_what_is_wrong_with_the_options_is_told_once(
-    tiles: dict[str, Any], scenes: Path, tmp_path: Path, command_env: dict[str, str]
-) -> None:
-    command = torchrun("-m", "dlcv.train", *arguments_of(tiles, scenes, tmp_path / "run", batch=1))
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=200, env=command_env)
-    told = [line for line in done.stderr.splitlines() if line.startswith("dlcv-train: ")]
-    assert told == [
-        "dlcv-train: a batch of 1 images cannot be shared by 2 processes; pass --batch 2 or more, with as many images, or start "
-        "fewer processes"
-    ]
-    assert not (tmp_path / "run").exists()
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_ended_from_outside_a_run_goes_on(
     tiles: dict[str, Any], scenes: Path, tmp_path: Path, command_env: dict[str, str], number: int
