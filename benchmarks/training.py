@@ -80,7 +80,8 @@ def _bare_epoch(trainer: Trainer) -> Callable[[], None]:
     """An epoch on the trainer's own batches, held in memory, with a model of its own."""
     settings, card = trainer.run.settings, trainer.run.card
     trainer.batches.epoch = 1
-    batches: list[Batch] = [batch for step in trainer._make_loader() for batch in step]
+    # cloned, since the loader uses its buffers again
+    batches: list[Batch] = [(x.clone(), y.clone()) for step in trainer._make_loader() for x, y in step]
     model = create_model(settings.model, classes=len(card.classes), width=settings.width, options=settings.options)
     model = model.to(trainer.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     loss, optimizer = CrossEntropy(), make_optimizer(model, settings)

@@ -43,6 +43,7 @@ SMALL = {
     "dlcv-sample": "--overwrite --tiles 32 --validation 8 --size 64",
     "dlcv-train": "--width 0.1 --crop 64 --batch 4 --workers 0 --device cpu",
     "dlcv-explain": "--feature-images 12 --filter-steps 4 --filters 2 --device cpu",
+    "torchrun": "--width 0.1 --crop 64 --batch 4 --workers 0 --device cpu",
     "dlcv-export": "",
     "dlcv-infer": "",
     "dlcv-inspect": "",
@@ -57,8 +58,8 @@ CLASSIFIER_EPOCHS = 5
 
 
 def _commands(page: str) -> list[str]:
-    """The indented lines of a page that begin with one of our commands."""
-    found = re.findall(r"^    (dlcv-[a-z]+(?: .*?)?)(?:\s+#.*)?$", (ROOT / page).read_text(), re.MULTILINE)
+    """The indented lines of a page that begin with one of our commands, or with torchrun."""
+    found = re.findall(r"^    ((?:dlcv-[a-z]+|torchrun)(?: .*?)?)(?:\s+#.*)?$", (ROOT / page).read_text(), re.MULTILINE)
     return [command.strip() for command in found]
 
 
@@ -72,7 +73,7 @@ def _small(line: str, epochs: int) -> list[str]:
     extra = shlex.split(SMALL[words[0]])
     if "classification" in words:
         extra = shlex.split("--overwrite --tiles 96 --validation 24 --size 64")
-    if words[0] == "dlcv-train":
+    if words[0] in ("dlcv-train", "torchrun"):
         extra += ["--epochs", str(epochs)]
         if "--resume" not in words:
             extra.append("--overwrite")  # pages begin with the same folder again
@@ -95,14 +96,20 @@ class Shell:
         }
 
     def run(self, words: list[str]) -> subprocess.CompletedProcess[str]:
-        """Runs one of our commands."""
+        """Runs one of our commands, or torchrun."""
+        if words[0] == "torchrun":
+            return self.process("-m", "torch.distributed.run", *words[1:])
         code = f"import sys; sys.argv[0] = {words[0]!r}; from {COMMANDS[words[0]]} import main; main()"
         return self.python(code, *words[1:])
 
     def python(self, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs Python."""
+        return self.process("-c", code, *arguments)
+
+    def process(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Starts Python with these arguments."""
         return subprocess.run(
-            [sys.executable, "-c", code, *arguments],
+            [sys.executable, *arguments],
             cwd=self.folder, env=self._environment, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
 

@@ -125,6 +125,18 @@ def load_archive(path: Path, advice: str) -> Any:
         raise CheckpointError(f"{path} is damaged ({reason}); {advice}") from error
 
 
+def resumable(folder: Path, model: str) -> Checkpoint:
+    """The `last.pt` of a run.
+
+    Raises:
+        CheckpointError: when there is none, or it is of another model.
+    """
+    path = folder / "last.pt"
+    if not path.exists():
+        raise CheckpointError(f"there is no run to go on with: {path} is missing; start one without --resume")
+    return load_checkpoint(path, model=model)
+
+
 def checkpoint_card(path: Path, *, model: str | None = None) -> ModelCard:
     """The card of a checkpoint, without loading its weights; see `load_checkpoint`."""
     if not path.exists():

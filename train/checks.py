@@ -12,6 +12,7 @@ from dlcv.train.data.augment import Augmentation
 from dlcv.train.losses import LOSSES
 from dlcv.train.models.registry import create_model, model_entry
 from dlcv.train.optimizers import OPTIMIZERS
+from dlcv.train.place import Place
 from dlcv.train.precision import AMP
 from dlcv.train.schedules import SCHEDULES, warm_up_steps
 from dlcv.train.session import torch_device
@@ -97,13 +98,14 @@ def _of_task(settings: TrainSettings) -> Iterator[str]:
         yield f"--classes and --short-side are for classification; {settings.model} segments"
 
 
-def try_a_step(settings: TrainSettings, classes: int, images: int) -> torch.nn.Module:
+def try_a_step(settings: TrainSettings, classes: int, images: int, place: Place | None = None) -> torch.nn.Module:
     """Refuses what the model cannot be trained with: sizes go through it on torch's `meta` device, which computes nothing.
 
     Args:
         settings: with batch and crop decided.
         classes: how many the model tells apart.
         images: that there are to train on.
+        place: of this process among those that share a batch.
 
     Returns:
         The model, without weights.
@@ -113,7 +115,20 @@ def try_a_step(settings: TrainSettings, classes: int, images: int) -> torch.nn.M
     """
     with torch.device("meta"):
         model = create_model(settings.model, classes=classes, width=settings.width, options=settings.options).train()
-    refusal = _refusal(model, min(settings.batch, images), settings.crop)
+    batch, processes = min(settings.batch, images), (place or Place()).size
+    if batch < processes:
+        raise UsageError(f"a batch of {batch} images cannot be shared by {processes} processes; {_enough(processes)}")
+    if settings.sync_batchnorm and processes > 1 and torch_device(settings.device).type != "cuda":
+        raise UsageError(
+            "--sync-batchnorm is for GPUs, torch has none for CPUs; leave it out: each process then takes the statistics of its share"
+        )
+    least = batch if settings.sync_batchnorm else batch // processes
+    refusal = _refusal(model, least, settings.crop)
+    if refusal and processes > 1 and not _refusal(model, 2, settings.crop):
+        raise UsageError(
+            f"{settings.model} cannot be trained on single images, of which its batch normalisation has nothing to average, and "
+            f"{processes} processes share a batch of {batch}; {_enough(2 * processes)}"
+        )
     if refusal and not _refusal(model, 2, settings.crop):
         raise UsageError(
             f"{settings.model} cannot be trained on single images, of which its batch normalisation has nothing to average; "
@@ -122,6 +137,10 @@ def try_a_step(settings: TrainSettings, classes: int, images: int) -> torch.nn.M
     if refusal:
         raise UsageError(one_line(f"--crop {settings.crop} does not do for {settings.model}: {refusal}"))
     return model
+
+
+def _enough(images: int) -> str:
+    return f"pass --batch {images} or more, with as many images, or start fewer processes"
 
 
 def _refusal(model: torch.nn.Module, batch: int, crop: int) -> str:

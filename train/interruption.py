@@ -1,4 +1,4 @@
-"""Ctrl-C as a request to stop at the next good place."""
+"""Ctrl-C and SIGTERM as a request to stop at the next good place."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from typing import Any
 
 
 @contextmanager
-def first_ctrl_c() -> Iterator[Callable[[], bool]]:
-    """Within it, the first Ctrl-C is noted (the function given returns True); a second one interrupts at once."""
+def stop_signal() -> Iterator[Callable[[], bool]]:
+    """Within it, the first Ctrl-C or SIGTERM is noted (the function given returns True); a second one interrupts at once.
+
+    SIGTERM is what torchrun and job schedulers send before they kill.
+    """
     pressed: list[int] = []
 
     def note(number: int, frame: Any) -> None:
@@ -19,11 +22,12 @@ def first_ctrl_c() -> Iterator[Callable[[], bool]]:
         pressed.append(number)
 
     try:
-        before = signal.signal(signal.SIGINT, note)
+        before = [(number, signal.signal(number, note)) for number in (signal.SIGINT, signal.SIGTERM)]
     except ValueError:  # not the main thread: the caller handles signals
         yield lambda: False
         return
     try:
         yield lambda: bool(pressed)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before:
+            signal.signal(number, handler)

@@ -14,28 +14,30 @@ from torch import nn
 
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.datasets.labelled import LabelledSet
-from dlcv.runtime.errors import CheckpointError, DlcvError, Interrupted
+from dlcv.runtime.errors import DlcvError, Interrupted
 from dlcv.runtime.metrics import Scores, Tally
 from dlcv.runtime.progress import Progress
-from dlcv.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from dlcv.train.checkpoint import Checkpoint, save_checkpoint
 from dlcv.train.data.augment import Augmentation
 from dlcv.train.data.balance import image_weights
 from dlcv.train.data.examples import EpochBatches, TrainingImages
 from dlcv.train.data.loading import Batch, Steps
+from dlcv.train.distributed import ALONE, Processes
 from dlcv.train.ema import AveragedModel
 from dlcv.train.epoch_line import EpochFigures, epoch_line
 from dlcv.train.history import History
-from dlcv.train.interruption import first_ctrl_c
+from dlcv.train.interruption import stop_signal
 from dlcv.train.kept import KeptCheckpoints
 from dlcv.train.losses import make_loss
 from dlcv.train.models import create_model
 from dlcv.train.optimizers import highest_rate, make_optimizer
 from dlcv.train.precision import MixedPrecision
+from dlcv.train.random_state import random_states, restore_random_state, seed_process
 from dlcv.train.schedules import share_of_rate, warm_up_steps
-from dlcv.train.session import TorchSession, torch_device
+from dlcv.train.session import TorchSession
 from dlcv.train.settings import TrainSettings
 from dlcv.train.stepper import NotFinite, Stepper
-from dlcv.train.validation import validate
+from dlcv.train.validation import validate_together
 from dlcv.train.weights import initialise
 
 
@@ -57,35 +59,41 @@ class Trainer:
     Args:
         run: what is trained and on what.
         say: takes lines for people.
+        processes: that train it together; each has a trainer, and calls the same methods.
     """
 
-    def __init__(self, run: Run, say: Callable[[str], None]) -> None:
-        self.run, self._say = run, say
+    def __init__(self, run: Run, say: Callable[[str], None], processes: Processes = ALONE) -> None:
+        self.run, self._say, self.processes = run, say, processes
         settings = run.settings
-        self.device = torch_device(settings.device)
+        self.device = processes.device(settings.device)
         self._precision = MixedPrecision(settings.amp, self.device)
         torch.manual_seed(settings.seed)
         model = create_model(
             settings.model, classes=len(run.card.classes), width=settings.width, options=settings.options
         )
         if settings.init:
-            say(initialise(model, settings.model, settings.init))
+            with processes.main_first():
+                say(initialise(model, settings.model, settings.init))
+        seed_process(processes, settings.seed)
         self._highest_rate = highest_rate(model, settings, settings.width)
+        if settings.sync_batchnorm and processes.place.size > 1:
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         layout = torch.channels_last if settings.channels_last else torch.contiguous_format
         self.model = model.to(self.device, memory_format=layout)  # type: ignore[call-overload]
         self.averaged = AveragedModel(self.model, settings.ema) if settings.ema else None
         self.optimizer = make_optimizer(self.model, settings)
-        counts = run.training.counts() if settings.loss == "weighted-cross-entropy" else None
+        counts = processes.of_main(run.training.counts) if settings.loss == "weighted-cross-entropy" else None
         self.loss = make_loss(
             settings.loss, counts, self.device, gamma=settings.focal_gamma, uncounted=run.card.uncounted
         )
         self._stepper = Stepper(
             self.model, self.loss, self.optimizer, self._precision,
-            clip_norm=settings.clip_norm, card=run.card, device=self.device,
+            clip_norm=settings.clip_norm, card=run.card, device=self.device, processes=processes,
         )  # fmt: skip
+        balanced = settings.balanced_sampling
         self.batches = EpochBatches(
-            len(run.training), settings.batch, settings.seed, accumulate=settings.accumulate,
-            weights=image_weights(run.training) if settings.balanced_sampling else None,
+            len(run.training), settings.batch, settings.seed, accumulate=settings.accumulate, place=processes.place,
+            weights=processes.of_main(lambda: image_weights(run.training)) if balanced else None,
         )  # fmt: skip
         self._loader: Steps | None = None
         self.epoch, self.step_in_epoch, self.loss_sum = 1, 0, 0.0
@@ -120,12 +128,12 @@ class Trainer:
         """Trains up to the last epoch; returns the last epoch's scores, None when there was nothing left to do.
 
         Raises:
-            Interrupted: after Ctrl-C, with `last.pt` saved.
+            Interrupted: after Ctrl-C or SIGTERM, to any of its processes, with `last.pt` saved.
             DlcvError: when the loss is not a number.
         """
         history = History(self.run.folder / "history.csv", self.run.card.classes, epoch=self.epoch - 1)
         scores = None
-        with first_ctrl_c() as stop:
+        with stop_signal() as stop:
             while self.epoch <= self.run.settings.epochs and not self.stopped_early:
                 started = time.monotonic()
                 train_loss, data_wait = self._train_epoch(stop)
@@ -135,10 +143,11 @@ class Trainer:
                     epoch=self.epoch, step=self.steps, learning_rate=self.learning_rate(), train_loss=train_loss,
                     validation_loss=validation_loss, seconds=time.monotonic() - started, data_wait=data_wait,
                 )  # fmt: skip
-                history.add(scores, **asdict(figures))
-                self._say(epoch_line(figures, tally, self.run.card.classes, self.run.settings.epochs))
+                if self.processes.main:  # the others wait in `save_last`
+                    history.add(scores, **asdict(figures))
+                    self._say(epoch_line(figures, tally, self.run.card.classes, self.run.settings.epochs))
                 self._finish_epoch(scores, validation_loss)
-                if stop():
+                if self.processes.any(stop()):
                     raise self._interrupted()
         if self.stopped_early:
             self._say(
@@ -161,9 +170,7 @@ class Trainer:
         self.epochs_without_better = state.get("epochs_without_better", 0)
         self.kept = KeptCheckpoints(self.run.folder, self.run.settings.keep_best, state["kept"])
         self.last_scores = dict(checkpoint.scores)
-        torch.set_rng_state(state["rng"])
-        if self.device.type == "cuda" and state["cuda_rng"]:
-            torch.cuda.set_rng_state_all(state["cuda_rng"])
+        restore_random_state(self.processes, self.device, state, self.run.settings.seed, self.steps)
 
     def _train_epoch(self, stop: Callable[[], bool]) -> tuple[float, float]:
         """The mean loss, and the share of the time that was spent waiting for data."""
@@ -172,12 +179,12 @@ class Trainer:
         self._loader = self._loader or self._make_loader()
         label, started = f"epoch {self.epoch}/{self.run.settings.epochs}", time.perf_counter()
         left = max(0, self.batches.per_epoch - self.step_in_epoch)
-        with Progress(left, label) as progress:
+        with Progress(left, label, quiet=not self.processes.main) as progress:
             for step in self._loader:
                 self.loss_sum += self._step(step)
                 self.step_in_epoch += 1
                 progress.advance(1, f"loss {self.loss_sum / self.step_in_epoch:.3f}")
-                if stop():
+                if self.processes.any(stop()):
                     raise self._interrupted()
         wait = self._loader.waited_s / max(time.perf_counter() - started, 1e-9)
         return self.loss_sum / max(1, self.step_in_epoch), wait
@@ -186,7 +193,7 @@ class Trainer:
         try:
             value = self._stepper.step(batches, self.learning_rate())
         except NotFinite as error:
-            indices = sorted(set(self.batches.of_step(self.step_in_epoch)))
+            indices = sorted(set(self.batches.of_step(self.step_in_epoch, error.ranks)))
             names = ", ".join(str(self.run.training.examples[i].name) for i in indices)
             raise DlcvError(
                 f"{error} is not a number at epoch {self.epoch}, step {self.step_in_epoch + 1}; try a smaller --learning-rate, "
@@ -200,21 +207,21 @@ class Trainer:
         settings, card = self.run.settings, self.run.card
         augmentation = Augmentation(settings.crop, settings.flips, settings.least_area, card.interpolation)
         images = TrainingImages(self.run.training, augmentation, settings.seed)
-        return Steps(images, self.batches, workers=settings.workers, pin=self.device.type == "cuda")
+        workers = self.processes.workers(settings.workers)
+        return Steps(images, self.batches, workers=workers, pin=self.device.type == "cuda")
 
     def _validate(self, stop: Callable[[], bool]) -> tuple[float, Tally]:
-        def advance(images: int) -> None:
-            progress.advance(images)
-            if stop():  # resumed, the epoch has no step left and is validated from the start
-                raise self._interrupted()
-
+        self.processes.take_buffers_of_main(self.result)
         session = TorchSession(self.result, self.run.card, self.device)
-        with Progress(len(self.run.validation), "validation") as progress:
-            loss, tally = validate(
-                session, self.run.validation, self.loss.cpu(), batch=self.run.settings.batch, advance=advance
+        try:
+            result = validate_together(
+                self.processes, session, self.run.validation, self.loss.cpu(), batch=self.batches.most, stop=stop
             )
-        self.loss.to(self.device)
-        return loss, tally
+        finally:
+            self.loss.to(self.device)
+        if result is None:  # resumed, the epoch has no step left and is validated from the start
+            raise self._interrupted()
+        return result
 
     def _finish_epoch(self, scores: Scores, validation_loss: float) -> None:
         self.last_scores = scores.figures() | {
@@ -226,33 +233,38 @@ class Trainer:
         self.headline_name, self.epochs_without_better = scores.headline_name, self.epochs_without_better + 1
         if headline > self.best:
             self.best, self.epochs_without_better = headline, 0
-            save_checkpoint(self.run.folder / "best.pt", self._checkpoint({}))
-        self.kept.offer(validation_loss, self.epoch, lambda path: save_checkpoint(path, self._checkpoint({})))
+            self._save("best.pt")
+        if self.processes.main:
+            self.kept.offer(validation_loss, self.epoch, lambda path: save_checkpoint(path, self._checkpoint({})))
         self.epoch, self.step_in_epoch, self.loss_sum = self.epoch + 1, 0, 0.0
         self.save_last()
-        self.kept.clear_up()
+        if self.processes.main:
+            self.kept.clear_up()
 
     def save_last(self) -> None:
-        """Writes `last.pt` with everything that a resumed run needs."""
-        save_checkpoint(
-            self.run.folder / "last.pt",
-            self._checkpoint(
-                {
-                    "settings": self.run.settings.to_dict(),
-                    "optimizer": self.optimizer.state_dict(),
-                    "epoch": self.epoch,
-                    "step_in_epoch": self.step_in_epoch,
-                    "loss_sum": self.loss_sum,
-                    "best": self.best,
-                    "epochs_without_better": self.epochs_without_better,
-                    "scaler": self._precision.state(),
-                    "weights": {} if self.averaged is None else _on_cpu(self.model),
-                    "kept": self.kept.losses,
-                    "rng": torch.get_rng_state(),
-                    "cuda_rng": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
-                }
-            ),
+        """Writes `last.pt` with everything that a resumed run needs; to be called by all processes."""
+        states = random_states(self.processes, self.device)
+        self._save(
+            "last.pt",
+            {
+                "settings": self.run.settings.to_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "epoch": self.epoch,
+                "step_in_epoch": self.step_in_epoch,
+                "loss_sum": self.loss_sum,
+                "best": self.best,
+                "epochs_without_better": self.epochs_without_better,
+                "scaler": self._precision.state(),
+                "weights": {} if self.averaged is None else _on_cpu(self.model),
+                "kept": self.kept.losses,
+                **states,
+            },
         )
+        self.processes.wait()  # none goes on, or ends, before it is written
+
+    def _save(self, name: str, training: Mapping[str, Any] | None = None) -> None:
+        if self.processes.main:
+            save_checkpoint(self.run.folder / name, self._checkpoint(training or {}))
 
     def _checkpoint(self, training: Mapping[str, Any]) -> Checkpoint:
         return Checkpoint(
@@ -270,18 +282,6 @@ class Trainer:
         return Interrupted(
             f"interrupted; {self.run.folder / 'last.pt'} is saved at {where}; go on with the same command and --resume"
         )
-
-
-def resumable(folder: Path, model: str) -> Checkpoint:
-    """The `last.pt` of a run.
-
-    Raises:
-        CheckpointError: when there is none, or it is of another model.
-    """
-    path = folder / "last.pt"
-    if not path.exists():
-        raise CheckpointError(f"there is no run to go on with: {path} is missing; start one without --resume")
-    return load_checkpoint(path, model=model)
 
 
 def _on_cpu(model: nn.Module) -> dict[str, torch.Tensor]:

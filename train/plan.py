@@ -6,7 +6,7 @@ import math
 import platform
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from dlcv.runtime.version import __version__
 from dlcv.train.checks import check, try_a_step
 from dlcv.train.data.examples import EpochBatches
 from dlcv.train.data.sample import sample_folder
+from dlcv.train.distributed import ALONE, Processes
 from dlcv.train.models.registry import model_entry
 from dlcv.train.optimizers import highest_rate
 from dlcv.train.preprocess import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
@@ -60,7 +61,7 @@ class Plan:
         ]
 
 
-def plan_of(settings: TrainSettings, say: Callable[[str], None]) -> Plan:
+def plan_of(settings: TrainSettings, say: Callable[[str], None], processes: Processes = ALONE) -> Plan:
     """Decides what was left open and tries it as far as that takes no computing.
 
     Raises:
@@ -68,7 +69,7 @@ def plan_of(settings: TrainSettings, say: Callable[[str], None]) -> Plan:
         DatasetError: when the data cannot be used.
     """
     check(settings)
-    training, validation = data_of(settings, say)
+    training, validation = data_of(settings, say, processes)
     settings = _with_defaults(settings, validation)
     check(settings)
     card = _card(settings, validation)
@@ -76,16 +77,24 @@ def plan_of(settings: TrainSettings, say: Callable[[str], None]) -> Plan:
         f"{len(training)} images to train on, {len(validation)} to validate on, {len(card.classes)} classes; "
         f"input {card.input_size_hw[0]} x {card.input_size_hw[1]}"
     )
-    model = try_a_step(settings, len(card.classes), len(training))
+    model = try_a_step(settings, len(card.classes), len(training), processes.place)
+    if (size := processes.place.size) > 1:
+        batch = min(settings.batch, len(training))
+        each = f"{batch // size}" if batch % size == 0 else f"{batch // size} or {batch // size + 1}"
+        say(f"{size} processes share a batch of {batch} images, {each} in each")
     settings = replace(settings, learning_rate=highest_rate(model, settings, settings.width))
     return Plan(settings, training, validation, card, sum(each.numel() for each in model.parameters()))
 
 
-def data_of(settings: TrainSettings, say: Callable[[str], None]) -> tuple[Labelled, Labelled]:
+def data_of(
+    settings: TrainSettings, say: Callable[[str], None], processes: Processes = ALONE
+) -> tuple[Labelled, Labelled]:
     sample, task = settings.data == "sample", model_entry(settings.model).task
+    with processes.main_first() if sample else nullcontext():
+        folder = _sample(task) if sample else Path(settings.data)
     training, validation = training_split(
         task,
-        _sample(task) if sample else Path(settings.data),
+        folder,
         dataset="deepglobe" if sample else settings.dataset,
         only=settings.classes,
         validation_share=settings.validation_share,

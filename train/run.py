@@ -13,11 +13,12 @@ from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.datasets.split import write_split
 from dlcv.runtime.errors import CheckpointError, UsageError
 from dlcv.runtime.files import make_folder, write_bytes
-from dlcv.train.checkpoint import Checkpoint
+from dlcv.train.checkpoint import Checkpoint, resumable
 from dlcv.train.checks import check, try_a_step
 from dlcv.train.config import SETTINGS_NAME, settings_text
+from dlcv.train.distributed import ALONE, Processes
 from dlcv.train.kept import KeptCheckpoints, kept_files
-from dlcv.train.loop import Run, Trainer, resumable
+from dlcv.train.loop import Run, Trainer
 from dlcv.train.plan import data_of, plan_of
 from dlcv.train.probe import write_probe
 from dlcv.train.settings import TrainSettings, settings_on_resume
@@ -28,8 +29,15 @@ SPLIT_NAME = "split.csv"
 Labelled = LabelledSet[Any]
 
 
-def start(settings: TrainSettings, folder: Path, *, overwrite: bool, say: Callable[[str], None]) -> Trainer:
-    """Begins a run in `folder`.
+def start(
+    settings: TrainSettings,
+    folder: Path,
+    *,
+    overwrite: bool,
+    say: Callable[[str], None],
+    processes: Processes = ALONE,
+) -> Trainer:
+    """Begins a run in `folder`, which the main process writes.
 
     Raises:
         UsageError: when the folder holds a run already and `overwrite` is not set, or a setting is out of range.
@@ -37,12 +45,16 @@ def start(settings: TrainSettings, folder: Path, *, overwrite: bool, say: Callab
     """
     check(settings)
     older = [(folder / name).exists() for name in ("last.pt", "best.pt")] + [bool(kept_files(folder))]
-    if not overwrite and any(older):
+    if processes.main and not overwrite and any(older):
         raise UsageError(
             f"{folder} holds a run already; go on with it by --resume, start again with --overwrite, or name another folder with --output"
         )
-    plan = plan_of(settings, say)
-    trainer = Trainer(Run(folder, plan.settings, plan.training, plan.validation, plan.card, probe_sha256=""), say)
+    plan = plan_of(settings, say, processes)
+    run = Run(folder, plan.settings, plan.training, plan.validation, plan.card, probe_sha256="")
+    trainer = Trainer(run, say, processes)
+    _require_alike(trainer)
+    if not processes.main:
+        return trainer
     make_folder(folder)  # only now, after everything that may be refused: an older run goes when the new one can begin
     digest = write_probe(folder / PROBE_FOLDER, plan.validation)
     for old in ("last.pt", "best.pt", "history.csv"):
@@ -53,8 +65,10 @@ def start(settings: TrainSettings, folder: Path, *, overwrite: bool, say: Callab
     return trainer
 
 
-def resume(folder: Path, given: Mapping[str, Any], *, say: Callable[[str], None]) -> Trainer:
-    """Goes on with the run in `folder`.
+def resume(
+    folder: Path, given: Mapping[str, Any], *, say: Callable[[str], None], processes: Processes = ALONE
+) -> Trainer:
+    """Goes on with the run in `folder`, which may have been trained by another number of processes.
 
     Args:
         given: the options typed now; `model` among them.
@@ -70,11 +84,11 @@ def resume(folder: Path, given: Mapping[str, Any], *, say: Callable[[str], None]
         )
     settings = settings_on_resume(checkpoint.training["settings"], given)
     check(settings)
-    training, validation = data_of(settings, say)
+    training, validation = data_of(settings, say, processes)
     _require_same_labels(settings, validation, checkpoint.card)
-    try_a_step(settings, len(validation.classes), len(training))
+    try_a_step(settings, len(validation.classes), len(training), processes.place)
     run = Run(folder, settings, training, validation, checkpoint.card, checkpoint.probe_sha256)
-    trainer = Trainer(replace(run, settings=replace(settings, init="")), say)
+    trainer = Trainer(replace(run, settings=replace(settings, init="")), say, processes)
     trainer.run = run
     try:
         trainer.restore(checkpoint)
@@ -82,7 +96,9 @@ def resume(folder: Path, given: Mapping[str, Any], *, say: Callable[[str], None]
         raise CheckpointError(
             f"{folder / 'last.pt'} holds no {error}: another version of dlcv wrote it; start again with --overwrite"
         ) from error
-    _write_beside(run)
+    _require_alike(trainer)
+    if processes.main:
+        _write_beside(run)
     say(f"resumed {folder} at epoch {trainer.epoch}, step {trainer.step_in_epoch} of {trainer.batches.per_epoch}")
     return trainer
 
@@ -94,6 +110,19 @@ def _require_same_labels(settings: TrainSettings, data: Labelled, card: ModelCar
             f"the {len(data.classes)} classes of the {what} ({listed(data.classes)}) are not the {len(card.classes)} that the run "
             f"was begun with ({listed(card.classes)}); bring them back, or start another run with --output DIR"
         )
+
+
+def _require_alike(trainer: Trainer) -> None:
+    """Of several processes: the same images, settings and position. Where the data lies, and on what device, may differ."""
+    run, processes = trainer.run, trainer.processes
+    names = [[example.name for example in part.examples] for part in (run.training, run.validation)]
+    settings = {
+        k: v for k, v in run.settings.to_dict().items() if k not in ("data", "dataset", "init", "device", "workers")
+    }
+    position = (trainer.epoch, trainer.step_in_epoch)
+    processes.require_alike("images", str(names))
+    processes.require_alike("settings", str(settings))
+    processes.require_alike("last.pt", str(position))
 
 
 def _write_beside(run: Run) -> None:

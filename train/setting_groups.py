@@ -71,10 +71,13 @@ class ComputeSettings:
         device: `auto`, `cpu`, `cuda`.
         amp: a key of `precision.AMP`.
         channels_last: whether weights lie in memory with their channels last, which is quicker on most machines.
-        workers: processes that decode; 0 decodes in the training process.
+        workers: processes that decode, of each that trains; 0 decodes in the training process.
+        sync_batchnorm: whether several processes, on GPUs, take batch normalisation's statistics over all of a batch together;
+            else each takes those of its share.
     """
 
     device: str = "auto"
     amp: str = "off"
     channels_last: bool = True
     workers: int = 1
+    sync_batchnorm: bool = False

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,22 @@ from dlcv.runtime.metrics import Tally
 from dlcv.runtime.pipeline.outcome import Outcome
 from dlcv.runtime.pipeline.pipeline import Pipeline
 from dlcv.runtime.pipeline.settings import PipelineSettings
+from dlcv.runtime.progress import Progress
+from dlcv.train.distributed import Processes
 from dlcv.train.session import TorchSession
+
+
+@dataclass(frozen=True)
+class Share:
+    """Validation on some of the images, such as the share of one process.
+
+    Attributes:
+        losses: of each image; nan of a tile all of whose classes have the weight 0 (none is in the training labels).
+        tally: of the answers.
+    """
+
+    losses: Sequence[float]
+    tally: Tally
 
 
 def validate(
@@ -28,24 +45,84 @@ def validate(
     batch: int,
     advance: Callable[[int], None] = lambda _: None,
 ) -> tuple[float, Tally]:
+    """Validates on all images in this process; see `answered` and `merged`."""
+    return merged([answered(session, labelled, loss, batch=batch, advance=advance)])
+
+
+class _Stopped(Exception):
+    """Ctrl-C."""
+
+
+def validate_together(
+    processes: Processes,
+    session: TorchSession,
+    labelled: LabelledSet[Any],
+    loss: Callable[[Tensor, Tensor], Tensor],
+    *,
+    batch: int,
+    stop: Callable[[], bool],
+) -> tuple[float, Tally] | None:
+    """Validates on all images, each process on its share of them, with progress; see `answered`.
+
+    Args:
+        stop: whether this process is to end; then the others still finish their shares.
+
+    Returns:
+        The same in each process, see `merged`; None where one was stopped.
+    """
+    place = processes.place
+    mine = labelled.with_examples(labelled.examples[place.rank :: place.size])
+
+    def advance(images: int) -> None:
+        progress.advance(images)
+        if stop():
+            raise _Stopped
+
+    share = None
+    with Progress(len(mine), "validation", quiet=not place.main) as progress, suppress(_Stopped):
+        share = answered(session, mine, loss, batch=batch, advance=advance)
+    shares = processes.gathered(share)
+    finished = [each for each in shares if each is not None]
+    return merged(finished) if len(finished) == len(shares) else None
+
+
+def merged(shares: Sequence[Share]) -> tuple[float, Tally]:
+    """The mean of the losses of all images that have one, and the tally of all answers.
+
+    Exact, and so the same however the images were shared out: counts are integers, and `fsum` rounds once. Nan where no
+    image has a loss. Of a single image's mean the weight of its class cancels out, so that of classification this is the
+    plain loss.
+    """
+    tally = shares[0].tally
+    for other in shares[1:]:
+        tally.merge(other.tally)
+    counted = [value for share in shares for value in share.losses if not math.isnan(value)]
+    return math.fsum(counted) / len(counted) if counted else math.nan, tally
+
+
+def answered(
+    session: TorchSession,
+    labelled: LabelledSet[Any],
+    loss: Callable[[Tensor, Tensor], Tensor],
+    *,
+    batch: int,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Share:
     """Runs `session` over labelled images at their own sizes; images are read while the model works.
+
+    The same on every call: one thread reads and one finishes, so that the images of a batch are always the same.
 
     Args:
         loss: logits float (1, C, ...) and labels int64 (1, ...) -> mean.
         batch: windows that go through the model at once.
         advance: called with the number of images done since the last call.
 
-    Returns:
-        The mean of the images' losses, and the tally of their answers. A tile all of whose classes have the weight 0 (none
-        is in the training labels) has no loss and is left out of the mean; nan when none is left. Of a single image's mean
-        the weight of its class cancels out, so that of classification this is the plain loss. The same on every call:
-        one thread reads and one finishes, so that the images of a batch are always the same.
-
     Raises:
         DlcvError: when an output is not a finite number.
         DatasetError: when an image or its label cannot be read.
     """
-    tally, losses = labelled.tally(), []
+    tally = labelled.tally()
+    losses: list[float] = []
 
     def finish(example: Example, logits: NDArray[Any]) -> float:
         if not np.isfinite(logits).all():  # their argmax would still be a valid class
@@ -64,5 +141,4 @@ def validate(
         session, lambda example: labelled.read(example)[0], finish, PipelineSettings(batch), lambda out: out["logits"]
     )
     pipeline.run(labelled.examples, report)
-    counted = [value for value in losses if not math.isnan(value)]
-    return math.fsum(counted) / len(counted) if counted else math.nan, tally
+    return Share(losses, tally)

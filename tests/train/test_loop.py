@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from dlcv.runtime.errors import Interrupted, UsageError
-from dlcv.train import loop, run
+from dlcv.train import run, validation
 from dlcv.train.checkpoint import load_checkpoint
 from dlcv.train.data import loading
 from dlcv.train.kept import kept_files
@@ -204,7 +204,7 @@ def test_kept_checkpoints_without_a_run_are_not_lost(
 def test_interrupted_in_validation(
     settings: TrainSettings, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = loop.validate
+    original = validation.answered
 
     def pressed(*args: Any, advance: Callable[[int], None], **options: Any) -> Any:
         done: list[int] = []
@@ -217,7 +217,7 @@ def test_interrupted_in_validation(
 
         return original(*args, advance=first, **options)
 
-    monkeypatch.setattr(loop, "validate", pressed)
+    monkeypatch.setattr(validation, "answered", pressed)
     with pytest.raises(Interrupted, match="epoch 1, step 4 of 4"):
         begin(settings, tmp_path / "run").train()
     assert not (tmp_path / "run" / "history.csv").exists()
@@ -261,6 +261,25 @@ def test_a_second_ctrl_c_interrupts_at_once(
     monkeypatch.setattr(Trainer, "_step", step)
     with pytest.raises(KeyboardInterrupt):
         begin(settings, tmp_path / "run").train()
+
+
+def test_sigterm_is_taken_like_ctrl_c(
+    settings: TrainSettings, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Job schedulers and torchrun send it before they kill."""
+    original, handler = Trainer._step, signal.getsignal(signal.SIGTERM)
+
+    def step(self: Trainer, *args: Any) -> float:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, *args)
+
+    monkeypatch.setattr(Trainer, "_step", step)
+    with pytest.raises(Interrupted, match="saved at epoch 1, step 1 of 4"):
+        begin(settings, tmp_path / "run").train()
+    monkeypatch.undo()
+    assert signal.getsignal(signal.SIGTERM) is handler
+    again(tmp_path / "run").train()
+    assert_same_run(tmp_path / "run", whole)
 
 
 def test_workers_leave_ctrl_c_to_the_training_process() -> None:

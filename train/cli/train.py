@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import io
+import time
+from collections.abc import Callable, Collection, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -12,26 +15,37 @@ import click
 from dlcv.runtime.cli.common import Command, note, version_option
 from dlcv.runtime.errors import UsageError
 from dlcv.train.cli.train_options import HEADINGS, train_options
+from dlcv.train.place import place_of_torchrun
+from dlcv.train.torchrun import joined
 
 if TYPE_CHECKING:
+    from dlcv.train.distributed import Processes
     from dlcv.train.loop import Trainer
     from dlcv.train.settings import TrainSettings
 
+_LEAVE_LAST_S = 2.0
+"""torchrun ends all processes when the first has failed, and the main one is to tell first."""
 
-@click.command("dlcv-train", cls=Command, headings=HEADINGS)
+
+class TrainCommand(Command):
+    """Of several processes, the main one alone tells what is wrong with the options, and `--help`."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        if place_of_torchrun().main:
+            return super().make_context(*args, **kwargs)
+        try:
+            with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+                return super().make_context(*args, **kwargs)
+        except click.exceptions.Exit:
+            time.sleep(_LEAVE_LAST_S)
+            raise
+
+
+@click.command("dlcv-train", cls=TrainCommand, headings=HEADINGS)
 @train_options
 @version_option
 @click.pass_context
-def main(
-    ctx: click.Context,
-    /,
-    output: Path | None,
-    config: Path | None,
-    dry_run: bool,
-    resume: bool,
-    overwrite: bool,
-    **options: Any,
-) -> None:
+def main(ctx: click.Context, /, **options: Any) -> None:
     """Train a segmentation or classification model on labelled images.
 
     Writes best.pt, last.pt, history.csv, settings.toml, split.csv and probe/ (a few validation images that export verifies
@@ -41,7 +55,23 @@ def main(
     dlcv-train --model fcn8s --data tiles/ --dataset deepglobe
     dlcv-train --model fcn8s --data sample --width 0.25 --epochs 8
     dlcv-train --model resnet18 --data images/ --epochs 20
+    torchrun --nproc-per-node 2 -m dlcv.train --model resnet18 --data images/
     """
+    with joined() as processes:
+        _train(ctx, processes, **options)
+
+
+def _train(
+    ctx: click.Context,
+    joined_processes: Processes | None,
+    /,
+    output: Path | None,
+    config: Path | None,
+    dry_run: bool,
+    resume: bool,
+    overwrite: bool,
+    **options: Any,
+) -> None:
     from dlcv.train.models.registry import model_entry
 
     typed = {k for k in options if ctx.get_parameter_source(k) is click.core.ParameterSource.COMMANDLINE}
@@ -59,22 +89,31 @@ def main(
         other = "--overwrite starts again" if overwrite else "--dry-run begins none"
         raise UsageError(f"--resume goes on with the run and {other}; pass one of them")
     settings = _settings(options, task, typed, mistakes, str(config or ""))
-    if dry_run:
-        _tell(settings)
-        return
 
     from dlcv.train import run
+    from dlcv.train.distributed import ALONE
 
+    processes = joined_processes or ALONE
+    say = note if processes.main else _say_nothing
+    if dry_run:
+        _tell(settings, processes, say)
+        return
     folder = output or Path("runs") / settings.model
     if resume:
         given = {name: getattr(settings, name) for name in options if name in typed or name == "model"}
-        trainer = run.resume(folder, given, say=note)
+        trainer = run.resume(folder, given, say=say, processes=processes)
     else:
-        trainer = run.start(settings, folder, overwrite=overwrite, say=note)
+        trainer = run.start(settings, folder, overwrite=overwrite, say=say, processes=processes)
     scores = trainer.train()
+    if not processes.main:
+        return
     if scores is None and not trainer.stopped_early:
         note(f"{folder}: all {trainer.run.settings.epochs} epochs were done already; train further with --epochs N")
     _end(trainer, folder, scores.headline_name if scores else "result", named=output is not None)
+
+
+def _say_nothing(_: str) -> None:
+    """What a process says that is not the main one."""
 
 
 def _settings(
@@ -103,14 +142,15 @@ def _settings(
     return settings
 
 
-def _tell(settings: TrainSettings) -> None:
+def _tell(settings: TrainSettings, processes: Processes, say: Callable[[str], None]) -> None:
     from dlcv.train.config import settings_text
     from dlcv.train.plan import plan_of
 
-    plan = plan_of(settings, note)
-    click.echo(settings_text(plan.settings), nl=False)
+    plan = plan_of(settings, say, processes)
+    if processes.main:
+        click.echo(settings_text(plan.settings), nl=False)
     for line in plan.lines():
-        note(line)
+        say(line)
 
 
 def _end(trainer: Trainer, folder: Path, name: str, *, named: bool) -> None:

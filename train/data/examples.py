@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch.utils.data import Dataset, Sampler
 
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.train.data.augment import Augmentation, augment_image, augment_tile
+from dlcv.train.place import Place
 
 Key = tuple[int, ...]
 """(epoch, index) of a drawn image; (epoch, index, n) where it was drawn n times before in that epoch."""
@@ -30,6 +32,8 @@ class TrainingImages(Dataset[tuple[Tensor, Tensor]]):
         self._labelled, self._seed = labelled, seed
         self._augment = augment_tile if labelled.task == "segmentation" else augment_image
         self._augmentation = augmentation
+        side = (augmentation.crop, augmentation.crop)
+        self.image_shape, self.label_shape = (*side, 3), side if labelled.task == "segmentation" else ()
 
     def __len__(self) -> int:
         return len(self._labelled)
@@ -44,6 +48,8 @@ class TrainingImages(Dataset[tuple[Tensor, Tensor]]):
 class EpochBatches(Sampler[list[Key]]):
     """The batches of one epoch, from a given step on; the order depends on seed and epoch alone.
 
+    Of several processes each has its share of every batch: what is in a batch does not depend on how many there are.
+
     The last, short step of an epoch is left out unless it is the only one.
 
     Args:
@@ -52,11 +58,20 @@ class EpochBatches(Sampler[list[Key]]):
         seed: of the order.
         accumulate: batches a step; a step has the images that it would have at `accumulate` times the batch.
         weights: float64 (images,), adding up to 1: as many images are drawn, with replacement; None takes each once.
+        place: of the process that they are for.
     """
 
     def __init__(
-        self, images: int, batch: int, seed: int, *, accumulate: int = 1, weights: NDArray[np.float64] | None = None
+        self,
+        images: int,
+        batch: int,
+        seed: int,
+        *,
+        accumulate: int = 1,
+        weights: NDArray[np.float64] | None = None,
+        place: Place | None = None,
     ) -> None:
+        self._place = place or Place()
         self._images, self._batch, self._seed, self._weights = images, min(batch, images), seed, weights
         self.accumulate = min(accumulate, images // self._batch)
         self.epoch = 0
@@ -74,12 +89,24 @@ class EpochBatches(Sampler[list[Key]]):
     def __iter__(self) -> Iterator[list[Key]]:
         order = self._order()
         for k in range(self.start * self.accumulate, self.per_epoch * self.accumulate):
-            yield order[k * self._batch : (k + 1) * self._batch]
+            yield order[k * self._batch : (k + 1) * self._batch][self._place.share(self._batch)]
 
-    def of_step(self, step: int) -> list[int]:
-        """The indices of the images of a step of the epoch; steps count from 0."""
-        size = self._batch * self.accumulate
-        return [key[1] for key in self._order()[step * size : (step + 1) * size]]
+    @property
+    def most(self) -> int:
+        """Images in the largest share of a batch."""
+        return -(-self._batch // self._place.size)
+
+    def of_step(self, step: int, ranks: Sequence[int] = (0,)) -> list[int]:
+        """The indices of the images that some processes, by default the only one, have in a step of the epoch.
+
+        Args:
+            step: from 0.
+            ranks: of the processes.
+        """
+        order, shares = self._order(), [replace(self._place, rank=rank).share(self._batch) for rank in ranks]
+        batches = range(step * self.accumulate, (step + 1) * self.accumulate)
+        keys = [order[k * self._batch : (k + 1) * self._batch][share] for k in batches for share in shares]
+        return [key[1] for part in keys for key in part]
 
     def _order(self) -> list[Key]:
         rng = np.random.default_rng([self._seed, self.epoch])

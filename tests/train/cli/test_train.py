@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -47,6 +48,14 @@ def test_help_and_version_load_nothing_heavy(run_command: Run, option: str) -> N
     result = run_command("dlcv-train", option, before=before)
     assert result.returncode == 0 and result.stderr == "" and result.stdout.endswith("[]\n")
     assert ("--resume" in result.stdout) if option == "--help" else (f"dlcv-train {__version__}\n" in result.stdout)
+
+
+def test_as_a_module_it_is_the_same_command(command_env: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "dlcv.train", "--model", "fcn9s"], check=False, capture_output=True, text=True, timeout=120,
+        env=command_env,
+    )  # fmt: skip
+    assert done.returncode == 2 and done.stderr.startswith("dlcv-train: unknown model 'fcn9s'; known models: ")
 
 
 def test_an_unknown_model_lists_the_known_without_loading_torch(run_command: Run) -> None:

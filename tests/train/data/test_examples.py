@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from dlcv.runtime.datasets.classes.images import ClassificationSet
@@ -18,6 +19,7 @@ from dlcv.runtime.datasets.masks.tiles import SegmentationSet
 from dlcv.runtime.errors import DatasetError
 from dlcv.train.data.augment import Augmentation, augment_image
 from dlcv.train.data.examples import EpochBatches, TrainingImages
+from dlcv.train.place import Place
 
 CROP = Augmentation(64)
 
@@ -66,6 +68,22 @@ def test_a_later_start_continues_the_same_order(start: int) -> None:
 def test_a_start_past_the_end_leaves_nothing() -> None:
     batches = EpochBatches(8, 4, seed=1)
     assert epoch_of(batches, 1, start=5) == [] and len(batches) == 0
+
+
+@pytest.mark.parametrize(("batch", "size"), [(8, 2), (7, 3), (4, 4), (99, 5)])
+@pytest.mark.parametrize("weights", [None, np.full(21, 1 / 21)])
+def test_processes_share_each_batch_out(batch: int, size: int, weights: NDArray[np.float64] | None) -> None:
+    """In their order a batch's shares are the batch of one process, and nearly alike."""
+    one = EpochBatches(21, batch, 3, accumulate=2, weights=weights)
+    many = [EpochBatches(21, batch, 3, accumulate=2, weights=weights, place=Place(rank, size)) for rank in range(size)]
+    whole = epoch_of(one, 2)
+    shares = [epoch_of(each, 2) for each in many]
+    assert [[key for share in shares for key in share[k]] for k in range(len(whole))] == whole
+    lengths = {len(share[0]) for share in shares}
+    assert max(lengths) == many[0].most and max(lengths) - min(lengths) <= 1
+    assert sorted(many[0].of_step(0, range(size))) == sorted(one.of_step(0))
+    own = many[1].of_step(0, [1])
+    assert own == [key[1] for part in shares[1][: one.accumulate] for key in part]
 
 
 def test_workers_do_not_change_what_is_seen(training: SegmentationSet) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -51,9 +52,7 @@ def test_workers_live_on_and_follow_the_epoch(training: SegmentationSet) -> None
     processes = []
     for epoch in (1, 2):
         for each in (steps, alone):
-            sampler = each._loader.batch_sampler
-            assert isinstance(sampler, EpochBatches)
-            sampler.epoch = epoch
+            each.batches.epoch = epoch
         for helped, own in zip(steps, alone, strict=True):
             assert torch.equal(helped[0][0], own[0][0])
         processes.append([worker.pid for worker in steps._loader._iterator._workers])  # type: ignore[union-attr]
@@ -62,7 +61,28 @@ def test_workers_live_on_and_follow_the_epoch(training: SegmentationSet) -> None
 
 def test_an_empty_rest_gives_no_step(training: SegmentationSet, tmp_path: Path) -> None:
     steps = steps_of(training)
-    sampler = steps._loader.batch_sampler
-    assert isinstance(sampler, EpochBatches)
-    sampler.start = 4
+    steps.batches.start = 4
     assert list(steps) == []
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+@pytest.mark.parametrize(("workers", "accumulate"), [(1, 1), (2, 1), (1, 2), (2, 2)])
+def test_a_batch_stays_until_the_next_step_is_asked_for(
+    training: SegmentationSet, workers: int, accumulate: int
+) -> None:
+    """Workers are given the time to write over it, in more epochs than there are buffers for."""
+    helped = steps_of(training, workers=workers, accumulate=accumulate)
+    alone = steps_of(training, accumulate=accumulate)
+    for epoch in range(1, 5):
+        helped.batches.epoch = alone.batches.epoch = epoch
+        for step, expected in zip(helped, alone, strict=True):
+            time.sleep(0.05)  # a worker has written all that it was asked for
+            for one, other in zip(step, expected, strict=True):
+                assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
+
+
+def test_a_worker_is_out_of_reach_of_signals_to_the_training_processes(training: SegmentationSet) -> None:
+    steps = steps_of(training, workers=1)
+    list(steps)
+    (worker,) = steps._loader._iterator._workers  # type: ignore[union-attr]
+    assert os.getpgid(worker.pid) == worker.pid != os.getpgid(os.getpid())

@@ -28,6 +28,9 @@ OPTIONS = (
         "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="The same gives the same run."
     ),
     click.option("--workers", type=click.IntRange(0), default=1, show_default=True, help="Processes that decode."),
+    click.option(
+        "--sync-batchnorm", is_flag=True, help="torchrun, GPUs: batch normalisation over all processes' images."
+    ),
     click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
     click.option(
         "--amp", type=click.Choice(["off", "bf16", "fp16"]), default="off", show_default=True, help="Mixed precision."
