@@ -40,10 +40,10 @@ wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel --outdir dist . >/dev/null
 	$(BIN)/python -m pytest -q tests/test_packaging.py --wheel dist
 
-# The runtime alone, without torch, on another Python: make lean PYTHON=python3.10
+# The runtime alone, without torch, on another Python: make lean PYTHON=python3.10 [MARKS="not slow"]
 TINY := .typing/tiny
 lean: $(TINY)
-	sh tests/lean/run.sh $(PYTHON) $(TINY)
+	sh tests/lean/run.sh $(PYTHON) $(TINY) "$(MARKS)"
 
 $(TINY): $(VENV)/.dev | links
 	$(BIN)/python -m pytest -q tests/lean/test_keep.py --keep-tiny $(TINY)

@@ -1,6 +1,7 @@
 #!/bin/sh
 # The runtime alone on another Python: the package installed without torch and onnx, and every test that needs neither.
-# usage: tests/lean/run.sh PYTHON FOLDER     FOLDER is what `pytest tests/lean/test_keep.py --keep-tiny FOLDER` filled.
+# usage: tests/lean/run.sh PYTHON FOLDER [MARKS]     FOLDER is what `pytest tests/lean/test_keep.py --keep-tiny FOLDER` filled; MARKS, as
+# pytest's -m, leave tests out: "not slow" is what CI runs on 3.12 and 3.13.
 set -eu
 python=$1
 DLCV_TINY=$(cd "$2" && pwd)
@@ -18,4 +19,4 @@ import cv2, numpy, onnxruntime
 assert not any(importlib.util.find_spec(name) for name in ("torch", "onnx", "onnxscript")), "this environment is not lean"
 print(f"Python {platform.python_version()}, numpy {numpy.__version__}, OpenCV {cv2.__version__}, ONNX Runtime {onnxruntime.__version__}")
 PY
-"$venv/bin/python" -m pytest -q -n auto --dist loadfile -p no:cacheprovider -m "not gpu" tests/runtime tests/contracts/test_sessions.py tests/test_imports.py
+"$venv/bin/python" -m pytest -q -n auto --dist loadfile -p no:cacheprovider -m "not gpu${3:+ and $3}" tests/runtime tests/contracts/test_sessions.py tests/test_imports.py
