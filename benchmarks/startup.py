@@ -15,6 +15,7 @@ from dlcv.runtime.tables import markdown_table
 COMMANDS = {
     "dlcv-train": "dlcv.train.cli.train",
     "dlcv-sample": "dlcv.train.cli.sample",
+    "dlcv-report": "dlcv.train.cli.report",
     "dlcv-export": "dlcv.export.cli.export",
     "dlcv-infer": "dlcv.runtime.cli.infer",
     "dlcv-inspect": "dlcv.runtime.cli.inspect",

@@ -41,6 +41,7 @@ PAGES = (
 SMALL = {
     "dlcv-sample": "--overwrite --tiles 32 --validation 8 --size 64",
     "dlcv-train": "--width 0.1 --crop 64 --batch 4 --workers 0 --device cpu",
+    "dlcv-report": "",
     "dlcv-export": "",
     "dlcv-infer": "",
     "dlcv-inspect": "",

@@ -36,6 +36,7 @@ from dlcv.train.session import TorchSession, torch_device
 from dlcv.train.settings import TrainSettings
 from dlcv.train.stepper import NotFinite, Stepper
 from dlcv.train.validation import validate
+from dlcv.train.watching import Watchers
 from dlcv.train.weights import initialise
 
 
@@ -93,6 +94,7 @@ class Trainer:
         self.kept = KeptCheckpoints(run.folder, settings.keep_best)
         self.last_scores: dict[str, Any] = {}
         self.headline_name = "score"
+        self._watchers = Watchers(run)
 
     @property
     def result(self) -> nn.Module:
@@ -136,10 +138,12 @@ class Trainer:
                     validation_loss=validation_loss, seconds=time.monotonic() - started, data_wait=data_wait,
                 )  # fmt: skip
                 history.add(scores, **asdict(figures))
+                self._watchers.epoch_done(self._session, figures, scores)
                 self._say(epoch_line(figures, tally, self.run.card.classes, self.run.settings.epochs))
                 self._finish_epoch(scores, validation_loss)
                 if stop():
                     raise self._interrupted()
+        self._watchers.ended(self._session, self.epoch - 1)
         if self.stopped_early:
             self._say(
                 f"stopped after epoch {self.epoch - 1}: no better {self.headline_name} for {self.epochs_without_better} epochs; "
@@ -208,13 +212,15 @@ class Trainer:
             if stop():  # resumed, the epoch has no step left and is validated from the start
                 raise self._interrupted()
 
-        session = TorchSession(self.result, self.run.card, self.device)
         with Progress(len(self.run.validation), "validation") as progress:
             loss, tally = validate(
-                session, self.run.validation, self.loss.cpu(), batch=self.run.settings.batch, advance=advance
+                self._session(), self.run.validation, self.loss.cpu(), batch=self.run.settings.batch, advance=advance
             )
         self.loss.to(self.device)
         return loss, tally
+
+    def _session(self) -> TorchSession:
+        return TorchSession(self.result, self.run.card, self.device)
 
     def _finish_epoch(self, scores: Scores, validation_loss: float) -> None:
         self.last_scores = scores.figures() | {
