@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = (
     "docs/training.md",
     "docs/classification.md",
+    "docs/report.md",
     "docs/models.md",
     "docs/export.md",
     "docs/inference.md",
