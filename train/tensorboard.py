@@ -41,6 +41,11 @@ class EventFiles:
                 self._writer.add_scalar(name, value, epoch)
         self._writer.flush()  # a killed run loses nothing
 
+    def close(self) -> None:
+        """After the last epoch."""
+        if self._writer is not None:
+            self._writer.close()
+
 
 def forget_events(run: Path) -> None:
     """Removes event files of an older run in the folder; nothing else."""

@@ -53,6 +53,8 @@ class Watchers:
 
     def ended(self, open_session: Open, epoch: int) -> None:
         """After the last epoch, which may have come early; masks that are there already are left."""
+        if self._events is not None:
+            self._events.close()
         if self._snapshots.wants(epoch, ended=True):
             self._snapshots.take(open_session(), epoch)
 

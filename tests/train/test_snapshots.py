@@ -80,7 +80,8 @@ def test_masks_are_those_of_the_model_at_that_epoch(watched: Path, validation: S
     session = open_checkpoint(watched / "last.pt", device="cpu")
     for tile in validation.examples:
         expected = answer_images(session, [validation.image(tile)], batch=1)[0].answer
-        assert np.array_equal(read_mask(files[3][tile.name]), expected)
+        # weights lie otherwise in memory, sums round differently, and a pixel at a tie may turn
+        assert np.mean(read_mask(files[3][tile.name]) != expected) < 1e-3
     assert any(files[1][name].read_bytes() != files[3][name].read_bytes() for name in files[1])
 
 
@@ -112,12 +113,11 @@ def test_an_interrupted_run_has_kept_the_same_masks_in_the_end(
 def test_the_last_epoch_of_a_run_that_stops_early_is_kept(
     start: Start, tmp_path: Path, validation: SegmentationSet
 ) -> None:
-    trainer = start(tmp_path / "run", snapshot_tiles=(validation.examples[1].name,), patience=1, epochs=50)
+    name = validation.examples[1].name
+    trainer = start(tmp_path / "run", snapshot_tiles=(name,), snapshot_epochs="last", patience=1, epochs=50)
     trainer.best = 2.0  # no epoch is better
     trainer.train()
-    assert {epoch: list(tiles) for epoch, tiles in snapshot_files(tmp_path / "run").items()} == {
-        1: [validation.examples[1].name]
-    }, "the only one, which is the first and the last"
+    assert {epoch: list(tiles) for epoch, tiles in snapshot_files(tmp_path / "run").items()} == {1: [name]}
 
 
 def test_masks_of_a_finished_run_can_be_asked_for_later(watched: Path, start: Start, tmp_path: Path) -> None:

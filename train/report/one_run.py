@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,15 +19,18 @@ from dlcv.train.report.judged import Judged, find_data, judge
 from dlcv.train.report.parts import (
     PAGE,
     figure,
+    minutes,
     notes,
+    ordered,
     report_folder,
     section,
     shown_number,
     shown_setting,
     table,
+    words,
     write_page,
 )
-from dlcv.train.report.record import HEADLINES, RunRecord
+from dlcv.train.report.record import HEADLINES, RunRecord, number
 from dlcv.train.report.viewer import palette_style, viewer, viewer_facts, viewer_script
 
 Say = Callable[[str], None]
@@ -122,13 +124,10 @@ def _key_figures(run: RunRecord, judged: Judged | None) -> Html:
         )
         facts.append((shown_number(judged.scores.majority), "by always saying the commonest class"))
     if row:
-        facts.append(
-            (shown_number(float(row.get(run.headline) or math.nan)), f"{name} while it trained, epoch {row['epoch']}")
-        )
+        facts.append((shown_number(number(row, run.headline)), f"{name} while it trained, epoch {row['epoch']}"))
     if run.rows:
         facts.append((str(len(run.rows)), "epochs"))
-        seconds = math.fsum(float(r.get("seconds") or 0) for r in run.rows)
-        facts.append((f"{seconds / 60:.0f} min", "of training and validation"))
+        facts.append((f"{minutes(run.rows)} min", "of training and validation"))
     return tag("ul", *(tag("li", tag("b", value), tag("span", words)) for value, words in facts), class_="key")
 
 
@@ -157,7 +156,7 @@ def _of_judged(run: RunRecord, judged: Judged | None, folder: Path) -> list[str]
 
 
 def _figures(judged: Judged) -> Html:
-    rows = [(name.replace("_", " "), shown_number(value)) for name, value in judged.scores.figures().items()]
+    rows = [(words(name), shown_number(value)) for name, value in judged.scores.figures().items()]
     each = judged.scores.per_class_name
     per_class = zip(judged.labelled.classes, judged.scores.per_class, strict=True)
     lines = [(f"{each} {name}", shown_number(value)) for name, value in per_class]
@@ -166,7 +165,7 @@ def _figures(judged: Judged) -> Html:
 
 def _settings(run: RunRecord) -> Html:
     card = run.best.card
-    rows = [(name, shown_setting(value)) for name, value in run.settings.items()]
+    rows = [(name, shown_setting(run.settings[name])) for name in ordered(run.settings)]
     rows += [
         ("classes of the model", ", ".join(card.classes)),
         ("input", f"{card.input_size_hw[0]} x {card.input_size_hw[1]} pixels"),

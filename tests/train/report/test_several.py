@@ -35,7 +35,7 @@ def two(segmented_run: Path, tmp_path: Path) -> list[RunRecord]:
 
 
 def test_settings_that_differ_are_told_and_no_others(two: list[RunRecord]) -> None:
-    assert differing(two) == [("seed", "1", "2"), ("loss", "cross-entropy", "focal")]
+    assert differing(two) == [("loss", "cross-entropy", "focal"), ("seed", "1", "2")]
     older = RunRecord(two[0].folder, "older", two[0].best, {"seed": 1}, two[0].rows, {})
     assert ("loss", "cross-entropy", "(not kept)") in differing([two[0], older])
 
@@ -47,7 +47,7 @@ def test_scores_and_classes_side_by_side(two: list[RunRecord], tmp_path: Path) -
     names = {"index.html", "curves.png", "curves.csv", "classes.png", "classes.csv", "scores.csv", "settings.csv"}
     assert {path.name for path in page.parent.iterdir()} == names
     header, first, _ = rows(page.parent / "scores.csv")
-    assert header == ["run", "mean iou", "pixel accuracy", "majority mean iou", "train loss", "validation loss", "best epoch", "epochs", "minutes"]  # fmt: skip
+    assert header == ["run", "mean IoU", "pixel accuracy", "majority mean IoU", "train loss", "validation loss", "best epoch", "epochs", "minutes"]  # fmt: skip
     assert float(first[1]) == pytest.approx(two[0].best.scores["mean_iou"], abs=5e-5)  # four digits
     classes = rows(page.parent / "classes.csv")
     assert classes[0] == ["class", *(run.name for run in two)]
