@@ -27,7 +27,8 @@ class EventFiles:
         except ImportError as error:
             command = "pip install 'dlcv-edge[tensorboard]'"
             raise MissingPackageError("tensorboard", "write event files (--tensorboard)", command) from error
-        self._make, self._folder, self._writer = SummaryWriter, run / FOLDER, None
+        self._make, self._folder = SummaryWriter, run / FOLDER
+        self._writer: SummaryWriter | None = None
 
     def add(self, epoch: int, values: Mapping[str, float]) -> None:
         """Writes an epoch's values by their names, `loss/train` and the like; nan is left out, which has no place on a plot.

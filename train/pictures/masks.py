@@ -47,11 +47,11 @@ def draw_masks(tiles: Sequence[TileMasks], classes: Sequence[str], palette: Pale
     columns = 1 + len(headings)
     figure = new_figure(2.5 * columns, 2.65 * len(tiles) + 0.5 + 0.28 * math.ceil(len(classes) / columns))
     grid = figure.subplots(len(tiles), columns, squeeze=False)
-    for row, tile in zip(grid, tiles, strict=True):
+    for number, (row, tile) in enumerate(zip(grid, tiles, strict=True)):
         for axes, heading in zip(row, ("image", *headings), strict=True):
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-            if row is grid[0]:
+            if number == 0:
                 axes.set_title(heading)
             if heading == "image":
                 axes.imshow(_smaller(tile.image_rgb))
@@ -85,7 +85,7 @@ def _thinned(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _legend(figure: Figure, classes: Sequence[str], palette: Palette, columns: int) -> None:
     from matplotlib.patches import Patch
 
-    patches = [Patch(facecolor=np.array(colour) / 255, edgecolor="#808080") for colour in palette]
+    patches = [Patch(facecolor=(r / 255, g / 255, b / 255), edgecolor="#808080") for r, g, b in palette]
     legend = figure.legend(patches, ["x"] * len(patches), loc="outside lower center", ncols=columns, fontsize=11)
     for text, name in zip(legend.get_texts(), classes, strict=False):
         text.set_text(shortened(name))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import io
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -29,7 +29,7 @@ SOFT = "#5d6670"
 DPI = 110
 LONGEST_NAME = 28
 
-_RULES: Mapping[str, Any] = {
+_RULES: Any = {
     "font.family": ["DejaVu Sans"],
     "font.size": 11,
     "axes.titlesize": 13,

@@ -131,7 +131,7 @@ def _key_figures(run: RunRecord, judged: Judged | None) -> Html:
     return tag("ul", *(tag("li", tag("b", value), tag("span", words)) for value, words in facts), class_="key")
 
 
-def _of_judged(run: RunRecord, judged: Judged | None, folder: Path) -> list[str]:
+def _of_judged(run: RunRecord, judged: Judged | None, folder: Path) -> Sequence[str]:
     """Classes, confusion and masks."""
     classes = draw_per_class(run, judged, folder)
     if judged is None:
