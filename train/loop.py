@@ -111,6 +111,9 @@ class Trainer:
         """Whether `patience` epochs have passed without a better score."""
         return 0 < self.run.settings.patience <= self.epochs_without_better
 
+    def _as_session(self) -> TorchSession:
+        return TorchSession(self.result, self.run.card, self.device)
+
     def learning_rate(self) -> float:
         """Of the next step; see `schedules.share_of_rate`."""
         settings, per_epoch = self.run.settings, self.batches.per_epoch
@@ -138,12 +141,12 @@ class Trainer:
                     validation_loss=validation_loss, seconds=time.monotonic() - started, data_wait=data_wait,
                 )  # fmt: skip
                 history.add(scores, **asdict(figures))
-                self._watchers.epoch_done(self._session, figures, scores)
+                self._watchers.epoch_done(self._as_session, figures, scores)
                 self._say(epoch_line(figures, tally, self.run.card.classes, self.run.settings.epochs))
                 self._finish_epoch(scores, validation_loss)
                 if stop():
                     raise self._interrupted()
-        self._watchers.ended(self._session, self.epoch - 1)
+        self._watchers.ended(self._as_session, self.epoch - 1)
         if self.stopped_early:
             self._say(
                 f"stopped after epoch {self.epoch - 1}: no better {self.headline_name} for {self.epochs_without_better} epochs; "
@@ -212,15 +215,13 @@ class Trainer:
             if stop():  # resumed, the epoch has no step left and is validated from the start
                 raise self._interrupted()
 
+        session = TorchSession(self.result, self.run.card, self.device)
         with Progress(len(self.run.validation), "validation") as progress:
             loss, tally = validate(
-                self._session(), self.run.validation, self.loss.cpu(), batch=self.run.settings.batch, advance=advance
+                session, self.run.validation, self.loss.cpu(), batch=self.run.settings.batch, advance=advance
             )
         self.loss.to(self.device)
         return loss, tally
-
-    def _session(self) -> TorchSession:
-        return TorchSession(self.result, self.run.card, self.device)
 
     def _finish_epoch(self, scores: Scores, validation_loss: float) -> None:
         self.last_scores = scores.figures() | {

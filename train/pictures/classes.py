@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _ROW_IN = 0.27
 _ABSENT = "does not occur"
+_PLAIN: Any = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+"""Behind a number, so that no line runs through it."""
 
 
 @styled
@@ -35,10 +37,16 @@ def draw_classes(classes: Sequence[str], values: Sequence[float], name: str, mea
     for row, k in enumerate(order):
         text = _ABSENT if math.isnan(values[k]) else f"{values[k]:.3f}"
         axes.text(
-            lengths[row] + 0.01, row, text, va="center", fontsize=10.5, color=SOFT if text == _ABSENT else "black"
+            lengths[row] + 0.01,
+            row,
+            text,
+            va="center",
+            fontsize=10.5,
+            bbox=_PLAIN,
+            color=SOFT if text == _ABSENT else "black",
         )
     axes.set_yticks(range(len(order)), [shortened(classes[k]) for k in order])
-    _finish(figure, name, len(order))
+    _finish(figure, name, len(order), -1.35)
     if math.isfinite(mean):
         axes.axvline(mean, color=COLOURS[1], linestyle="--", linewidth=1.6)
         axes.text(mean, -0.9, f"mean {mean:.3f} ", ha="right" if mean > 0.5 else "left", va="center", color=COLOURS[1])
@@ -74,18 +82,18 @@ def draw_classes_of_runs(classes: Sequence[str], runs: Mapping[str, Sequence[flo
         )
         handles.append(Line2D([], [], **look))
     axes.set_yticks(range(len(order)), [shortened(classes[k]) for k in order])
-    _finish(figure, name, len(order))
+    _finish(figure, name, len(order), -0.7)
     legend = figure.legend(handles, ["x"] * len(runs), loc="outside lower center", ncols=2, fontsize=11)
     for text, run in zip(legend.get_texts(), runs, strict=True):
         text.set_text(shortened(run, 40))
     return figure
 
 
-def _finish(figure: Figure, name: str, rows: int) -> None:
+def _finish(figure: Figure, name: str, rows: int, top: float) -> None:
     axes = figure.axes[0]
     axes.set_title(f"{name[0].upper()}{name[1:]} of each class", loc="left", fontweight="bold")
     axes.set_xlabel(f"{name} on validation (0 to 1)")
     axes.set_xlim(0, 1.08)
-    axes.set_ylim(rows - 0.4, -1.35)
+    axes.set_ylim(rows - 0.4, top)
     axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
     axes.grid(visible=False, axis="y")

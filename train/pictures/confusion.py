@@ -14,7 +14,7 @@ from dlcv.train.pictures.style import ink_on, new_figure, shortened, styled
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_MOST_WITH_NUMBERS = 16
+_MOST_WITH_NUMBERS = 24
 """Classes up to which each cell holds its number; of more, the colours and the tables tell."""
 
 
@@ -103,7 +103,7 @@ def draw_confusion(confusion: NDArray[np.int64], classes: Sequence[str], unit: s
             if value > 0:
                 text = (f"{value:.2f}" if value >= 0.005 else "<.01") if shares else short_number(value)
                 red, green, blue, _ = colours(norm(value))
-                axes.text(column, row, text, ha="center", va="center", fontsize=10 if count <= 10 else 8.5, color=ink_on((red, green, blue)))  # fmt: skip
+                axes.text(column, row, text, ha="center", va="center", fontsize=10 if count <= 10 else 8, color=ink_on((red, green, blue)))  # fmt: skip
     return figure
 
 

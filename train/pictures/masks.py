@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Palette = Sequence[tuple[int, int, int]]
+_PANEL_IN = 2.4
 _SIDE = 384
 """Pixels of a panel's longer side that are drawn; more would only make the file large."""
 
@@ -45,8 +46,10 @@ def draw_masks(tiles: Sequence[TileMasks], classes: Sequence[str], palette: Pale
     """
     headings = list(dict.fromkeys(heading for tile in tiles for heading in tile.masks))
     columns = 1 + len(headings)
-    figure = new_figure(2.5 * columns, 2.65 * len(tiles) + 0.5 + 0.28 * math.ceil(len(classes) / columns))
-    grid = figure.subplots(len(tiles), columns, squeeze=False)
+    heights = [tile.image_rgb.shape[0] / tile.image_rgb.shape[1] for tile in tiles]  # in widths of a panel
+    legend_in = 0.3 * math.ceil(len(classes) / columns)
+    figure = new_figure(_PANEL_IN * columns + 0.4, _PANEL_IN * sum(heights) + 0.5 + legend_in)
+    grid = figure.subplots(len(tiles), columns, squeeze=False, gridspec_kw={"height_ratios": heights})
     for number, (row, tile) in enumerate(zip(grid, tiles, strict=True)):
         for axes, heading in zip(row, ("image", *headings), strict=True):
             axes.set(xticks=[], yticks=[])

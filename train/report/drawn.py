@@ -57,7 +57,11 @@ def draw_per_class(run: RunRecord, judged: Judged | None, folder: Path) -> list[
     caption = f"{name}: {what}; the dashed line is the mean. Of {judged.where if judged else 'the best epoch, from history.csv'}."
     figure = draw_classes(names, values, name, mean)
     table: Table = (("class", name.lower()), zip(card.classes, values, strict=True))
-    return [keep(folder, "classes", figure, title=f"{name} of each class", caption=caption, table=table)]
+    return [
+        keep(
+            folder, "classes", figure, title=f"{name[0].upper()}{name[1:]} of each class", caption=caption, table=table
+        )
+    ]
 
 
 def draw_confusions(run: RunRecord, judged: Judged, folder: Path) -> list[Picture]:

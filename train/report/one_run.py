@@ -12,7 +12,6 @@ from dlcv.runtime.evaluation import NOUNS
 from dlcv.runtime.files import write_bytes
 from dlcv.runtime.pages import Html, json_text, tag
 from dlcv.train.pictures.confusion import confused_pairs
-from dlcv.train.pictures.picture import Picture
 from dlcv.train.report.drawn import UNITS, draw_confusions, draw_history, draw_per_class, draw_tiles
 from dlcv.train.report.features import feature_pictures
 from dlcv.train.report.judged import Judged, find_data, judge
@@ -35,6 +34,8 @@ from dlcv.train.report.viewer import palette_style, viewer, viewer_facts, viewer
 
 Say = Callable[[str], None]
 _MOST_PAIRS = 12
+_SIDE_BY_SIDE = 10
+"""Classes up to which two matrices stand beside each other and can be read."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def write_report(run: RunRecord, folder: Path, options: ReportOptions, say: Say)
     body = [
         _key_figures(run, judged),
         notes([*missing, *([judged.note] if judged and judged.note else [])]),
-        section("Curves", *map(figure, history)),
+        section("Curves", *(figure(each, titled=False) for each in history)),
         *_of_judged(run, judged, folder),
         section("Features", *map(figure, features)),
         section("Settings", _settings(run)),
@@ -133,26 +134,41 @@ def _key_figures(run: RunRecord, judged: Judged | None) -> Html:
 
 def _of_judged(run: RunRecord, judged: Judged | None, folder: Path) -> Sequence[str]:
     """Classes, confusion and masks."""
-    classes = draw_per_class(run, judged, folder)
+    classes = map(figure, draw_per_class(run, judged, folder))
     if judged is None:
-        return [section("Classes", *map(figure, classes))]
-    pictures = draw_confusions(run, judged, folder)
-    pairs = confused_pairs(judged.confusion, run.best.card.classes, _MOST_PAIRS)
-    unit = UNITS[run.best.card.task]
-    confused = table(
-        ("true class", "predicted as", unit, "share of the true class"),
-        [(pair.true, pair.predicted, f"{pair.count:,}".replace(",", "\u202f"), f"{pair.share:.4f}") for pair in pairs],
-        caption="Confused most",
-    )
-    parts = [
-        section("Classes", *map(figure, classes), _figures(judged)),
-        section("Confusion", tag("div", *map(figure, pictures), class_="pair"), confused if pairs else "No answer is wrong."),
-    ]  # fmt: skip
-    if judged.tiles:
-        facts = viewer_script(json_text(viewer_facts(judged.tiles, run.best.card)))
-        looked: Sequence[Picture] = draw_tiles(run, judged, folder)
-        parts.append(section("Masks", viewer(judged.tiles, run.best.card), *map(figure, looked), facts))
-    return parts
+        return [section("Classes", *classes)]
+    return [
+        section("Classes", *classes, _figures(judged)),
+        section("Confusion", *_confusion(run, judged, folder)),
+        section("Masks", *_masks(run, judged, folder)),
+    ]
+
+
+def _confusion(run: RunRecord, judged: Judged, folder: Path) -> Sequence[str]:
+    classes, unit = run.best.card.classes, UNITS[run.best.card.task]
+    layout = "pair" if len(classes) <= _SIDE_BY_SIDE else "each"
+    pictures = tag("div", *map(figure, draw_confusions(run, judged, folder)), class_=layout)
+    pairs = confused_pairs(judged.confusion, classes, _MOST_PAIRS)
+    if not pairs:
+        return [pictures, tag("p", "No answer is wrong.")]
+    rows = [
+        (
+            f"{pair.true} \N{RIGHTWARDS ARROW} {pair.predicted}",
+            f"{pair.count:,}".replace(",", "\u202f"),
+            f"{pair.share:.4f}",
+        )
+        for pair in pairs
+    ]
+    header = ("true \N{RIGHTWARDS ARROW} predicted", unit, "share of the true class")
+    return [pictures, table(header, rows, caption="Confused most")]
+
+
+def _masks(run: RunRecord, judged: Judged, folder: Path) -> Sequence[str]:
+    if not judged.tiles:
+        return []
+    pictures = [figure(each, titled=False) for each in draw_tiles(run, judged, folder)]
+    facts = viewer_script(json_text(viewer_facts(judged.tiles, run.best.card)))
+    return [viewer(judged.tiles, run.best.card), *pictures, facts]
 
 
 def _figures(judged: Judged) -> Html:
@@ -172,7 +188,7 @@ def _settings(run: RunRecord) -> Html:
         ("versions", ", ".join(f"{name} {version}" for name, version in card.versions.items())),
         ("folder", str(run.folder)),
     ]
-    return table(("setting", "value"), rows)
+    return table(("setting", "value"), rows, values="code")
 
 
 def _write_json(path: Path, run: RunRecord, judged: Judged) -> None:

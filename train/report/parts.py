@@ -25,24 +25,33 @@ _FIRST = (
 )  # fmt: skip
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str = "") -> Html:
-    """A table whose first column names the rows; numbers stand to the right."""
-    head = tag("thead", tag("tr", *(tag("th", name, scope="col") for name in header)))
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str = "", values: str = "number") -> Html:
+    """A table whose first column names the rows.
+
+    Args:
+        header: names of the columns.
+        rows: their cells.
+        caption: above it; empty for none.
+        values: how the other columns look: `number` stands to the right, `text` to the left, `code` like what is typed.
+    """
+    first, *others = header
+    names = [tag("th", first, scope="col"), *(tag("th", name, scope="col", class_=values) for name in others)]
     lines = (
-        tag("tr", tag("th", first, scope="row"), *(tag("td", cell, class_="number" if _is_number(cell) else "text") for cell in rest))
-        for first, *rest in rows
-    )  # fmt: skip
+        tag("tr", tag("th", name, scope="row"), *(tag("td", cell, class_=values) for cell in cells))
+        for name, *cells in rows
+    )
     above = [tag("caption", caption)] if caption else []
-    return tag("div", tag("table", *above, head, tag("tbody", *lines)), class_="wide", tabindex="0")
+    whole = tag("table", *above, tag("thead", tag("tr", *names)), tag("tbody", *lines))
+    return tag("div", whole, class_="wide", tabindex="0")
 
 
-def figure(picture: Picture) -> Html:
-    """A picture in the page itself, and where its data lies."""
+def figure(picture: Picture, *, titled: bool = True) -> Html:
+    """A picture in the page itself, and where its data lies; `titled` unless the heading above says it already."""
     words: list[str] = [picture.caption]
     if picture.data is not None:
         words += [" Data: ", tag("code", picture.data.name), "."]
     image = tag("img", src=data_uri(picture.png.read_bytes(), ".png"), alt=f"{picture.title}. {picture.caption}")
-    return tag("figure", tag("h3", picture.title), image, tag("figcaption", *words))
+    return tag("figure", *([tag("h3", picture.title)] if titled else []), image, tag("figcaption", *words))
 
 
 def section(heading: str, *children: str) -> Html:
@@ -112,7 +121,3 @@ def shown_setting(value: Any) -> str:
     if value in ("", [], (), {}, None):
         return "\N{EN DASH}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _is_number(text: str) -> bool:
-    return text[:1].isdigit() or text[:2] in ("-0", "+0") or text == "\N{EN DASH}"

@@ -29,6 +29,7 @@ from dlcv.train.report.parts import (
 from dlcv.train.report.record import HEADLINES, PER_CLASS, RunRecord, number
 
 Say = Callable[[str], None]
+_UNKNOWN = "(not kept)"
 
 
 def write_comparison(runs: Sequence[RunRecord], folder: Path, say: Say) -> Path:
@@ -60,7 +61,7 @@ def write_comparison(runs: Sequence[RunRecord], folder: Path, say: Say) -> Path:
         notes(missing),
         section("Best scores", _scores(runs, folder)),
         section("Settings that differ", _differing(runs, folder)),
-        section("Curves", *map(figure, _curves(drawn, folder))),
+        section("Curves", *(figure(each, titled=False) for each in _curves(drawn, folder))),
         section("Classes", *map(figure, _classes(drawn, folder)), _class_table(runs)),
     ]
     title = f"{len(runs)} runs compared"
@@ -69,20 +70,23 @@ def write_comparison(runs: Sequence[RunRecord], folder: Path, say: Say) -> Path:
 
 
 def differing(runs: Sequence[RunRecord]) -> list[tuple[str, ...]]:
-    """Settings of which two runs have different values: the name, then a value a run, `(not kept)` where it has none."""
+    """Settings of which two runs have different values: the name, then a value a run, `(not kept)` where it has none.
+
+    One that some runs kept alike and others did not keep is none: nobody knows what the others had.
+    """
     names = dict.fromkeys(name for run in runs for name in run.settings)
     rows = [
-        (name, *(shown_setting(run.settings[name]) if name in run.settings else "(not kept)" for run in runs))
+        (name, *(shown_setting(run.settings[name]) if name in run.settings else _UNKNOWN for run in runs))
         for name in ordered(names)
     ]
-    return [row for row in rows if len(set(row[1:])) > 1]
+    return [row for row in rows if len(set(row[1:]) - {_UNKNOWN}) > 1]
 
 
 def _differing(runs: Sequence[RunRecord], folder: Path) -> Html:
     rows = differing(runs)
     write_table(folder / "settings.csv", ("setting", *(run.name for run in runs)), rows)
     return (
-        table(("setting", *(run.name for run in runs)), rows)
+        table(("setting", *(run.name for run in runs)), rows, values="code")
         if rows
         else tag("p", "None: the runs were asked for the same.")
     )
@@ -143,7 +147,12 @@ def _classes(runs: Sequence[RunRecord], folder: Path) -> list[Picture]:
     figure_ = draw_classes_of_runs(classes, values, name)
     return [
         keep(
-            folder, "classes", figure_, title=f"{name} of each class", caption=caption, table=(("class", *values), rows)
+            folder,
+            "classes",
+            figure_,
+            title=f"{name[0].upper()}{name[1:]} of each class",
+            caption=caption,
+            table=(("class", *values), rows),
         )
     ]
 

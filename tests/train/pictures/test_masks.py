@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import numpy as np
+from PIL import Image
 
 from dlcv.train.pictures.masks import TileMasks, coloured, draw_masks
 from dlcv.train.pictures.style import png_bytes
@@ -35,3 +38,17 @@ def test_a_large_tile_is_drawn_small() -> None:
     axes = draw_masks([large], ("land",), PALETTE[:1]).axes
     assert np.shape(axes[0].images[0].get_array())[:2] == (384, 192)
     assert np.shape(axes[1].images[0].get_array())[0] <= 384
+
+
+def test_few_colours_are_enough_for_the_classes() -> None:
+    """A PNG holds 256 colours beside a photograph; those of the classes must stay apart and what they are."""
+    rng = np.random.default_rng(0)
+    mask = rng.integers(0, 2, (64, 64), np.uint8).repeat(6, 0).repeat(6, 1)
+    noisy = TileMasks("noise", rng.integers(0, 256, (384, 384, 3), np.uint8), {"truth": mask})
+    with Image.open(BytesIO(png_bytes(draw_masks([noisy], ("land", "sea"), PALETTE)))) as image:
+        assert image.mode == "P"
+        counts = image.convert("RGB").getcolors(1 << 20)
+    assert counts is not None
+    for colour in PALETTE:
+        most = max(count for count, found in counts if max(abs(a - b) for a, b in zip(found, colour)) <= 12)
+        assert most > 20_000, "a quarter of the mask's panel at least is this class, as one colour"
