@@ -12,6 +12,7 @@ from dlcv.runtime.evaluation import NOUNS
 from dlcv.runtime.files import write_bytes
 from dlcv.runtime.pages import Html, json_text, tag
 from dlcv.train.pictures.confusion import confused_pairs
+from dlcv.train.pictures.picture import Picture
 from dlcv.train.report.drawn import UNITS, draw_confusions, draw_history, draw_per_class, draw_tiles
 from dlcv.train.report.features import feature_pictures
 from dlcv.train.report.judged import Judged, find_data, judge
@@ -89,11 +90,12 @@ def write_report(run: RunRecord, folder: Path, options: ReportOptions, say: Say)
     judged = None
     if labelled is not None:
         judged = judge(run, labelled, where, tiles=options.tiles, device=options.device, say=miss)
-    features = []
-    if options.features and labelled is not None:
-        features = feature_pictures(
-            run.folder / "best.pt", labelled, folder / "features", device=options.device, say=miss
-        )
+    features: list[Picture] = []
+    if options.features and labelled is None:
+        miss("without data there are no pictures of features")
+    elif options.features and labelled is not None:
+        best = run.folder / "best.pt"
+        features = feature_pictures(best, labelled, folder / "features", device=options.device, say=miss)
     body = [
         _key_figures(run, judged),
         notes([*missing, *([judged.note] if judged and judged.note else [])]),

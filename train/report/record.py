@@ -14,6 +14,7 @@ from dlcv.train.checkpoint import Checkpoint, load_checkpoint
 from dlcv.train.config import SETTINGS_NAME, read_config
 from dlcv.train.history import TRAINING_NAME
 from dlcv.train.pictures.curves import Curves
+from dlcv.train.settings import option_of
 
 HEADLINES = {"mean_iou": "mean IoU", "accuracy": "accuracy"}
 """Column of `history.csv` -> the score by which a run is judged."""
@@ -140,4 +141,4 @@ def _settings(folder: Path) -> dict[str, Any]:
     if not (folder / "last.pt").is_file():
         return {}
     stored = load_checkpoint(folder / "last.pt").training.get("settings", {})
-    return {str(name).replace("_", "-"): value for name, value in stored.items()}
+    return {option_of(str(name)).removeprefix("--"): value for name, value in stored.items()}

@@ -15,6 +15,8 @@ import pytest
 
 from dlcv.runtime.datasets.split import read_split
 from dlcv.runtime.errors import DatasetError, UsageError
+from dlcv.train.pictures.picture import Picture
+from dlcv.train.report import one_run
 from dlcv.train.report.judged import find_data, judge
 from dlcv.train.report.one_run import ReportOptions, write_report
 from dlcv.train.report.parts import shown_number
@@ -180,6 +182,25 @@ def test_a_report_is_made_again(classified_run: Path, report_of_classes: Path, t
     folder = Path(shutil.copytree(report_of_classes, tmp_path / "report"))
     again = write_report(read_run(classified_run), folder, CPU, print)
     assert again.read_bytes() == (report_of_classes / "index.html").read_bytes()
+
+
+def test_pictures_of_features_stand_in_their_own_section(
+    classified_run: Path, report_of_classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(checkpoint: Path, data: Any, folder: Path, **_: Any) -> list[Picture]:
+        assert (checkpoint, folder) == (classified_run / "best.pt", tmp_path / "features")
+        assert len(data) == 8
+        return [
+            Picture("tsne", "t-SNE", "Points <near> each other.", report_of_classes / "curves.png", Path("tsne.csv"))
+        ]
+
+    monkeypatch.setattr(one_run, "feature_pictures", draw)
+    text = write_report(
+        read_run(classified_run), tmp_path, ReportOptions(features=True, device="cpu"), print
+    ).read_text()
+    section = text.split('<section id="features">')[1].split("</section>")[0]
+    assert "<h3>t-SNE</h3>" in section
+    assert "Points &lt;near&gt; each other. Data: <code>tsne.csv</code>." in section
 
 
 def visible_share(browser: Any) -> float:

@@ -37,7 +37,7 @@ def test_an_older_runs_settings_are_those_of_its_last_checkpoint(copied: Path) -
     expected = dict(read_run(copied).settings)
     (copied / "settings.toml").unlink()
     found = read_run(copied).settings
-    assert {name: found[name] for name in expected} == expected | {"classes": ()}
+    assert {name: found[name] for name in expected} == expected | {"classes": (), "model-option": {}}
     (copied / "last.pt").unlink()
     assert read_run(copied).settings == {}
 
