@@ -78,7 +78,11 @@ def draw_classes_of_runs(classes: Sequence[str], runs: Mapping[str, Sequence[flo
         look |= {"linestyle": "", "markersize": 9}
         aside = 0.5 * (number + 0.5) / len(runs) - 0.25  # equal values stay in sight
         axes.plot(
-            [values[k] for k in order], [row + aside for row in range(len(order))], markeredgecolor="white", **look
+            [values[k] for k in order],
+            [row + aside for row in range(len(order))],
+            markeredgecolor="white",
+            clip_on=False,
+            **look,
         )
         handles.append(Line2D([], [], **look))
     axes.set_yticks(range(len(order)), [shortened(classes[k]) for k in order])

@@ -89,7 +89,8 @@ def png_bytes(figure: Figure) -> bytes:
     from PIL import Image
 
     drawn, indexed = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", metadata={"Software": None})
+    # the layout may leave a title over the edge; so the edge goes where the drawing ends
+    figure.savefig(drawn, format="png", metadata={"Software": None}, bbox_inches="tight", pad_inches=0.1)
     with Image.open(drawn) as image:
         few = image.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT)
     few.save(indexed, format="PNG", optimize=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dlcv.train.pictures.confusion import Confused, confused_pairs, draw_confusion, normalised, short_number
 from dlcv.train.pictures.style import png_bytes
@@ -65,3 +67,13 @@ def test_nothing_counted_can_be_drawn() -> None:
 )
 def test_numbers_are_short(value: float, text: str) -> None:
     assert short_number(value) == text
+
+
+@pytest.mark.parametrize("count", [2, 9, 21])
+def test_nothing_is_cut_off_at_the_edge(count: int) -> None:
+    classes = [f"a class of a long name, {k}" for k in range(count)]
+    png = png_bytes(draw_confusion(np.ones((count, count), np.int64), classes, "images", shares=True))
+    with Image.open(BytesIO(png)) as image:
+        pixels = np.asarray(image.convert("L"))
+    for edge in (pixels[:4], pixels[-4:], pixels[:, :4], pixels[:, -4:]):
+        assert edge.min() > 250, "white"
