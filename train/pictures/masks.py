@@ -53,7 +53,7 @@ def draw_masks(tiles: Sequence[TileMasks], classes: Sequence[str], palette: Pale
     for number, (row, tile) in enumerate(zip(grid, tiles, strict=True)):
         for axes, heading in zip(row, ("image", *headings), strict=True):
             axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
+            axes.spines[:].set(visible=heading == "image" or heading in tile.masks, color="#808080", linewidth=0.6)
             if number == 0:
                 axes.set_title(heading)
             if heading == "image":
