@@ -81,8 +81,9 @@ def draw_confusion(confusion: NDArray[np.int64], classes: Sequence[str], unit: s
     figure = new_figure(side + 1.2, side)
     axes = figure.subplots()
     largest = 1.0 if shares else max(1.0, float(values.max()))
-    # counts of classes lie far apart: the root lets the small ones be seen
-    norm = PowerNorm(1.0 if shares else 0.5, vmin=0, vmax=largest)
+    # counts lie far apart, and so do shares of many classes: the root lets the small ones be seen
+    straight = shares and count <= _MOST_WITH_NUMBERS
+    norm = PowerNorm(1.0 if straight else 0.5, vmin=0, vmax=largest)
     colours = mpl.colormaps["Blues"].with_extremes(bad="#e8e8e4")
     image = axes.imshow(np.ma.masked_invalid(values), cmap=colours, norm=norm)
     size = 11 if count <= _MOST_WITH_NUMBERS else max(6.5, min(11, 430 / count))
@@ -95,7 +96,8 @@ def draw_confusion(confusion: NDArray[np.int64], classes: Sequence[str], unit: s
     axes.set(xlabel="predicted class", ylabel="true class")
     axes.set_title(f"Confusion, {'share of each true class' if shares else unit}", loc="left", fontweight="bold")
     bar = figure.colorbar(image, shrink=0.75, pad=0.02)
-    bar.set_label(f"share of the true class's {unit} (0 to 1)" if shares else f"{unit} (scale by square root)")
+    label = f"share of the true class's {unit} (0 to 1)" if shares else unit
+    bar.set_label(label if straight else f"{label} (scale by square root)")
     if not shares:
         bar.ax.yaxis.set_major_formatter(lambda value, _: short_number(value))
     if count <= _MOST_WITH_NUMBERS:

@@ -49,6 +49,7 @@ def test_forty_five_long_names_do_not_overlap() -> None:
     classes = [f"a class of a long name, {k}" for k in range(45)]
     figure = draw_confusion(np.arange(45 * 45).reshape(45, 45), classes, "images", shares=True)
     assert not figure.axes[0].texts, "numbers would not be legible"
+    assert figure.axes[1].get_ylabel().endswith("(scale by square root)"), "small shares are seen by their colour"
     assert png_bytes(figure).startswith(b"\x89PNG")
     for labels in (figure.axes[0].get_xticklabels(), figure.axes[0].get_yticklabels()):
         assert len(labels) == 45
