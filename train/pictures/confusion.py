@@ -96,8 +96,8 @@ def draw_confusion(confusion: NDArray[np.int64], classes: Sequence[str], unit: s
     axes.set(xlabel="predicted class", ylabel="true class")
     axes.set_title(f"Confusion, {'share of each true class' if shares else unit}", loc="left", fontweight="bold")
     bar = figure.colorbar(image, shrink=0.75, pad=0.02)
-    label = f"share of the true class's {unit} (0 to 1)" if shares else unit
-    bar.set_label(label if straight else f"{label} (scale by square root)")
+    said = f"share of the true class's {unit} (0 to 1)" if shares else unit
+    bar.set_label(said if straight else f"{said} (scale by square root)")
     if not shares:
         bar.ax.yaxis.set_major_formatter(lambda value, _: short_number(value))
     if count <= _MOST_WITH_NUMBERS:
