@@ -16,6 +16,7 @@ COMMANDS = {
     "dlcv-train": "dlcv.train.cli.train",
     "dlcv-sample": "dlcv.train.cli.sample",
     "dlcv-explain": "dlcv.train.cli.explain",
+    "dlcv-report": "dlcv.train.cli.report",
     "dlcv-export": "dlcv.export.cli.export",
     "dlcv-infer": "dlcv.runtime.cli.infer",
     "dlcv-inspect": "dlcv.runtime.cli.inspect",

@@ -24,7 +24,7 @@ COMMANDS = dict(
     line.replace(" ", "").split("=") for line in SETUP["options.entry_points"]["console_scripts"].strip().splitlines()
 )
 """Command -> `module:function`, as installed."""
-HEAVY = ("numpy", "cv2", "onnxruntime", "torch", "onnx", "PIL")
+HEAVY = ("numpy", "cv2", "onnxruntime", "torch", "onnx", "PIL", "matplotlib")
 
 
 def test_these_are_the_commands() -> None:

@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = (
     "docs/training.md",
     "docs/classification.md",
+    "docs/report.md",
     "docs/models.md",
     "docs/features.md",
     "docs/export.md",
@@ -44,6 +45,7 @@ SMALL = {
     "dlcv-train": "--width 0.1 --crop 64 --batch 4 --workers 0 --device cpu",
     "dlcv-explain": "--feature-images 12 --filter-steps 4 --filters 2 --device cpu",
     "torchrun": "--width 0.1 --crop 64 --batch 4 --workers 0 --device cpu",
+    "dlcv-report": "",
     "dlcv-export": "",
     "dlcv-infer": "",
     "dlcv-inspect": "",

@@ -17,6 +17,7 @@ from dlcv.train.precision import AMP
 from dlcv.train.schedules import SCHEDULES, warm_up_steps
 from dlcv.train.session import torch_device
 from dlcv.train.settings import TrainSettings
+from dlcv.train.snapshots import snapshot_epochs
 
 
 def check(settings: TrainSettings) -> None:
@@ -52,6 +53,7 @@ def problems(settings: TrainSettings) -> list[str]:
         lambda: torch_device(settings.device),
         lambda: Augmentation(settings.crop, settings.flips, settings.least_area),
         lambda: warm_up_steps(settings.warmup, total=1, per_epoch=1),
+        lambda: snapshot_epochs(settings.snapshot_epochs, settings.epochs),
     )
     found = []
     for each in tries:

@@ -10,6 +10,8 @@ from typing import Any
 from dlcv.runtime.files import whole_file
 from dlcv.runtime.metrics import Scores
 
+TRAINING_NAME = "training-scores.csv"
+"""Beside it: the same of some training images, where the run was asked to score them (`--score-training`)."""
 POSITION = ("epoch", "step", "learning_rate", "seconds", "data_wait", "train_loss", "validation_loss")
 
 

@@ -38,6 +38,7 @@ from dlcv.train.session import TorchSession
 from dlcv.train.settings import TrainSettings
 from dlcv.train.stepper import NotFinite, Stepper
 from dlcv.train.validation import validate_together
+from dlcv.train.watching import Watchers
 from dlcv.train.weights import initialise
 
 
@@ -101,6 +102,7 @@ class Trainer:
         self.kept = KeptCheckpoints(run.folder, settings.keep_best)
         self.last_scores: dict[str, Any] = {}
         self.headline_name = "score"
+        self._watchers = Watchers(run)
 
     @property
     def result(self) -> nn.Module:
@@ -116,6 +118,9 @@ class Trainer:
     def stopped_early(self) -> bool:
         """Whether `patience` epochs have passed without a better score."""
         return 0 < self.run.settings.patience <= self.epochs_without_better
+
+    def _as_session(self) -> TorchSession:
+        return TorchSession(self.result, self.run.card, self.device)
 
     def learning_rate(self) -> float:
         """Of the next step; see `schedules.share_of_rate`."""
@@ -145,10 +150,13 @@ class Trainer:
                 )  # fmt: skip
                 if self.processes.main:  # the others wait in `save_last`
                     history.add(scores, **asdict(figures))
+                    self._watchers.epoch_done(self._as_session, figures, scores)
                     self._say(epoch_line(figures, tally, self.run.card.classes, self.run.settings.epochs))
                 self._finish_epoch(scores, validation_loss)
                 if self.processes.any(stop()):
                     raise self._interrupted()
+        if self.processes.main:
+            self._watchers.ended(self._as_session, self.epoch - 1)
         if self.stopped_early:
             self._say(
                 f"stopped after epoch {self.epoch - 1}: no better {self.headline_name} for {self.epochs_without_better} epochs; "

@@ -28,6 +28,7 @@ from dlcv.train.models.registry import model_entry
 from dlcv.train.optimizers import highest_rate
 from dlcv.train.preprocess import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
 from dlcv.train.settings import DEFAULT_BATCH, DEFAULT_CROP, MAX_CROP, TrainSettings
+from dlcv.train.snapshots import snapshot_tiles
 
 Labelled = LabelledSet[Any]
 
@@ -70,6 +71,7 @@ def plan_of(settings: TrainSettings, say: Callable[[str], None], processes: Proc
     """
     check(settings)
     training, validation = data_of(settings, say, processes)
+    snapshot_tiles(validation, settings.snapshot_tiles)  # refuses names of no tile
     settings = _with_defaults(settings, validation)
     check(settings)
     card = _card(settings, validation)

@@ -22,6 +22,7 @@ from dlcv.train.loop import Run, Trainer
 from dlcv.train.plan import data_of, plan_of
 from dlcv.train.probe import write_probe
 from dlcv.train.settings import TrainSettings, settings_on_resume
+from dlcv.train.watching import forget_watched
 
 PROBE_FOLDER = "probe"
 SPLIT_NAME = "split.csv"
@@ -60,6 +61,7 @@ def start(
     for old in ("last.pt", "best.pt", "history.csv"):
         (folder / old).unlink(missing_ok=True)
     KeptCheckpoints(folder, 0).clear_up()
+    forget_watched(folder)
     _write_beside(trainer.run)
     trainer.run = replace(trainer.run, probe_sha256=digest)
     return trainer

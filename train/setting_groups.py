@@ -64,6 +64,23 @@ class ImbalanceSettings:
 
 
 @dataclass(frozen=True)
+class WatchSettings:
+    """What is kept while it trains, beside checkpoints and history; none of it changes the run.
+
+    Attributes:
+        snapshot_epochs: segmentation: epochs whose masks are kept, such as `1,10,last`; see `snapshots.py`.
+        snapshot_tiles: segmentation: names of the validation tiles; empty takes a few.
+        score_training: training images that are scored after each epoch; 0 scores none.
+        tensorboard: whether event files are written.
+    """
+
+    snapshot_epochs: str = ""
+    snapshot_tiles: tuple[str, ...] = ()
+    score_training: int = 0
+    tensorboard: bool = False
+
+
+@dataclass(frozen=True)
 class ComputeSettings:
     """Where and in what it is computed.
 

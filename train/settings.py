@@ -8,15 +8,25 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from dlcv.runtime.errors import UsageError
-from dlcv.train.setting_groups import ComputeSettings, ImbalanceSettings, OptimizerSettings, ScheduleSettings
+from dlcv.train.setting_groups import (
+    ComputeSettings,
+    ImbalanceSettings,
+    OptimizerSettings,
+    ScheduleSettings,
+    WatchSettings,
+)
 
-MAY_CHANGE_ON_RESUME = ("data", "epochs", "workers", "device", "keep_best", "patience")
+WATCHING = ("snapshot_epochs", "snapshot_tiles", "score_training", "tensorboard")
+MAY_CHANGE_ON_RESUME = ("data", "epochs", "workers", "device", "keep_best", "patience", *WATCHING)
 """Settings that a resumed run may be given anew; the others would make it another run."""
 
 OPTIONS = {"options": "--model-option"}
 """Options of the command whose names are not those of the settings."""
 
-TASK_OPTIONS = {"segmentation": ("dataset",), "classification": ("classes", "short_side", "least_area")}
+TASK_OPTIONS = {
+    "segmentation": ("dataset", "snapshot_epochs", "snapshot_tiles"),
+    "classification": ("classes", "short_side", "least_area"),
+}
 """Settings that one task alone has."""
 DEFAULT_BATCH = {"segmentation": 8, "classification": 64}
 DEFAULT_CROP = 256
@@ -26,7 +36,7 @@ MAX_CROP = 224
 
 
 @dataclass(frozen=True)
-class TrainSettings(OptimizerSettings, ScheduleSettings, ImbalanceSettings, ComputeSettings):
+class TrainSettings(OptimizerSettings, ScheduleSettings, ImbalanceSettings, ComputeSettings, WatchSettings):
     """Settings of a run: those of `setting_groups.py`, and what is trained on what.
 
     Attributes:
@@ -88,7 +98,8 @@ def settings_on_resume(stored: Mapping[str, Any], given: Mapping[str, Any]) -> T
     """
     known = {f.name for f in fields(TrainSettings)}
     values = {k: v for k, v in stored.items() if k in known}
-    settings = TrainSettings(**values | {"classes": tuple(values.get("classes", ()))})
+    lists = {name: tuple(values.get(name, ())) for name in ("classes", "snapshot_tiles")}
+    settings = TrainSettings(**values | lists)
     for name, value in given.items():
         if value != getattr(settings, name) and name not in MAY_CHANGE_ON_RESUME:
             option = option_of(name)

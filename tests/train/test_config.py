@@ -20,6 +20,7 @@ ODD = 'tiles "new"\\é\t\x7f😀'
     [
         TrainSettings(),
         TrainSettings(data=ODD, learning_rate=1.25e-7, ema=0.999, balanced_sampling=True, channels_last=False, crop=96),
+        TrainSettings(snapshot_epochs="1,last", snapshot_tiles=("a b", 'c"d'), score_training=3, tensorboard=True),
         TrainSettings(
             model="resnet50", classes=("a b", 'c"d'), options={"stride_in_1x1": True}, warmup="2epochs", short_side=40,
             least_area=0.5,
@@ -43,7 +44,7 @@ def test_every_setting_is_an_option() -> None:
 def test_defaults_of_command_and_settings_agree() -> None:
     defaults = main.make_context("dlcv-train", []).params
     for name, value in TrainSettings().to_dict().items():
-        if name not in ("classes", "options"):
+        if name not in ("classes", "options", "snapshot_tiles"):
             assert defaults[name] == value, name
 
 

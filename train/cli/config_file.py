@@ -52,7 +52,7 @@ def _value(param: click.Parameter, value: Any) -> Any:
         BadParameter: when it is of another type or out of range.
     """
     kind = param.type
-    if param.multiple or (param.name == "classes" and isinstance(value, list)):
+    if param.multiple or (param.name in ("classes", "snapshot_tiles") and isinstance(value, list)):
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
             raise click.BadParameter('expected a list of texts, such as ["a", "b"]')
         return tuple(value)

@@ -131,8 +131,9 @@ def _settings(
             raise
         found.append(str(error))
         options["options"] = {}
-    if isinstance(options["classes"], str):
-        options["classes"] = tuple(filter(None, map(str.strip, options["classes"].split(","))))
+    for name in ("classes", "snapshot_tiles"):
+        if isinstance(options[name], str):
+            options[name] = tuple(filter(None, map(str.strip, options[name].split(","))))
     settings = TrainSettings(**options)
 
     if config:

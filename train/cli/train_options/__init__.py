@@ -6,17 +6,18 @@ from collections.abc import Callable
 from functools import reduce
 from typing import Any, TypeVar
 
-from dlcv.train.cli.train_options import data, imbalance, model, optimizer, run
+from dlcv.train.cli.train_options import data, imbalance, model, optimizer, run, watch
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-GROUPS = (model.OPTIONS, data.OPTIONS, optimizer.OPTIONS, imbalance.OPTIONS, run.OPTIONS)
+GROUPS = (model.OPTIONS, data.OPTIONS, optimizer.OPTIONS, imbalance.OPTIONS, run.OPTIONS, watch.OPTIONS)
 HEADINGS = {
     "--model": "Model",
     "--data": "Data",
     "--batch": "Steps",
     "--loss": "Rare classes",
     "--epochs": "Run",
+    "--snapshot-epochs": "Kept for the report",
     "--version": "Other",
 }
 """Of `--help`: a group's first option, and its heading."""

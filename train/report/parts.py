@@ -1,0 +1,123 @@
+"""Parts that a page of one run and a page of several share: tables, pictures, the frame around them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from dlcv.runtime.errors import UsageError
+from dlcv.runtime.files import make_folder, write_bytes
+from dlcv.runtime.pages import Html, data_uri, joined, page, tag
+from dlcv.runtime.version import __version__
+from dlcv.train.pictures.picture import Picture
+from dlcv.train.report.record import number
+
+PAGE = "index.html"
+MARK = "made by dlcv-report"
+"""Stands in each page, so that no other page is ever overwritten."""
+_FIRST = (
+    "model", "width", "init", "data", "dataset", "crop", "batch", "epochs", "optimizer", "learning-rate", "schedule", "loss",
+    "balanced-sampling", "seed",
+)  # fmt: skip
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str = "", values: str = "number") -> Html:
+    """A table whose first column names the rows.
+
+    Args:
+        header: names of the columns.
+        rows: their cells.
+        caption: above it; empty for none.
+        values: how the other columns look: `number` stands to the right, `text` to the left, `code` like what is typed.
+    """
+    first, *others = header
+    names = [tag("th", first, scope="col"), *(tag("th", name, scope="col", class_=values) for name in others)]
+    lines = (
+        tag("tr", tag("th", name, scope="row"), *(tag("td", cell, class_=values) for cell in cells))
+        for name, *cells in rows
+    )
+    above = [tag("caption", caption)] if caption else []
+    whole = tag("table", *above, tag("thead", tag("tr", *names)), tag("tbody", *lines))
+    return tag("div", whole, class_="wide", tabindex="0")
+
+
+def figure(picture: Picture, *, titled: bool = True) -> Html:
+    """A picture in the page itself, and where its data lies; `titled` unless the heading above says it already."""
+    words: list[str] = [picture.caption]
+    if picture.data is not None:
+        words += [" Data: ", tag("code", picture.data.name), "."]
+    image = tag("img", src=data_uri(picture.png.read_bytes(), ".png"), alt=f"{picture.title}. {picture.caption}")
+    return tag("figure", *([tag("h3", picture.title)] if titled else []), image, tag("figcaption", *words))
+
+
+def section(heading: str, *children: str) -> Html:
+    """A part of the page; nothing where it has no content."""
+    anchor = "".join(c if c.isalnum() else "-" for c in heading.lower())
+    return tag("section", tag("h2", heading), *children, id=anchor) if any(children) else Html("")
+
+
+def notes(sentences: Sequence[str]) -> Html:
+    """What could not be drawn, and why."""
+    return tag("ul", *(tag("li", sentence) for sentence in sentences), class_="notes") if sentences else Html("")
+
+
+def write_page(
+    path: Path, title: str, subtitle: str, body: Sequence[str], style: str = "", script: bool = False
+) -> None:
+    """Writes a whole page with what all have: heading, style, who made it.
+
+    Raises:
+        OutputError: when it cannot be written.
+    """
+    here = files(__package__)
+    css, js = (here / "page.css").read_text("utf-8"), (here / "page.js").read_text("utf-8") if script else ""
+    head = tag("header", tag("h1", title), tag("p", subtitle))
+    foot = tag("footer", f"{MARK} {__version__}")
+    text = page(title, joined(head, tag("main", *body), foot), css + style, js)
+    write_bytes(path, text.encode())
+
+
+def report_folder(folder: Path) -> Path:
+    """Makes the folder that a report goes to.
+
+    Raises:
+        UsageError: when a page lies in it that is not a report.
+        OutputError: when it cannot be made.
+    """
+    path = folder / PAGE
+    if path.exists() and f"<footer>{MARK}" not in path.read_text("utf-8", "replace"):
+        raise UsageError(f"{path} is there and is no report of dlcv-report; choose another folder with --output")
+    make_folder(folder)
+    return folder
+
+
+def minutes(rows: Iterable[Mapping[str, str]]) -> str:
+    """How long the epochs of a history took together."""
+    seconds = math.fsum(value for row in rows if math.isfinite(value := number(row, "seconds")))
+    return f"{seconds / 60:.0f}"
+
+
+def ordered(settings: Mapping[str, Any]) -> list[str]:
+    """Names of settings, what one asks for first in front."""
+    return sorted(settings, key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST))
+
+
+def words(column: str) -> str:
+    """A column's name for people: `mean_iou` -> `mean IoU`."""
+    return column.replace("_", " ").replace("iou", "IoU")
+
+
+def shown_number(value: float) -> str:
+    """`0.6920`; a dash for what is not a number."""
+    return f"{value:.4f}" if math.isfinite(value) else "\N{EN DASH}"
+
+
+def shown_setting(value: Any) -> str:
+    """A setting as it would stand in TOML; empty texts and lists as a dash."""
+    if value in ("", [], (), {}, None):
+        return "\N{EN DASH}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
