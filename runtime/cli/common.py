@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -115,3 +116,9 @@ def refuse_to_overwrite(target: Path | None, *inputs: Path) -> None:
     for path in inputs:
         if target.exists() and path.exists() and os.path.samefile(target, path):
             raise UsageError(f"{target} is an input and would be overwritten; name another file")
+
+
+def with_options(groups: Sequence[Sequence[Callable[[Any], Any]]]) -> Callable[[F], F]:
+    """A decorator that adds options of groups, in their order, which is that of `--help`."""
+    every = [option for group in groups for option in group]
+    return lambda function: reduce(lambda decorated, option: option(decorated), reversed(every), function)

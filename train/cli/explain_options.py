@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import reduce
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from dlcv.runtime.cli.common import with_options
+
 if TYPE_CHECKING:
     from dlcv.train.explain.options import ExplainOptions
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 KINDS = "weights,tsne,saliency,filters"
 """As in `train/explain/options.py`; a test compares them."""
@@ -42,9 +40,8 @@ OPTIONS = (
 )  # fmt: skip
 
 
-def explain_options(function: F) -> F:
-    """Adds all of them; `--help` shows them in this order."""
-    return reduce(lambda wrapped, option: option(wrapped), reversed(OPTIONS), function)
+explain_options = with_options([OPTIONS])
+"""Adds all of them; `--help` shows them in this order."""
 
 
 def take_explain(options: dict[str, Any], *, device: str) -> ExplainOptions:

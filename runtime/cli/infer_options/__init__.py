@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import reduce
-from typing import Any, TypeVar
-
+from dlcv.runtime.cli.common import with_options
 from dlcv.runtime.cli.infer_options import engine, fitting, outputs, run
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 GROUPS = (engine.OPTIONS, fitting.OPTIONS, outputs.OPTIONS, run.OPTIONS)
 HEADINGS = {
@@ -21,8 +16,5 @@ HEADINGS = {
 }
 """Of `--help`: a group's first option, and its heading."""
 
-
-def infer_options(function: F) -> F:
-    """Adds all of them; `--help` shows them in this order."""
-    every = [option for group in GROUPS for option in group]
-    return reduce(lambda decorated, option: option(decorated), reversed(every), function)
+infer_options = with_options(GROUPS)
+"""Adds all of them; `--help` shows them in this order."""

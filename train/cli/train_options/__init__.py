@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import reduce
-from typing import Any, TypeVar
-
+from dlcv.runtime.cli.common import with_options
 from dlcv.train.cli.train_options import data, imbalance, model, optimizer, run, watch
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 GROUPS = (model.OPTIONS, data.OPTIONS, optimizer.OPTIONS, imbalance.OPTIONS, run.OPTIONS, watch.OPTIONS)
 HEADINGS = {
@@ -22,8 +17,5 @@ HEADINGS = {
 }
 """Of `--help`: a group's first option, and its heading."""
 
-
-def train_options(function: F) -> F:
-    """Adds all of them; `--help` shows them in this order."""
-    every = [option for group in GROUPS for option in group]
-    return reduce(lambda decorated, option: option(decorated), reversed(every), function)
+train_options = with_options(GROUPS)
+"""Adds all of them; `--help` shows them in this order."""
