@@ -101,7 +101,10 @@ def _from_checkpoint(path: Path) -> ModelCard | None:
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():
                 if info.filename.split("/")[-1] == CHECKPOINT_MEMBER and info.file_size <= _MAX_CARD_BYTES:
-                    return card_from_json(archive.read(info), str(path))
+                    with archive.open(
+                        info
+                    ) as member:  # not all that is there: the sizes in an archive need not be true
+                        return card_from_json(member.read(_MAX_CARD_BYTES), str(path))
     except (
         zipfile.BadZipFile,
         zlib.error,
@@ -111,6 +114,7 @@ def _from_checkpoint(path: Path) -> ModelCard | None:
         RuntimeError,
         ValueError,
         struct.error,
+        MemoryError,
     ) as error:
         raise CardError(f"{path} is damaged: {reason_of(error)}; train or export it again") from error
     return None

@@ -54,6 +54,25 @@ class DecodeOptions:
                 raise UsageError(f"--scale-16bit expects MIN,MAX with MIN below MAX, got {low:g},{high:g}")
 
 
+class Decoder:
+    """Decodes with the same options each time, in this process and its threads; `isolate/pool.py` has one that does not.
+
+    Args:
+        options: None for the defaults.
+    """
+
+    def __init__(self, options: DecodeOptions | None = None) -> None:
+        self._options = options or DecodeOptions()
+
+    def decode_file(self, path: Path) -> NDArray[np.uint8]:
+        """See the function of that name."""
+        return decode_file(path, self._options)
+
+    def decode_bytes(self, data: bytes) -> NDArray[np.uint8]:
+        """See the function of that name."""
+        return decode_bytes(data, self._options)
+
+
 def decode_file(path: Path, options: DecodeOptions | None = None) -> NDArray[np.uint8]:
     """Reads and decodes one file; see `decode_bytes`.
 
@@ -99,8 +118,8 @@ def read_file(path: Path, max_bytes: int = 1 << 30) -> bytes:
     """
     try:
         with open(path, "rb", opener=_open_at_once) as file:
-            _check_regular(os.fstat(file.fileno()), max_bytes)
-            return file.read(max_bytes)
+            size = _checked_size(os.fstat(file.fileno()), max_bytes)
+            return file.read(size)  # asked for more, Python would allocate it first
     except FileNotFoundError:
         raise TileError("there is no such file") from None
     except IsADirectoryError:
@@ -113,11 +132,18 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # opening a pipe would wait for its other end
 
 
-def _check_regular(status: os.stat_result, max_bytes: int) -> None:
+def _checked_size(status: os.stat_result, max_bytes: int) -> int:
     if not stat.S_ISREG(status.st_mode):
         raise TileError("it is a pipe, a socket or a device, expected an image file")
     if status.st_size > max_bytes:
         raise TileError(f"the file has {status.st_size} bytes, more than the limit of {max_bytes}; cut it into tiles")
+    return status.st_size
+
+
+def warm_up() -> None:
+    """Loads what decoding needs, which the first image would wait for otherwise."""
+    _quiet_cv2()
+    fast_jpeg.trusted_simplejpeg()
 
 
 def _check(header: ImageHeader, options: DecodeOptions) -> None:

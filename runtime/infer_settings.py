@@ -130,6 +130,7 @@ class InferSettings:
         decode: limits and 16-bit scale.
         resume, overwrite: what to do with a run that the folder holds.
         quiet: no progress.
+        isolate: tiles are decoded in processes of their own; see `isolate/`. Those that are read by windows are not.
         ray: the address of a Ray cluster that the tiles are run on, `auto` or `local`; None runs them in this process.
         ray_workers: of that cluster, each with a session; None: one a GPU, without GPUs one a machine.
     """
@@ -148,6 +149,7 @@ class InferSettings:
     resume: bool = False
     overwrite: bool = False
     quiet: bool = False
+    isolate: bool = False
     ray: str | None = None
     ray_workers: int | None = None
 
@@ -259,7 +261,8 @@ def pipeline_settings(settings: InferSettings, session: Session) -> PipelineSett
         writers=settings.writers or cpu_count(),
         fit=settings.fitting.fit,
         overlap=DEFAULT_OVERLAP if settings.fitting.overlap is None else settings.fitting.overlap,
-        tile_timeout_s=settings.tile_timeout_s or None,
+        # a process that decodes is ended when its time is up; only then its thread could be late
+        tile_timeout_s=settings.tile_timeout_s * (2 if settings.isolate else 1) or None,
         session_timeout_s=settings.session_timeout_s or None,
         blend=settings.fitting.blend is not False,
         tta=settings.fitting.tta or "none",

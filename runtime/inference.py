@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.card_reader import kind_of
@@ -37,6 +38,9 @@ from dlcv.runtime.sessions import Session, engine_card, open_session
 from dlcv.runtime.tiles import Looks, Tile, find_tiles, real_paths, source_folders
 from dlcv.runtime.version import __version__
 from dlcv.runtime.work import TileHands, TileWork
+
+if TYPE_CHECKING:
+    from dlcv.runtime.isolate.pool import IsolatedDecoder
 
 __all__ = ["InferSettings", "Summary", "default_output", "infer"]
 
@@ -81,6 +85,10 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
     """
     if settings.ray is None and settings.ray_workers is not None:
         raise UsageError("--ray-workers says how --ray is done; add --ray, or leave it out")
+    if settings.ray is not None and settings.isolate:
+        raise UsageError(
+            "--isolate: Ray's workers are processes already, and one that ends costs its tile; leave it out"
+        )
     if settings.ray is not None:
         from dlcv.runtime.distributed.flow import absolute
 
@@ -122,7 +130,7 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
 
         def flow() -> Flow:
             if settings.ray is None:
-                return _Here(settings, session or opened(), output)
+                return _Here(settings, session or opened(), output, stack.enter_context(_decoder(settings)))
             return _on_ray(settings, card, options, identity["engine_sha256"], say)
 
         return _Run(settings, folder, tiles, output, looks).run(flow)
@@ -155,10 +163,20 @@ class Flow(Protocol):
 class _Here:
     """A session and a pipeline in this process."""
 
-    def __init__(self, settings: InferSettings, session: Session, output: Output[Any]) -> None:
-        self._session, hands = session, TileHands(settings.decode, output)
+    def __init__(
+        self, settings: InferSettings, session: Session, output: Output[Any], decoder: IsolatedDecoder | None
+    ) -> None:
+        self._session, self._decoder = session, decoder
+        hands = TileHands(settings.decode, output, decoder)
         self._pipeline = tile_pipeline(settings, session, hands.read, hands.write, output)
-        self.run, self.times, self.notices = self._pipeline.run, self._pipeline.times, self._pipeline.notices
+        self.run, self.times = self._pipeline.run, self._pipeline.times
+        if decoder is not None:
+            decoder.count_cpu = partial(self.times.add_cpu, "decode")
+
+    @property
+    def notices(self) -> list[str]:
+        """Of the pipeline, and that decoding processes were replaced."""
+        return [*self._pipeline.notices, *([] if self._decoder is None else self._decoder.notices)]
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -169,6 +187,14 @@ class _Here:
             "batch": self._pipeline.batch,
             "verdict": verdict(self.times, device=session.device, computes=session.computes).sentence,
         }
+
+
+def _decoder(settings: InferSettings) -> AbstractContextManager[IsolatedDecoder | None]:
+    if not settings.isolate:
+        return nullcontext()
+    from dlcv.runtime.isolate.pool import IsolatedDecoder
+
+    return IsolatedDecoder(settings.decode, settings.decoders or cpu_count(), settings.tile_timeout_s or None)
 
 
 def _on_ray(

@@ -109,7 +109,7 @@ class RunFolder:
     def _read_run(self) -> dict[str, Any]:
         try:
             values = json.loads((self.folder / RUN).read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return values if isinstance(values, dict) else {}
 
@@ -130,7 +130,7 @@ class RunFolder:
     def _require_same_run(self) -> None:
         try:
             before = json.loads((self.folder / RUN).read_bytes())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise OutputError(f"{self.folder / RUN} cannot be read ({error}); start again with --overwrite") from error
         different = [
             name for name, value in self._identity.items() if not isinstance(before, dict) or before.get(name) != value

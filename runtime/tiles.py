@@ -246,7 +246,7 @@ def _listed(where: str) -> tuple[list[str], dict[str, bool]]:
     try:
         with os.scandir(where) as entries:
             for entry in entries:
-                if not entry.is_dir():
+                if not _is_folder(entry):
                     files[entry.name] = not entry.is_symlink()
                 elif not entry.is_symlink():
                     folders.append(entry.name)
@@ -257,6 +257,13 @@ def _listed(where: str) -> tuple[list[str], dict[str, bool]]:
             f"the folder {where} cannot be listed: {error.strerror}; make it readable, or name the folders beside it"
         ) from error
     return folders, files
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # such as a link in a circle: its tile tells it, and the others are run
+        return False
 
 
 def real_paths(tiles: Iterable[Tile]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.decode import DecodeOptions, decode_bytes, decode_file
+from dlcv.runtime.decode import DecodeOptions, Decoder
 from dlcv.runtime.outputs.base import Output
 from dlcv.runtime.tiles import Fingerprint, Tile
 from dlcv.runtime.urls import is_url, read_url
@@ -44,10 +44,12 @@ class TileHands(Generic[R]):
     Args:
         decode: limits and 16-bit scale.
         output: of the run.
+        decoder: with the same limits; None decodes in this process.
     """
 
-    def __init__(self, decode: DecodeOptions, output: Output[R]) -> None:
+    def __init__(self, decode: DecodeOptions, output: Output[R], decoder: Decoder | None = None) -> None:
         self._decode, self._output = decode, output
+        self._decoder = decoder or Decoder(decode)
 
     def read(self, work: TileWork) -> NDArray[np.uint8]:
         """The image: uint8 (h, w, 3), RGB.
@@ -57,9 +59,9 @@ class TileHands(Generic[R]):
         """
         where, work.was = work.tile.where, work.tile.fingerprint()
         if is_url(where):
-            image_rgb = decode_bytes(read_url(where, self._decode.max_bytes), self._decode)
+            image_rgb = self._decoder.decode_bytes(read_url(where, self._decode.max_bytes))
         else:
-            image_rgb = decode_file(work.tile.path, self._decode)
+            image_rgb = self._decoder.decode_file(work.tile.path)
         if self._output.needs_image:
             work.image_rgb = image_rgb
         return image_rgb

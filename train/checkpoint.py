@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dlcv.runtime.archive_limits import member_sizes
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.card_reader import CHECKPOINT_MEMBER, kind_of, read_card
 from dlcv.runtime.errors import CardError, CheckpointError, EngineError, reason_of
@@ -95,6 +96,7 @@ def _check_bytes(path: Path) -> None:
     """Compares each member with its checksum, which torch does not: a changed weight would go unnoticed."""
     try:
         with zipfile.ZipFile(path) as archive:
+            member_sizes(archive, path.stat().st_size)
             bad = archive.testzip()
     except Exception as error:  # as in `load_archive`
         raise CheckpointError(f"{path} is damaged ({error}); train it again") from error
@@ -118,8 +120,8 @@ def load_archive(path: Path, advice: str) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # torch's own text advises to load it with weights_only=False
         raise CheckpointError(f"{path} is damaged or holds more than weights, nothing was run; {advice}") from error
-    except MemoryError:
-        raise
+    except MemoryError as error:
+        raise CheckpointError(f"{path} asks for more memory than there is; {advice}") from error
     except Exception as error:  # damaged bytes fail in many ways: zip, pickle and storages each have their own
         reason = str(error).strip().splitlines()[0] if str(error).strip() else reason_of(error)
         raise CheckpointError(f"{path} is damaged ({reason}); {advice}") from error

@@ -42,7 +42,7 @@ def read_config(path: Path) -> dict[str, Any]:
         values: dict[str, Any] = tomllib.loads(path.read_bytes().decode())
     except OSError as error:
         raise UsageError(f"--config {path} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:  # also of bytes that are not UTF-8
+    except (ValueError, RecursionError) as error:  # also of bytes that are not UTF-8, and of brackets in brackets
         raise UsageError(
             one_line(f"--config {path} is not TOML: {error}; expected lines such as epochs = 20")
         ) from error

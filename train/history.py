@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dlcv.runtime.errors import OutputError, reason_of
 from dlcv.runtime.files import whole_file
 from dlcv.runtime.metrics import Scores
 
@@ -20,6 +21,9 @@ class History:
 
     A row holds `POSITION` (`data_wait` is the share, 0 to 1, of the training time that was spent waiting for images), the figures over all classes (`mean_iou`, `accuracy`, ...) and a value a class (`iou_water`,
     `recall_forest`).
+
+    Raises:
+        OutputError: when the rows to go on from cannot be read.
     """
 
     def __init__(self, path: Path, classes: Sequence[str], *, epoch: int = 0) -> None:
@@ -50,5 +54,21 @@ def _text(value: float) -> str:
 def _read(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
+    try:
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(file, restkey="", strict=True))
+        for row in rows:
+            int(row["epoch"])
+            if "" in row or None in row.values():
+                raise ValueError("a row has more or fewer values than the header")
+    except (
+        OSError,
+        KeyError,
+        TypeError,
+        ValueError,
+        csv.Error,
+    ) as error:  # ValueError: also of bytes that are not UTF-8
+        raise OutputError(
+            f"{path} is damaged ({reason_of(error)}); move it away to resume without its rows, or start again with --overwrite"
+        ) from error
+    return rows

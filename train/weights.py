@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dlcv.runtime.archive_limits import member_sizes
 from dlcv.runtime.errors import CheckpointError, MissingPackageError, one_line, reason_of
 from dlcv.train.checkpoint import load_archive
 from dlcv.train.published import published_file
@@ -144,10 +145,11 @@ def _some(names: list[str]) -> str:
 
 def _check_members(path: Path) -> None:
     """Compares each member of a zip archive with its checksum, which torch does not."""
-    if not zipfile.is_zipfile(path):
-        return
     try:
+        if not zipfile.is_zipfile(path):
+            return
         with zipfile.ZipFile(path) as archive:
+            member_sizes(archive, path.stat().st_size)
             bad = archive.testzip()
     except Exception as error:  # as in `load_archive`: damaged bytes fail in many ways
         raise CheckpointError(one_line(f"{path} is damaged ({error}); expected a state dict")) from error
@@ -190,8 +192,10 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise MissingPackageError("safetensors", f"read {path}", "pip install safetensors") from error
     try:
         return load_file(path)
-    except MemoryError:
-        raise
+    except MemoryError as error:
+        raise CheckpointError(
+            f"{path} asks for more memory than there is; expected a .safetensors of weights"
+        ) from error
     except Exception as error:  # the library tells of damage by classes of its own, which differ between versions
         raise CheckpointError(
             f"{path} is damaged or holds unknown types ({reason_of(error)}); expected a .safetensors of weights"

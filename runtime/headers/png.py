@@ -49,6 +49,8 @@ def _check_chunks(data: bytes) -> None:
         kind, end = bytes(view[position + 4 : position + 8]), position + 8 + length
         if end + 4 > len(data):
             raise cut_off("PNG")
+        if kind == b"IHDR" and position > len(_SIGNATURE):  # readers differ in which of two they take
+            raise damaged("PNG", "it holds two IHDR chunks")
         needed = not kind[0] & 0x20
         if needed and zlib.crc32(view[position + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
             raise damaged("PNG", "a checksum does not fit")

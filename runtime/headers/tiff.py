@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dlcv.runtime.headers.base import ImageHeader, cut_off, damaged
 
@@ -13,7 +16,7 @@ _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA, _FORMAT = 256, 257, 258,
 _STRIPS, _TILES = (273, 279), (324, 325)  # offsets and byte counts
 _JPEG_TABLES = 347  # never used here, but a file may be cut off inside them
 _WANTED = {_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA, _FORMAT, *_STRIPS, *_TILES, _JPEG_TABLES}
-_TYPES = {1: "B", 3: "H", 4: "I", 7: "B", 13: "I", 16: "Q"}
+_TYPES = {1: "u1", 3: "u2", 4: "u4", 7: "u1", 13: "u4", 16: "u8"}
 _KINDS = {1: "unsigned", 2: "signed", 3: "float", 4: "unsigned", 5: "complex", 6: "complex"}
 _PALETTE = 3
 _ASSOCIATED, _UNASSOCIATED = 1, 2
@@ -21,7 +24,7 @@ _ASSOCIATED, _UNASSOCIATED = 1, 2
 
 @dataclass(frozen=True)
 class _Field:
-    values: Sequence[int]
+    values: NDArray[Any]  # a view of the file's bytes: a count may be as large as the file
     at: int  # where the first value stands in the file, in bytes
 
 
@@ -40,16 +43,18 @@ def read(data: bytes) -> ImageHeader:
     if _WIDTH not in fields or _HEIGHT not in fields:
         raise damaged("TIFF", "its directory holds no image size")
     for offsets, counts in (_STRIPS, _TILES):
-        _check_inside(_values(fields, offsets, ()), _values(fields, counts, ()), len(data))
-    channels = 3 if _values(fields, _PHOTOMETRIC, (1,))[0] == _PALETTE else _values(fields, _SAMPLES, (1,))[0]
-    bits, extra = max(_values(fields, _BITS, (1,))), _values(fields, _EXTRA, ())
+        if offsets in fields and counts in fields:
+            _check_inside(fields[offsets].values, fields[counts].values, len(data))
+    channels = 3 if _first(fields, _PHOTOMETRIC) == _PALETTE else _first(fields, _SAMPLES)
+    bits = int(fields[_BITS].values.max()) if _BITS in fields else 1
+    unassociated = _EXTRA in fields and len(fields[_EXTRA].values) == 1 and _first(fields, _EXTRA) == _UNASSOCIATED
     return ImageHeader(
         "TIFF",
-        (fields[_HEIGHT].values[0], fields[_WIDTH].values[0]),
+        (_first(fields, _HEIGHT), _first(fields, _WIDTH)),
         channels,
         bits,
-        _KINDS.get(_values(fields, _FORMAT, (1,))[0], "unsigned"),
-        straight_alpha=bits == 8 and channels == 4 and list(extra) == [_UNASSOCIATED],
+        _KINDS.get(_first(fields, _FORMAT), "unsigned"),
+        straight_alpha=bool(bits == 8 and channels == 4 and unassociated),
     )
 
 
@@ -63,12 +68,14 @@ def with_associated_alpha(data: bytes) -> bytes:
     return bytes(copy)
 
 
-def _values(fields: dict[int, _Field], tag: int, absent: Sequence[int]) -> Sequence[int]:
-    return fields[tag].values if tag in fields else absent
+def _first(fields: dict[int, _Field], tag: int) -> int:
+    return int(fields[tag].values[0]) if tag in fields else 1
 
 
-def _check_inside(offsets: Sequence[int], counts: Sequence[int], length: int) -> None:
-    if any(offset + count > length for offset, count in zip(offsets, counts, strict=False)):
+def _check_inside(offsets: NDArray[Any], counts: NDArray[Any], length: int) -> None:
+    most = min(len(offsets), len(counts))
+    begin, size = offsets[:most].astype(np.uint64), counts[:most].astype(np.uint64)
+    if np.any((begin > length) | (size > length)) or np.any(begin + size > length):
         raise cut_off("TIFF")
 
 
@@ -83,19 +90,24 @@ def _directory(data: bytes) -> dict[int, _Field]:
         (start,) = struct.unpack_from(order + number, data, 8 if big else 4)
         (entries,) = struct.unpack_from(order + count_format, data, start)
         first = start + struct.calcsize(count_format)
-        found = (_entry(data, order, number, first + i * entry_size) for i in range(min(entries, 4096)))
-        return {tag: field for tag, field in found if field is not None}
+        found: dict[int, _Field | None] = {}
+        for at in range(first, first + min(entries, 4096) * entry_size, entry_size):
+            (tag,) = struct.unpack_from(order + "H", data, at)
+            if tag in _WANTED and tag not in found:  # of a tag that stands there twice, libtiff too takes the first
+                found[tag] = _entry(data, order, number, at)
+        return {tag: field for tag, field in found.items() if field is not None}
     except (struct.error, OverflowError):
         raise cut_off("TIFF") from None
 
 
-def _entry(data: bytes, order: str, number: str, at: int) -> tuple[int, _Field | None]:
-    tag, kind, count = struct.unpack_from(order + "HH" + number, data, at)
-    if tag not in _WANTED or kind not in _TYPES or not count > 0:
-        return tag, None
+def _entry(data: bytes, order: str, number: str, at: int) -> _Field | None:
+    _, kind, count = struct.unpack_from(order + "HH" + number, data, at)
+    if kind not in _TYPES or not count > 0:
+        return None
     at += 4 + struct.calcsize(number)
-    if struct.calcsize(_TYPES[kind]) * count > struct.calcsize(number):
+    dtype = np.dtype(order + _TYPES[kind])
+    if dtype.itemsize * count > struct.calcsize(number):
         (at,) = struct.unpack_from(order + number, data, at)
-    if at + struct.calcsize(_TYPES[kind]) * count > len(data):
+    if at + dtype.itemsize * count > len(data):
         raise cut_off("TIFF")
-    return tag, _Field(struct.unpack_from(f"{order}{count}{_TYPES[kind]}", data, at), at)
+    return _Field(np.frombuffer(data, dtype, count, at), at)

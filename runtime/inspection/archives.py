@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-import struct
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dlcv.runtime.errors import EngineError, reason_of
+from dlcv.runtime.archive_limits import member_sizes
+from dlcv.runtime.errors import DlcvError, EngineError, reason_of
 from dlcv.runtime.inspection.facts import Port
 from dlcv.runtime.inspection.pickled import PickledTensor, PickleError, read_pickled
 
 _MAX_PICKLE = 1 << 26
-_MAX_MEMBERS = 200_000
 _MAX_CHECKED = 1 << 30
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 """Of batch normalisation: in the state dict, and no parameters."""
@@ -90,22 +88,17 @@ def _archive(path: Path, remedy: str) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
+    except DlcvError:
+        raise
     except (
-        zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error,
-        OverflowError, MemoryError, SyntaxError, TypeError,
-    ) as error:  # fmt: skip
+        Exception
+    ) as error:  # damaged bytes fail in many ways: zip, zlib, pickle and numpy's header each have their own
         raise EngineError(f"{path} is damaged: {reason_of(error)}; {remedy}") from error
 
 
 def _checked_sizes(archive: zipfile.ZipFile, path: Path) -> dict[str, int]:
     """Name -> bytes of each member, once every member was held against its checksum; bounded, whatever the archive claims."""
-    sizes = {info.filename: info.file_size for info in archive.infolist()}
-    if len(archive.infolist()) > _MAX_MEMBERS or len(sizes) != len(archive.infolist()):
-        raise ValueError(f"{len(archive.infolist())} members, expected at most {_MAX_MEMBERS}, each name once")
-    if sum(sizes.values()) > max(
-        path.stat().st_size, _MAX_CHECKED
-    ):  # torch stores: only a bomb holds more than the file
-        raise ValueError("its members claim more bytes than the file can hold")
+    sizes = member_sizes(archive, max(path.stat().st_size, _MAX_CHECKED))
     bad = archive.testzip()
     if bad is not None:
         raise ValueError(f"checksum of {bad}")

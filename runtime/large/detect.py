@@ -115,9 +115,10 @@ def _tags(data: mmap.mmap) -> dict[int, int]:
     (start,) = struct.unpack_from(order + number, data, 8 if big else 4)
     (entries,) = struct.unpack_from(order + count_format, data, start)
     first = start + struct.calcsize(count_format)
-    tags = {}
+    tags: dict[int, int] = {}
     for at in range(first, first + min(entries, 4096) * entry_size, entry_size):
         tag, kind, count = struct.unpack_from(order + "HH" + number, data, at)
         inline = kind in _SIZES and count == 1
-        tags[tag] = struct.unpack_from(order + _SIZES[kind], data, at + 4 + struct.calcsize(number))[0] if inline else 0
+        value = struct.unpack_from(order + _SIZES[kind], data, at + 4 + struct.calcsize(number))[0] if inline else 0
+        tags.setdefault(tag, value)  # as in `headers/tiff.py`: the first of two
     return tags

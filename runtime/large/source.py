@@ -24,6 +24,10 @@ from dlcv.runtime.large.library import gdal_environment, open_image, rasterio
 STRIP_ROWS = 256
 """At least so many, and whole blocks of the file; at most `MOST_STRIP_ROWS`, whatever the file's blocks are."""
 MOST_STRIP_ROWS = 1024
+MOST_STRIP_BYTES = 1 << 30
+"""Of a strip as RGB; some are in memory at a time."""
+MOST_VALUES_A_BYTE = 100_000
+"""Of an image in its file. Tiles of 512 x 512 that hold nothing at all take 8 bytes each of the file's own index."""
 _ROTATED = "tag Orientation {}: the image is stored turned; write it upright (gdal_translate, exiftran)"
 
 
@@ -153,10 +157,24 @@ class Source:
 def _opened(path: Path) -> Any:
     dataset = open_image(path)
     turned = dataset.tags(ns="EXIF").get("EXIF_Orientation") or dataset.tags().get("EXIF_Orientation") or "1"
-    if turned != "1":
+    problem = _ROTATED.format(turned) if turned != "1" else _too_large(dataset, path)
+    if problem:
         dataset.close()
-        raise TileError(_ROTATED.format(turned))
+        raise TileError(problem)
     return dataset
+
+
+def _too_large(dataset: Any, path: Path) -> str:
+    """What is wrong with the size that the file claims; empty where nothing is."""
+    height, width, file_bytes = dataset.height, dataset.width, path.stat().st_size
+    if _strip_rows(dataset) * width * 3 > MOST_STRIP_BYTES:
+        return f"{height} x {width} pixels: rows of that width do not fit into memory; cut it into narrower images"
+    if height * width * dataset.count > MOST_VALUES_A_BYTE * file_bytes:
+        return (
+            f"{height} x {width} pixels in a file of {file_bytes} bytes, which cannot hold them; "
+            "the file is damaged, or made to do harm"
+        )
+    return ""
 
 
 def _strip_rows(dataset: Any) -> int:

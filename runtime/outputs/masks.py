@@ -18,7 +18,7 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.errors import TileError, one_line
+from dlcv.runtime.errors import TileError, reason_of
 from dlcv.runtime.files import write_bytes
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -92,8 +92,8 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
             if image.mode not in ("P", "L"):
                 raise TileError(f"expected class indices: a palette or grey PNG of 8 bits, this one holds {image.mode}")
             return np.array(image, dtype=np.uint8)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise TileError(f"the PNG file is damaged: {one_line(error)}; copy it again") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, MemoryError) as error:
+        raise TileError(f"the PNG file is damaged: {reason_of(error)}; copy it again") from error
 
 
 def _palette_bytes(mask: NDArray[np.uint8], palette: tuple[tuple[int, ...], ...]) -> bytes:

@@ -73,6 +73,12 @@ class StageTimes:
                 self.busy_s[stage] += seconds
                 self.cpu_s[stage] += cpu_seconds
 
+    def add_cpu(self, stage: str, seconds: float) -> None:
+        """Counts what other processes did for a stage."""
+        with self._lock:
+            self.cpu_s[stage] += seconds
+            self.process_cpu_s += seconds
+
     @contextmanager
     def running(self) -> Iterator[None]:
         """Counts what happens inside as the run."""

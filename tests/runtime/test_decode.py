@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
@@ -334,6 +335,16 @@ class TestFile:
         (tmp_path / "a.png").write_bytes(bytes(11))
         message = "the file has 11 bytes, more than the limit of 10; cut it into tiles"
         self.refused(tmp_path / "a.png", message, DecodeOptions(max_bytes=10))
+
+    def test_a_small_file_takes_little_memory(self, tmp_path: Path) -> None:
+        """Python allocates what it is asked to read, whatever the file holds: the limit itself, 1 GiB, for every tile."""
+        (tmp_path / "a.png").write_bytes(encoded(Image.fromarray(IMAGE), "PNG"))
+        decode_file(tmp_path / "a.png")
+        tracemalloc.start()
+        decode_file(tmp_path / "a.png")
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 1 << 20
 
     def refused(self, path: Path, message: str, options: DecodeOptions | None = None) -> None:
         with pytest.raises(TileError) as caught:

@@ -155,3 +155,12 @@ def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     (tmp_path / "d" / LOCK).mkdir(parents=True)  # opening it fails as it would without permission
     with pytest.raises(OutputError, match=r"cannot write in .*/d: Is a directory; choose another folder with --output"):
         RunFolder(tmp_path / "d", IDENTITY).__enter__()
+
+
+def test_brackets_in_brackets_are_no_run(tmp_path: Path) -> None:
+    _run(tmp_path)
+    (tmp_path / RUN).write_text("[" * 100_000)
+    with pytest.raises(OutputError, match=r"run\.json cannot be read \(.*; start again with --overwrite"):
+        RunFolder(tmp_path, IDENTITY, resume=True).__enter__()
+    with RunFolder(tmp_path, IDENTITY, overwrite=True):
+        assert json.loads((tmp_path / RUN).read_text())["written_by"] == "dlcv-infer"

@@ -219,3 +219,15 @@ def test_a_folder_that_is_not_there_is_told(checkpoint: Checkpoint, tmp_path: Pa
 def test_a_copy_elsewhere_is_the_same_checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> None:
     shutil.copyfile(tiny_checkpoint, tmp_path / "renamed")
     assert load_checkpoint(tmp_path / "renamed").card == read_card(tiny_checkpoint)
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    """Torch unpacks what is compressed; it stores, so that an archive that claims more than the file holds is none of its own."""
+    save_checkpoint(tmp_path / "a.pt", checkpoint)
+    load_checkpoint(tmp_path / "a.pt")
+    with zipfile.ZipFile(tmp_path / "a.pt", "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(f"{archive.namelist()[0].split('/')[0]}/data/9999", bytes(64 << 20))
+    with pytest.raises(
+        CheckpointError, match=r"a\.pt is damaged \(its members claim more bytes than the file can hold\)"
+    ):
+        load_checkpoint(tmp_path / "a.pt")

@@ -67,7 +67,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
 def test_what_is_no_toml_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"gone\.toml cannot be read: No such file"):
         read_config(tmp_path / "gone.toml")
-    for content in (b"epochs: 3", b"\xff\xfe"):
+    for content in (b"epochs: 3", b"\xff\xfe", b"a = " + b"[" * 3000):
         (tmp_path / "a.toml").write_bytes(content)
         with pytest.raises(UsageError, match=r"a\.toml is not TOML: .*; expected lines such as epochs = 20") as told:
             read_config(tmp_path / "a.toml")

@@ -7,7 +7,9 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from dlcv.runtime.errors import OutputError
 from dlcv.runtime.metrics import ClassificationTally, Scores
 from dlcv.runtime.metrics.segmentation import scores_of
 from dlcv.train.history import POSITION, History
@@ -96,3 +98,25 @@ def test_class_names_with_commas_and_quotes_stay_columns(tmp_path: Path) -> None
     add(history, 1)
     (row,) = rows(tmp_path / "history.csv")
     assert math.isclose(float(row['iou_park, "green"']), 3 / 4)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"epoch,step\n1,\xff\n", "codec can't decode byte 0xff"),
+        (b"step,epoch_\n1,2\n", "'epoch'"),
+        (b"epoch,step\nfirst,2\n", "invalid literal for int"),
+        (b"epoch,step\n" + b"9" * 5000 + b",2\n", "4300"),
+        (b"epoch,step\n1\n", "more or fewer values than the header"),
+        (b"epoch,step\n1,2,3\n", "more or fewer values than the header"),
+    ],
+)
+def test_a_damaged_history_is_told_in_a_line(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "history.csv").write_bytes(content)
+    with pytest.raises(
+        OutputError, match=r"history\.csv is damaged \(.*\); move it away to resume without its rows"
+    ) as told:
+        History(tmp_path / "history.csv", CLASSES, epoch=3)
+    assert reason in str(told.value)
+    assert "\n" not in str(told.value)
+    History(tmp_path / "history.csv", CLASSES)  # a new run does not read it

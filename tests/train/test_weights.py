@@ -7,6 +7,7 @@ import os
 import pickle
 import struct
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -311,3 +312,28 @@ def test_a_head_that_happens_to_fit_is_no_start(tmp_path: Path) -> None:
         CheckpointError, match=r"no tensor of .*wide\.pth fits .*pass the --width that the file was trained"
     ):
         initialise_from(create_model("cnn3", classes=4, width=0.25), tmp_path / "wide.pth")
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.pth"
+    torch.save(Classifier().state_dict(), path)
+    initialise_from(Classifier(), path)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(f"{archive.namelist()[0].split('/')[0]}/data/9999", bytes(64 << 20))
+    with pytest.raises(
+        CheckpointError, match=r"bomb\.pth is damaged \(its members claim more bytes than the file can hold\)"
+    ):
+        initialise_from(Classifier(), path)
+
+
+def test_an_archive_of_many_disks_is_told_in_a_line(tmp_path: Path) -> None:
+    """Python 3.11's `is_zipfile` raises where it finds such a file; the seed and the bit were found by the fuzz test."""
+    path = tmp_path / "a.pth"
+    torch.save(Classifier().state_dict(), path)
+    data = path.read_bytes()
+    locator = data.index(b"PK\x06\x07")
+    path.write_bytes(data[: locator + 16] + struct.pack("<I", 7) + data[locator + 20 :])
+    with pytest.raises(
+        CheckpointError, match=r"a\.pth is damaged \(zipfiles that span multiple disks are not supported\)"
+    ):
+        initialise_from(Classifier(), path)

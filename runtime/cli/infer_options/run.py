@@ -27,6 +27,11 @@ OPTIONS = (
         help="A tile that takes longer to read fails; 0 waits for ever.",
     ),
     click.option(
+        "--isolate",
+        is_flag=True,
+        help="Decode in processes of their own: a decoder that crashes or hangs costs one tile.",
+    ),
+    click.option(
         "--session-timeout",
         "session_timeout_s",
         type=Finite(0),

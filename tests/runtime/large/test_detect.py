@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,3 +71,12 @@ def test_a_large_tiles_mask_is_a_tif() -> None:
     assert output_names([large, small]) == {"x/a.tif": "x/a.tif.tif", "x/b.tif": "x/b.tif.png"}
     assert name_of(large, "{stem}_mask.png") == "a_mask.tif"
     assert name_of(large, "{path}") == "x/a.tif"
+
+
+def test_of_a_tag_that_stands_there_twice_the_first_counts(tmp_path: Path) -> None:
+    entries = [(256, 4, 1, 60_000), (256, 4, 1, 21), (257, 4, 1, 13)]
+    body = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    (tmp_path / "a.tif").write_bytes(b"II*\0" + struct.pack("<I", 8) + body + bytes(12))
+    facts = tiff_facts(tmp_path / "a.tif")
+    assert facts is not None
+    assert facts.size_hw == (13, 60_000)

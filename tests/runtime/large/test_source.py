@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -211,3 +213,63 @@ def test_damaged_rows_are_told(tmp_path: Path, write_geo: WriteGeo) -> None:
     path.write_bytes(data)
     with pytest.raises(TileError, match=r"rows \d+ to \d+ cannot be read: .*; copy the file again from its source"):
         windows(Source(path, SIDE, 0.25))
+
+
+def sparse(path: Path, height: int, width: int, tile: int = 512, index: int | None = None) -> Path:
+    """A TIFF that claims a size and holds nothing: one tile's offset and count, or `index` of them, all 0."""
+    count = -(-height // tile) * -(-width // tile) if index is None else index
+    head = 8 + 2 + 12 * 9 + 4
+    entries = [
+        (256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (322, 4, 1, tile), (323, 4, 1, tile),
+        (324, 4, count, head), (325, 4, count, head + 4 * count),
+    ]  # fmt: skip
+    body = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
+    path.write_bytes(b"II*\0" + struct.pack("<I", 8) + body + bytes(8 * count))
+    return path
+
+
+def test_a_giant_that_holds_nothing_is_refused(tmp_path: Path) -> None:
+    """300 bytes would keep a run busy for hours: 4 tiles of 65,536 x 65,536 that are not there."""
+    with pytest.raises(TileError, match=r"100000 x 100000 pixels in a file of \d+ bytes, which cannot hold them"):
+        Source(sparse(tmp_path / "a.tif", 100_000, 100_000, tile=65_536), SIDE, 0.25)
+
+
+def test_an_image_without_data_in_its_tiles_is_none(tmp_path: Path) -> None:
+    """Tiles of 512 x 512 that were never written: their index alone says that somebody meant it."""
+    source = Source(sparse(tmp_path / "a.tif", 5120, 5120), SIDE, 0.25)
+    assert not source.window(0, 0)[0].any()
+    source.close()
+
+
+def test_rows_that_do_not_fit_into_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_STRIP_BYTES", 5120 * 512 * 3 - 1)
+    with pytest.raises(TileError, match="5120 x 5120 pixels: rows of that width do not fit into memory"):
+        Source(sparse(tmp_path / "a.tif", 5120, 5120), SIDE, 0.25)
+
+
+@pytest.mark.parametrize("directories", ["a loop", "a chain of 60,000"])
+def test_directories_without_end(tmp_path: Path, write_geo: WriteGeo, directories: str) -> None:
+    """The first image is all that is asked for, and it is found soon."""
+    path = write_geo(tmp_path / "a.tif", noise(64, 64))
+    data = bytearray(path.read_bytes())
+    (first,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, first)
+    directory, last = bytes(data[first : first + 2 + 12 * count]), first + 2 + 12 * count
+    if directories == "a loop":
+        data[last : last + 4] = struct.pack("<I", first)
+    else:
+        small = struct.pack("<H", 1) + struct.pack("<HHII", 254, 4, 1, 1)
+        data[last : last + 4] = struct.pack("<I", len(data))
+        for _ in range(60_000):
+            data += small + struct.pack("<I", len(data) + len(small) + 4)
+    path.write_bytes(data)
+    assert len(directory) > 12
+    start = time.monotonic()
+    try:
+        source = Source(path, SIDE, 0.25)
+        np.testing.assert_array_equal(windows(source)[0], noise(64, 64)[: SIDE[0], : SIDE[1]])
+        source.close()
+    except TileError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+    np.testing.assert_array_equal(decode_file(path), noise(64, 64))
+    assert time.monotonic() - start < 20

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -126,3 +128,16 @@ def colours(data: bytes) -> NDArray[np.uint8]:
 def indices(data: bytes) -> NDArray[np.uint8]:
     with Image.open(io.BytesIO(data)) as image:
         return np.array(image)
+
+
+def test_a_second_header_and_a_giant_are_refused(tmp_path: Path) -> None:
+    """Pillow takes the size of the last header that it meets, and has an error of its own for what is too large."""
+    data = encode_mask(np.zeros((4, 5), np.uint8), [(0, 0, 0)])
+    head = b"IHDR" + struct.pack(">II", 100_000, 100_000) + data[24:29]
+    giant = data[:12] + head + struct.pack(">I", zlib.crc32(head)) + data[33:]
+    (tmp_path / "a.png").write_bytes(giant)
+    with pytest.raises(TileError, match=r"the PNG file is damaged: Image size \(10000000000 pixels\) exceeds limit"):
+        read_mask(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes(data[:33] + giant[8:33] + data[33:])
+    with pytest.raises(TileError, match="the PNG file is damaged: it holds two IHDR chunks"):
+        read_mask(tmp_path / "a.png")
