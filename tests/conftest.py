@@ -11,7 +11,7 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -341,6 +341,38 @@ def run_command(command_line: Callable[..., list[str]], command_env: dict[str, s
         )  # fmt: skip
 
     return run
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A real browser (see `chromium.py`), one process for all tests; skipped where there is none."""
+    module = _module_beside("chromium")
+    if (path := module.find_chromium()) is None:
+        (pytest.fail if os.environ.get("DLCV_NEEDS_CHROMIUM") else pytest.skip)(
+            "no chromium on this machine: apt-get install chromium"
+        )
+    found = module.Browser(path, tmp_path_factory.mktemp("profile"))
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+@pytest.fixture
+def browser(chromium: Any) -> Any:
+    """A fresh page of it."""
+    chromium.new_page()
+    return chromium
+
+
+def _module_beside(name: str) -> Any:
+    """A module in this folder, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _logits(model: nn.Module, card: ModelCard, images: Sequence[NDArray[np.uint8]]) -> Any:

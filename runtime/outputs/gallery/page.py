@@ -8,10 +8,7 @@ beside it, a page's worth at a time.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,10 +20,10 @@ from urllib.parse import quote
 
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.files import whole_file
+from dlcv.runtime.pages import data_uri, fill, json_text, policy
 from dlcv.runtime.version import __version__
 
 EMBEDDED_BYTES = 16 << 20
-_MIME = {".jpg": "image/jpeg", ".png": "image/png"}
 
 
 @dataclass(frozen=True)
@@ -66,14 +63,14 @@ def write_page(path: Path, card: ModelCard, tiles: Iterable[PageTile]) -> None:
     Raises:
         OutputError: when it cannot be written, or a thumbnail cannot be read.
     """
-    embedded = sum(entry.stat().st_size for entry in os.scandir(path.parent) if entry.name[-4:] in _MIME)
+    embedded = sum(entry.stat().st_size for entry in os.scandir(path.parent) if entry.name.endswith((".jpg", ".png")))
     with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         head, foot = _around()
         file.write(head)
-        file.write(_json(_facts(card))[:-1] + ', "tiles": [')
+        file.write(json_text(_facts(card))[:-1] + ', "tiles": [')
         for number, tile in enumerate(tiles):
             file.write(
-                (",\n" if number else "\n") + _json(_values(tile, path.parent.parent, embedded <= EMBEDDED_BYTES))
+                (",\n" if number else "\n") + json_text(_values(tile, path.parent.parent, embedded <= EMBEDDED_BYTES))
             )
         file.write("]}" + foot)
 
@@ -103,16 +100,11 @@ def _values(tile: PageTile, folder: Path, embed: bool) -> dict[str, Any]:
 def _source(name: str, folder: Path, embed: bool) -> str:
     if not name or not embed:
         return _link(name)
-    data = base64.b64encode((folder / name).read_bytes()).decode()
-    return f"data:{_MIME[name[-4:]]};base64,{data}"
+    return data_uri((folder / name).read_bytes(), name[-4:])
 
 
 def _link(name: str) -> str:
     return "../" + quote(os.fsencode(name)) if name else ""
-
-
-def _json(values: dict[str, Any]) -> str:
-    return json.dumps(values, ensure_ascii=True).replace("<", "\\u003c")
 
 
 @cache
@@ -120,14 +112,6 @@ def _around() -> tuple[str, str]:
     """What stands before and behind the facts."""
     here = files(__package__)
     template, style, script = ((here / name).read_text("utf-8") for name in ("page.html", "page.css", "page.js"))
-    policy = (
-        "default-src 'none'; img-src 'self' file: data:; "
-        f"style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
-    )
-    page = template.replace("{{policy}}", html.escape(policy, quote=True))
-    head, foot = page.replace("{{style}}", style).replace("{{script}}", script).split("{{facts}}")
+    allowed = html.escape(policy(style, script, images="'self' file: data:"), quote=True)
+    head, foot = (fill(half, policy=allowed, style=style, script=script) for half in template.split("{{facts}}"))
     return head, foot
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

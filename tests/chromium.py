@@ -12,11 +12,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 TIMEOUT_S = 60.0
 """For one answer; a second is usual, and a machine may be busy."""
@@ -38,7 +35,8 @@ class Browser:
         command = [
             sys.executable, "-c", LAUNCHER, str(theirs_in), str(theirs_out), chromium, "--headless=new", "--no-sandbox",
             "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars", "--force-color-profile=srgb",
-            "--disable-background-networking", "--remote-debugging-pipe", f"--user-data-dir={folder}", "about:blank",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync", "--remote-debugging-pipe",
+            f"--user-data-dir={folder}", "about:blank",
         ]  # fmt: skip
         self._process = subprocess.Popen(
             command, pass_fds=(theirs_in, theirs_out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -174,24 +172,6 @@ def _pipe() -> tuple[int, int]:
     return moved[0], moved[1]
 
 
-@pytest.fixture(scope="session")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """The process; skipped where there is no chromium."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        (pytest.fail if os.environ.get("DLCV_NEEDS_CHROMIUM") else pytest.skip)(
-            "no chromium on this machine: apt-get install chromium"
-        )
-    found = Browser(path, tmp_path_factory.mktemp("profile"))
-    try:
-        yield found
-    finally:
-        found.close()
-
-
-@pytest.fixture
-def browser(chromium: Browser) -> Browser:
-    """A fresh page."""
-    chromium.new_page()
-    return chromium
+def find_chromium() -> str | None:
+    """Where it is; None where there is none."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
