@@ -13,8 +13,12 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6
 DASHES = ("none", "6 3", "2 2", "8 3 2 3")
 WIDTH, HEIGHT = 720, 380
 LEFT, RIGHT, TOP, BOTTOM = 70, 20, 20, 50
-LINE = 18
-"""Of text, in pixels."""
+LINE, ROW = 18, 40
+"""Heights of a line of text and of a row with a bar, in pixels."""
+NUMBERS = 540
+"""Where the numbers beside bars begin."""
+MOST_LETTERS = 110
+"""Of a small text across a plot."""
 
 
 @dataclass(frozen=True)
@@ -81,38 +85,28 @@ def ratio_plot(rows: Sequence[Point], title: str) -> Html:
     low, high = low - room, high + room
 
     def across(value: float) -> float:
-        return 20 + (WIDTH - RIGHT - 20) * (value - low) / (high - low)
+        return 20 + (NUMBERS - 40) * (value - low) / (high - low)
 
-    drawn, y = [], TOP
-    for row in rows:
-        drawn.append(tag("text", row.label, x="20", y=str(y + 12)))
-        drawn.append(
-            tag(
-                "text",
-                f"{row.x:.3f} ({row.low:.3f} to {row.high:.3f})",
-                x=str(WIDTH - RIGHT),
-                y=str(y + 12),
-                text_anchor="end",
-            )
-        )
-        middle = str(y + LINE + 6)
-        drawn.append(
-            tag(
-                "line",
-                x1=_n(across(row.low)),
-                x2=_n(across(row.high)),
-                y1=middle,
-                y2=middle,
-                stroke=COLOURS[0],
-                stroke_width="4",
-            )
-        )
-        drawn.append(tag("circle", cx=_n(across(row.x)), cy=middle, r="6", fill=COLOURS[1]))
-        y += 2 * LINE + 4
-    one = _n(across(1.0))
-    drawn.append(tag("line", x1=one, x2=one, y1=str(TOP), y2=str(y), class_="one"))
-    drawn.append(tag("text", "1: the same", x=one, y=str(y + 14), text_anchor="middle"))
-    return _svg(y + 24, *drawn, title=title)
+    bottom, one = TOP + len(rows) * ROW, _n(across(1.0))
+    drawn: list[Html] = [tag("line", x1=one, x2=one, y1=str(TOP), y2=str(bottom), class_="one")]
+    drawn.append(tag("text", "1: the same", x=one, y=str(bottom + 14), text_anchor="middle"))
+    for index, row in enumerate(rows):
+        y = TOP + index * ROW
+        middle = str(y + LINE + 4)
+        numbers = f"{row.x:.3f} ({row.low:.3f} to {row.high:.3f})"
+        bar = {"y1": middle, "y2": middle, "stroke": COLOURS[0], "stroke_width": "4"}
+        drawn += [
+            tag("text", tag("title", row.label), _short(row.label), x="20", y=str(y + 12), class_="small"),
+            tag("text", numbers, x=str(NUMBERS), y=str(y + LINE + 8)),
+            tag("line", x1=_n(across(row.low)), x2=_n(across(row.high)), **bar),
+            tag("circle", cx=_n(across(row.x)), cy=middle, r="6", fill=COLOURS[1]),
+        ]
+    return _svg(bottom + 24, *drawn, title=title)
+
+
+def _short(text: str) -> str:
+    """What fits into a plot's width, with its beginning and its end."""
+    return text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 30]}…{text[-29:]}"
 
 
 def _look(index: int) -> tuple[str, str]:
@@ -141,7 +135,10 @@ def _line(
             )
         )
         if point.label:
-            parts.append(tag("text", point.label, x=_n(across(point.x) + 7), y=_n(up(point.y) - 6), class_="small"))
+            right = across(point.x) > WIDTH - RIGHT - 60  # where it would leave the plot
+            anchor, away = ("end", -7) if right else ("start", 7)
+            place = {"x": _n(across(point.x) + away), "y": _n(up(point.y) - 6), "text_anchor": anchor}
+            parts.append(tag("text", point.label, class_="small", **place))
     return tag("g", *parts)
 
 

@@ -124,7 +124,7 @@ def test_the_page_opens_without_an_error(browser: Any, result: Result, tmp_path:
     assert headings[:2] == ["Times", "dlcv beside the others, of the same rounds"] and headings[-1] == "Environment"
     assert browser.js("[...document.querySelectorAll('td')].some(cell => cell.textContent.startsWith('<script>'))")
     boxes = browser.js(
-        "[...document.querySelectorAll('svg')].map(svg => [...svg.querySelectorAll('circle, rect')].every(one => "
+        "[...document.querySelectorAll('svg')].map(svg => [...svg.querySelectorAll('circle, rect, text')].every(one => "
         "{ const a = svg.getBoundingClientRect(), b = one.getBoundingClientRect(); return b.left >= a.left - 1 && "
         "b.right <= a.right + 1 && b.top >= a.top - 1 && b.bottom <= a.bottom + 1 }))"
     )
