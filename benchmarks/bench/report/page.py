@@ -26,8 +26,6 @@ svg .small { font-size: 11px; } svg .inside { fill: #fff; font-size: 12px; }
 .one { stroke: currentColor; stroke-dasharray: 4 3; }
 p { max-width: 60rem; }
 """
-IN_TEXT = ("Not measured", "Environment")
-"""Tables of sentences."""
 
 
 def as_page(result: Result) -> str:
@@ -105,7 +103,7 @@ def _figure(caption: str, plot: Html) -> Html:
 def _table(table: Table) -> Html:
     head = tag("tr", *(tag("th", cell) for cell in table.header))
     rows = [tag("tr", *(tag("td", cell) for cell in row)) for row in table.rows]
-    made = tag("table", tag("thead", head), tag("tbody", *rows), class_="text" if table.title in IN_TEXT else False)
+    made = tag("table", tag("thead", head), tag("tbody", *rows), class_="text" if table.text else False)
     return tag(
         "section", tag("h2", table.title), tag("div", made, class_="wide"), *(tag("p", line) for line in table.below)
     )

@@ -18,12 +18,13 @@ DRIFTED = 0.1
 
 @dataclass(frozen=True)
 class Table:
-    """A heading, a header, rows, and lines below them."""
+    """A heading, a header, rows, and lines below them; `text`: the last column is sentences, the others say of what."""
 
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     below: Sequence[str] = ()
+    text: bool = False
 
 
 def tables_of(result: Result) -> list[Table]:
@@ -123,12 +124,12 @@ def resources_table(result: Result) -> Table:
 
 def not_measured(result: Result) -> Table:
     """What is missing, with the reason."""
-    rows = [["", "", label, why] for label, why in result.left_out.items()]
+    rows = [[label, "", "", why] for label, why in result.left_out.items()]
     for case in result.cases:
-        rows += [[case.label, str(case.batch), what, why] for what, why in case.missing.items()]
+        rows += [[case.label, f"batch {case.batch}", what, why] for what, why in case.missing.items()]
         for kind, timing in case.timings.items():
-            rows += [[case.label, str(case.batch), f"{kind}, {way}", why] for way, why in timing.missing.items()]
-    return Table("Not measured", ["case", "batch", "what", "why"], rows)
+            rows += [[case.label, f"batch {case.batch}", f"{kind}, {way}", why] for way, why in timing.missing.items()]
+    return Table("Not measured", ["case", "batch", "what", "why"], rows, text=True)
 
 
 def environment_table(result: Result) -> Table:
@@ -138,7 +139,7 @@ def environment_table(result: Result) -> Table:
         if value not in ("", None, {}, []):
             text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
             rows.append([name.replace("_", " "), " ".join(map(str, text)) if isinstance(text, list) else str(text)])
-    return Table("Environment", ["", "value"], rows)
+    return Table("Environment", ["", "value"], rows, text=True)
 
 
 def timings(result: Result) -> Iterator[tuple[Case, str, Timing]]:

@@ -23,10 +23,12 @@ def as_markdown(result: Result) -> str:
 
 
 def markdown_of(table: Table) -> str:
-    """A table with its heading and what stands below it."""
+    """A table with its heading and what stands below it; one of sentences is a list."""
+    if table.text:
+        lines = [f"- {', '.join(filter(None, row[:-1]))}: {row[-1]}" for row in table.rows]
+        return "\n\n".join([f"## {table.title}", "\n".join(lines), *table.below])
     rows = [[cell.replace("|", "\\|") for cell in row] for row in table.rows]
-    parts = [f"## {table.title}", markdown_table(table.header, rows), *table.below]
-    return "\n\n".join(parts)
+    return "\n\n".join([f"## {table.title}", markdown_table(table.header, rows), *table.below])
 
 
 def as_csv(result: Result) -> str:

@@ -13,8 +13,8 @@ import pytest
 
 from dlcv.benchmarks.bench.report.page import as_page
 from dlcv.benchmarks.bench.report.plots import _scale, _ticks, stacked_bars
-from dlcv.benchmarks.bench.report.tables import times_table
-from dlcv.benchmarks.bench.report.text import COLUMNS, as_csv, as_markdown
+from dlcv.benchmarks.bench.report.tables import Table, times_table
+from dlcv.benchmarks.bench.report.text import COLUMNS, as_csv, as_markdown, markdown_of
 from dlcv.benchmarks.bench.report.write import FILES, write_result
 from dlcv.benchmarks.bench.result import COLD, Lane, Result, Timing, read_result
 
@@ -80,11 +80,17 @@ def test_csv_has_a_row_for_each_way(result: Result) -> None:
 
 def test_markdown_says_what_is_missing(result: Result) -> None:
     text = as_markdown(result)
-    assert "| fcn8s.plan with --device cuda |" in " ".join(text.split()) or "fcn8s.plan with --device cuda" in text
-    assert "this machine has no NVIDIA driver" in text
-    assert "no C++ compiler <was> found \\| here" in text, "a bar in a reason does not end its cell"
+    assert "\n- fcn8s.plan with --device cuda: this machine has no NVIDIA driver\n" in text
+    assert "\n- fcn8s.onnx, onnxruntime on cpu, in fp32, batch 4, device: a CPU\n" in text
+    assert "file-to-file, torch.compile: no C++ compiler <was> found | here\n" in text
     assert "50.0% of 100 (host-to-host)" in text
     assert "noise: dlcv / dlcv again" in text
+    assert "\n- cpu: A CPU\n" in text
+
+
+def test_a_bar_does_not_end_its_cell() -> None:
+    made = markdown_of(Table("T", ["a", "b"], [["x | y", "z"]]))
+    assert made.splitlines()[-1] == "| x \\| y | z |"
 
 
 def test_files_are_written(result: Result, tmp_path: Path) -> None:
