@@ -137,11 +137,7 @@ def bare_openvino(work: Work, stack: ExitStack) -> Baseline:
     from dlcv.runtime.sessions.openvino import HINTS
 
     core = openvino.Core()
-    hint = (
-        {"INFERENCE_PRECISION_HINT": HINTS[work.computes]}
-        if work.computes in HINTS
-        else {"INFERENCE_PRECISION_HINT": "f32"}
-    )
+    hint = {"INFERENCE_PRECISION_HINT": HINTS["fp32" if work.compute == "card" else work.compute]}
     compiled = core.compile_model(core.read_model(_graph_of(work)), "CPU", hint)
     request = compiled.create_infer_request()
     return Baseline(BARE["openvino"], lambda images: request.infer({"image": images}))

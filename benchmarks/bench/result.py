@@ -94,16 +94,19 @@ class Roofline:
         engine_flops: of the engine: two for each multiply-add, over the median time, in operations a second.
         matrix_flops: of the matrix product.
         time: which time it is of: a key of `KINDS`.
+        share: the engine's over the product's, pair by pair: the median. Above 1 where a library computes convolutions in fewer
+            operations (Winograd).
+        share_low, share_high: its quartiles.
+        pairs: how many.
     """
 
     engine_flops: float
     matrix_flops: float
     time: str
-
-    @property
-    def share(self) -> float:
-        """0..1, and above where a library computes convolutions in fewer operations (Winograd)."""
-        return self.engine_flops / self.matrix_flops
+    share: float
+    share_low: float
+    share_high: float
+    pairs: int
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,24 @@
 The matrix product is a graph like any other, a chain of 1 x 1 convolutions, which are products of (C, C) with (C, H x W), exported,
 cast or quantized and opened as engines are. So its rate is that of the same library, device and precision, and what an engine does not
 reach of it lies in its layers, not in the library's settings. Memory's bandwidth, the roof's other side (Williams et al. 2009), is not
-measured: the products here and large convolutions are bound by arithmetic.
+measured: the products here and large convolutions are bound by arithmetic. Engine and product are measured in the same rounds, so that a
+busy machine, which slows both, changes their rates and hardly the share.
 """
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dlcv.benchmarks.bench.measure import Effort, interleaved, timed
+from dlcv.benchmarks.bench.measure import Effort, Way, interleaved
+from dlcv.benchmarks.bench.result import OURS, Roofline, Timing
 from dlcv.runtime.card import ModelCard
-from dlcv.runtime.errors import DlcvError
+from dlcv.runtime.errors import DlcvError, EngineError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 NAME = "matrix product"
 
@@ -34,35 +39,33 @@ class Product:
         return self.side**2 * (self.layers * self.channels**2 + 3 * self.channels) + 7 * self.channels
 
 
-PRODUCTS = {"cpu": Product(512, 64, 6), "cuda": Product(2048, 128, 8)}
+PRODUCTS = {"cpu": Product(512, 64, 2), "cuda": Product(2048, 128, 8)}
 """By device: large enough that what is not the product does not count, small enough for some calls a second."""
-EFFORT = Effort(rounds=15, pairs=5, seconds=3.0, warm_up_s=3.0)
+EFFORT = Effort(rounds=30, pairs=15, seconds=3.0, warm_up_s=2.0)
 
 
-def matrix_flops(
-    folder: Path, *, precision: str, device: str, session: str, compute: str = "card", product: Product | None = None
-) -> float:
-    """Operations a second of the product in a session, two a multiply-add; the median call's.
+def share_of(engine: Way, operations: int, product: Way, product_operations: int, time: str) -> Roofline:
+    """Measures both in turn.
 
     Args:
-        folder: for the graph.
-        precision: of the graph: `fp32`, `fp16`, `bf16` or `int8`.
-        device, session, compute: see `open_session`; `session` is the library, not `auto`.
-
-    Raises:
-        DlcvError: when the graph cannot be made or opened.
-        ModuleNotFoundError: without torch or onnx.
+        engine, product: a call each, see `measure.Way`.
+        operations, product_operations: of such a call, two a multiply-add.
+        time: which time the calls give: a key of `result.KINDS`.
     """
+    lanes = interleaved({OURS: engine, NAME: product}, EFFORT, must=OURS)
+    if NAME in lanes.missing:
+        raise EngineError(lanes.missing[NAME])
+    pair = Timing(lanes.lanes).ratio(NAME, OURS)
+    assert pair is not None
+    low, median, high = (operations / product_operations * value for value in (pair.low, pair.median, pair.high))
+    return Roofline(operations / pair.b_s, product_operations / pair.a_s, time, median, low, high, pair.pairs)
+
+
+def product_images(product: Product) -> NDArray[np.uint8]:
+    """uint8 (1, side, side, 3): noise."""
     import numpy as np
 
-    from dlcv.runtime.sessions import open_session
-
-    product = product or PRODUCTS[device]
-    path = product_graph(folder / f"product-{precision}.onnx", precision, product, plan=session == "tensorrt")
-    images = np.random.default_rng(0).integers(0, 255, (1, product.side, product.side, 3), np.uint8)
-    with open_session(path, device=device, session=session, compute=compute) as opened:
-        lanes = interleaved({NAME: timed(lambda: opened.run(images))}, EFFORT, must=NAME).lanes
-    return 2 * product.multiply_adds / (statistics.median(lanes[NAME].samples_ms) / 1000)
+    return np.random.default_rng(0).integers(0, 256, (1, product.side, product.side, 3), np.uint8)
 
 
 def product_graph(path: Path, precision: str, product: Product, *, plan: bool = False) -> Path:

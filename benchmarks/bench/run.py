@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from dlcv.benchmarks.bench import baselines, fresh
+from dlcv.benchmarks.bench import baselines, fresh, roofline
 from dlcv.benchmarks.bench.baselines import Opened, Work, open_baselines
 from dlcv.benchmarks.bench.cases import Group, groups_of
 from dlcv.benchmarks.bench.cuda_events import NOT_ON_A_CPU
@@ -31,10 +30,9 @@ from dlcv.benchmarks.bench.result import (
     Engine,
     Lane,
     Result,
-    Roofline,
     Timing,
 )  # fmt: skip
-from dlcv.benchmarks.bench.roofline import engine_multiply_adds, matrix_flops
+from dlcv.benchmarks.bench.roofline import engine_multiply_adds
 from dlcv.runtime.card_reader import kind_of
 from dlcv.runtime.errors import DlcvError, reason_of
 from dlcv.runtime.files import sha256_of
@@ -138,7 +136,6 @@ class _Bench:
 
     def __init__(self, request: Request, scratch: Path, gpu: Gpu | None, no_gpu: str, say: Say) -> None:
         self._request, self._scratch, self._gpu, self._no_gpu, self._say = request, scratch, gpu, no_gpu, say
-        self._rates: dict[tuple[str, ...], float | str] = {}
         self.left_out: dict[str, str] = {}
 
     def measure(self, group: Group) -> Iterator[Case]:
@@ -173,8 +170,8 @@ class _Bench:
             case = self._with_files(case, group, opened)
         if "cold" in measures and self._request.processes:
             case = self._with_processes(case, group, work)
-        if "roofline" in measures and "host" in measures:
-            case = self._with_roofline(case, group, uncounted)
+        if "roofline" in measures:
+            case = self._with_roofline(case, work, sessions[0], opened, uncounted)
         return case
 
     def _with_host(self, case: Case, sessions: tuple[Session, Session], opened: Opened) -> Case:
@@ -256,33 +253,33 @@ class _Bench:
         peaks = {name: tuple(one.peak_mb for one in all_) for name, all_ in found.items()}
         return replace(case, host_peak_mb=peaks, device_peak_mb=device_mb)
 
-    def _with_roofline(self, case: Case, group: Group, uncounted: str) -> Case:
+    def _with_roofline(self, case: Case, work: Work, ours: Session, opened: Opened, uncounted: str) -> Case:
+        """The engine and a matrix product in the same library, in turn."""
         if uncounted:
             return _missing(case, "roofline", uncounted)
-        rate = self._rate(case, group)
-        if isinstance(rate, str):
-            return _missing(case, "roofline", rate)
-        kind = DEVICE if DEVICE in case.timings else HOST
-        timing = case.timings[kind]
-        seconds = median(timing.seconds(OURS if OURS in timing.lanes else timing.baselines()[0]))
-        operations = 2 * case.engine.multiply_adds * case.batch
-        return replace(case, roofline=Roofline(operations / seconds, rate, kind))
-
-    def _rate(self, case: Case, group: Group) -> float | str:
-        """Of the matrix product in the case's library, or why it is not known; once a run."""
-        key = (case.engine.precision, case.device, case.session, group.compute)
-        if key not in self._rates:
-            self._say(f"measuring the matrix rate of {case.session} on {case.device} in {case.computes}")
-            folder = self._scratch / "roofline"
-            folder.mkdir(exist_ok=True)
-            try:
-                precision, device, session, compute = key
-                self._rates[key] = matrix_flops(
-                    folder, precision=precision, device=device, session=session, compute=compute
+        folder, product = self._scratch / "roofline", roofline.PRODUCTS[case.device]
+        folder.mkdir(exist_ok=True)
+        images, noise = _images(case), roofline.product_images(product)
+        try:
+            with ExitStack() as stack:
+                name = f"product-{case.engine.precision}.onnx"
+                path = roofline.product_graph(
+                    folder / name, case.engine.precision, product, plan=case.session == "tensorrt"
                 )
-            except (DlcvError, ModuleNotFoundError) as error:
-                self._rates[key] = f"the matrix rate is not known: {reason_of(error)}"
-        return self._rates[key]
+                session = open_session(path, device=case.device, session=case.session, compute=work.compute)
+                stack.enter_context(session)
+                ways, kind = (timed(_on(ours.run, images)), timed(_on(session.run, noise))), HOST
+                bare = next((one for one in opened.baselines if one.device_s), None)
+                if bare is not None and bare.device_s is not None:
+                    of_product = replace(work, path=path, data=None, card=session.card, checkpoint=None)
+                    (product_bare,) = open_baselines(("bare",), of_product, stack).baselines
+                    assert product_bare.device_s is not None
+                    ways, kind = (_on(bare.device_s, images), _on(product_bare.device_s, noise)), DEVICE
+                engine_operations = 2 * case.engine.multiply_adds * case.batch
+                found = roofline.share_of(ways[0], engine_operations, ways[1], 2 * product.multiply_adds, kind)
+        except (DlcvError, ModuleNotFoundError, ValueError) as error:
+            return _missing(case, "roofline", f"the matrix rate is not known: {reason_of(error)}")
+        return replace(case, roofline=found)
 
 
 def library_of(session: Session) -> str:
@@ -326,8 +323,8 @@ def _bare_program(work: Work, order: dict[str, Any]) -> dict[str, tuple[str, dic
         provider = "CUDAExecutionProvider" if work.device == "cuda" else "CPUExecutionProvider"
         return {baselines.BARE["onnxruntime"]: (fresh.ONNXRUNTIME, order | {"providers": [provider]})}
     if work.session == "openvino":
-        hints = {"fp16": "f16", "bf16": "bf16"}
-        return {baselines.BARE["openvino"]: (fresh.OPENVINO, order | {"hint": hints.get(work.computes, "f32")})}
+        hint = {"fp16": "f16", "bf16": "bf16"}.get(work.compute, "f32")
+        return {baselines.BARE["openvino"]: (fresh.OPENVINO, order | {"hint": hint})}
     return {}
 
 

@@ -114,7 +114,7 @@ def resources_table(result: Result) -> Table:
             case.label, str(case.batch), _middle(case.host_peak_mb.get(OURS, ())), _middle(bare[0] if bare else ()),
             _middle(case.device_peak_mb), _reading(case, "power_w"), _reading(case, "sm_mhz"),
             f"{roof.engine_flops / 1e9:.4g}" if roof else "-",
-            f"{roof.share:.1%} of {roof.matrix_flops / 1e9:.4g} ({roof.time})" if roof else "-",
+            f"{roof.share:.1%} ({roof.share_low:.1%} to {roof.share_high:.1%}) of {roof.matrix_flops / 1e9:.4g}, {roof.time}" if roof else "-",
         ])  # fmt: skip
     below = [
         "Host memory: resident at its peak, of a new process that answers one batch; the median of the processes. The matrix rate is that of a matrix product in the same library, device and precision."

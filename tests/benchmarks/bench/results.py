@@ -32,5 +32,5 @@ def case_of(
     return Case(
         engine, "cpu", "onnxruntime", "fp32", batch, "ONNX Runtime 1.0 on CPU, in fp32", {HOST: timing, FILES: files},
         {"decode": 1.5, "session": 8.25, "write": 0.5}, {"dlcv": (100.0, 101.5), BARE: (90.0, 91.0)}, (),
-        {"power_w_median": 300.0, "power_w_min": 200.0, "power_w_max": 350.0}, Roofline(5e10, 1e11, HOST), {"device": "a CPU"},
+        {"power_w_median": 300.0, "power_w_min": 200.0, "power_w_max": 350.0}, Roofline(5e10, 1e11, HOST, 0.5, 0.45, 0.55, 15), {"device": "a CPU"},
     )  # fmt: skip

@@ -83,7 +83,7 @@ def test_markdown_says_what_is_missing(result: Result) -> None:
     assert "\n- fcn8s.plan with --device cuda: this machine has no NVIDIA driver\n" in text
     assert "\n- fcn8s.onnx, onnxruntime on cpu, in fp32, batch 4, device: a CPU\n" in text
     assert "file-to-file, torch.compile: no C++ compiler <was> found | here\n" in text
-    assert "50.0% of 100 (host-to-host)" in text
+    assert "50.0% (45.0% to 55.0%) of 100, host-to-host" in text
     assert "noise: dlcv / dlcv again" in text
     assert "\n- cpu: A CPU\n" in text
 
