@@ -41,11 +41,13 @@ class Baseline:
         name: for the tables.
         run: images uint8 (n, H, W, 3) in host memory -> the answers there.
         device_s: images -> seconds on the device alone; None where that cannot be told.
+        no_device_s: why not, in words; empty where that is clear.
     """
 
     name: str
     run: Callable[[Images], object]
     device_s: Callable[[Images], float] | None = None
+    no_device_s: str = ""
 
 
 @dataclass(frozen=True)
@@ -122,12 +124,15 @@ def bare_onnxruntime(work: Work, stack: ExitStack) -> Baseline:
     options = ort.SessionOptions()
     options.log_severity_level = 4
     session = ort.InferenceSession(source, options, providers=providers)
-    device_s = None
+    device_s, why = None, ""
     if work.device == "cuda" and work.session == "onnxruntime":
         from dlcv.benchmarks.bench.cuda_events import OnnxOnDevice
 
-        device_s = stack.enter_context(OnnxOnDevice(source, providers[0][1])).seconds
-    return Baseline(BARE["onnxruntime"], lambda images: session.run(None, {"image": images}), device_s)
+        try:
+            device_s = stack.enter_context(OnnxOnDevice(source, providers[0][1])).seconds
+        except Exception as error:  # without pycuda, say, the rest is measured all the same
+            why = reason_of(error)[:300]
+    return Baseline(BARE["onnxruntime"], lambda images: session.run(None, {"image": images}), device_s, why)
 
 
 def bare_openvino(work: Work, stack: ExitStack) -> Baseline:

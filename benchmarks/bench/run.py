@@ -191,7 +191,8 @@ class _Bench:
         elif case.device == "cpu":
             case = _missing(case, DEVICE, NOT_ON_A_CPU)
         else:
-            case = _missing(case, DEVICE, "it is measured in the bare loop: add bare to --baselines")
+            why = next((one.no_device_s for one in opened.baselines if one.no_device_s), "")
+            case = _missing(case, DEVICE, why or "it is measured in the bare library: add bare to --baselines")
         if readings.power_w and case.device == "cuda":
             return replace(case, gpu=readings.facts())
         return _missing(case, "power and clocks", self._no_gpu if case.device == "cuda" else "of a GPU only")

@@ -99,3 +99,29 @@ def test_the_bare_baseline_of_a_plan_is_the_loop(world: Any, plan: Path) -> None
         assert bare.name == "bare TensorRT" and bare.device_s is not None
         assert bare.device_s(IMAGES) == pytest.approx(0.0025)
         assert opened.missing == {"bare ONNX Runtime": "there is no tiny.onnx beside the plan"}
+
+
+def test_without_cuda_events_the_bare_library_is_measured_all_the_same(
+    tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here ONNX Runtime has no CUDA provider that starts; on a GPU pycuda may be missing."""
+    import onnxruntime as ort
+
+    from dlcv.benchmarks.bench import cuda_events
+    from dlcv.runtime.errors import MissingPackageError
+
+    def missing(*_: Any) -> Any:
+        raise MissingPackageError("pycuda", "run a TensorRT plan", "pip install pycuda")
+
+    monkeypatch.setattr(cuda_events, "OnnxOnDevice", missing)
+    plain = ort.InferenceSession
+    monkeypatch.setattr(
+        ort,
+        "InferenceSession",
+        lambda source, options, providers: plain(source, options, providers=["CPUExecutionProvider"]),
+    )
+    work = Work(tiny_onnx, None, CARD, "onnxruntime", "cuda", "card", "fp32")
+    with ExitStack() as stack:
+        (bare,) = open_baselines(("bare",), work, stack).baselines
+        assert bare.device_s is None and bare.no_device_s.endswith("install it with: pip install pycuda")
+        assert bare.run(np.zeros((1, 64, 64, 3), np.uint8))
