@@ -59,7 +59,7 @@ def times_table(result: Result) -> Table:
     needed = ", ".join(f"{_percent(share)} {samples_for(share)}" for share in QUANTILES)
     below = [
         *(f"{kind} is {meaning}; a sample is a {PER[kind]}." for kind, meaning in KINDS.items() if any(k == kind for _, k, _ in timings(result))),
-        f"In brackets: the interval that holds the quantile in 95 of 100 measurements, from order statistics. `-`: too few samples for one, which needs {needed}.",
+        f"In brackets: the interval that holds the quantile in 95 of 100 measurements, from order statistics. `-`, or nothing in brackets: too few samples for one, which needs {needed}.",
         f"Images/s: over all samples, one batch at a time. Warmed up: until {CRITERION}.",
     ]  # fmt: skip
     drifted = [
@@ -151,8 +151,10 @@ def timings(result: Result) -> Iterator[tuple[Case, str, Timing]]:
 
 
 def quantile_text(lane: Lane, share: float) -> str:
-    """`12.3 (12.1 to 12.6)`; `-` where there are too few samples."""
+    """`12.3 (12.1 to 12.6)`; with too few samples `-`, and of the median its value alone."""
     found = quantile(lane.samples_ms, share)
+    if found is None and share == 0.5:
+        return f"{median(lane.samples_ms):.4g}"
     return "-" if found is None else interval_text(found)
 
 
