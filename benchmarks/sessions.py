@@ -7,7 +7,6 @@ same round. Weights are fresh ones: what is measured does not depend on training
 from __future__ import annotations
 
 import json
-import statistics
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dlcv.benchmarks.timing import MIN_PAIRS, seconds_of
+from dlcv.benchmarks.timing import MIN_PAIRS, ratio_of_pairs
 from dlcv.runtime.cli.common import Command, note
 from dlcv.runtime.errors import EngineError, MissingPackageError
 
@@ -57,18 +56,16 @@ class Way:
 @click.option("--rounds", type=click.IntRange(3), default=MIN_PAIRS, show_default=True)
 def main(model: str, width: float, size: int, rounds: int) -> None:
     """Print the speed of each session beside ONNX Runtime's in float32, and how far their answers agree."""
+    from dlcv.benchmarks.bench.measure import Effort, interleaved, timed
     from dlcv.runtime.machine import cpu_count, cpu_name
 
     with tempfile.TemporaryDirectory() as scratch:
         graphs, card, image = _graphs(Path(scratch), model, width, size)
         ways = [*_ways(graphs, image), *_plugin_ways(graphs, image)]
         answers = {way.name: way.run()["logits"].argmax(1) for way in ways}
-        times: dict[str, list[float]] = {way.name: [] for way in ways}
-        for number in range(rounds + 1):
-            for way in ways if number % 2 else reversed(ways):
-                seconds = seconds_of(way.run)
-                if number:  # the first round warms up
-                    times[way.name].append(seconds)
+        effort = Effort(rounds=rounds, pairs=rounds, warm_up_s=0)
+        measured = interleaved({way.name: timed(way.run) for way in ways}, effort, must=BASE)
+        times = {name: [value / 1000 for value in lane.samples_ms] for name, lane in measured.lanes.items()}
     click.echo(_table(ways, times, {name: float((a == answers[BASE]).mean()) for name, a in answers.items()}))
     note(
         f"{model}, width {width}, {size} x {size}, {rounds} rounds on {cpu_count()} cores of {cpu_name()}; {card.task}"
@@ -152,12 +149,11 @@ def _table(ways: list[Way], times: dict[str, list[float]], agreement: dict[str, 
 
     rows = []
     for way in ways:
-        ratios = [base / own for base, own in zip(times[BASE], times[way.name], strict=True)]
-        low, median, high = statistics.quantiles(ratios, n=4)
-        speed = f"{median:.2f} ({low:.2f} to {high:.2f})"
-        rows.append(
-            [way.name, speed, f"{statistics.median(times[way.name]):.3f}", f"{agreement[way.name]:.4f}", way.ran]
-        )
+        if way.name not in times:
+            continue
+        ratio = ratio_of_pairs(times[BASE], times[way.name])
+        speed = f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+        rows.append([way.name, speed, f"{ratio.b_s:.3f}", f"{agreement[way.name]:.4f}", way.ran])
     return markdown_table(
         ["", "times as fast (quartiles)", "median s", "same class", "multiply-adds, as the session says"], rows
     )

@@ -23,6 +23,7 @@ COMMANDS = {
     "dlcv-doctor": "dlcv.runtime.cli.doctor",
     "dlcv-evaluate": "dlcv.benchmarks.cli.evaluate",
     "dlcv-parity": "dlcv.benchmarks.cli.parity",
+    "dlcv-bench": "dlcv.benchmarks.cli.bench",
 }
 """Module of each command; its function is `main`."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 MIN_PAIRS = 15
@@ -41,11 +41,13 @@ def paired_ratio(a: Callable[[], object], b: Callable[[], object], pairs: int = 
         first, second = (a, b) if k % 2 == 0 else (b, a)
         t1, t2 = seconds_of(first), seconds_of(second)
         times.append((t1, t2) if k % 2 == 0 else (t2, t1))
-    ratios = [x / y for x, y in times]
-    low, median, high = statistics.quantiles(ratios, n=4)
-    return PairedRatio(
-        median, low, high, pairs, statistics.median(x for x, _ in times), statistics.median(y for _, y in times)
-    )
+    return ratio_of_pairs([x for x, _ in times], [y for _, y in times])
+
+
+def ratio_of_pairs(a_s: Sequence[float], b_s: Sequence[float]) -> PairedRatio:
+    """A against B from their times in seconds, at least 2, the k-th of either measured next to each other."""
+    low, median, high = statistics.quantiles([x / y for x, y in zip(a_s, b_s, strict=True)], n=4)
+    return PairedRatio(median, low, high, len(a_s), statistics.median(a_s), statistics.median(b_s))
 
 
 def seconds_of(work: Callable[[], object]) -> float:

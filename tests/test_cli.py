@@ -30,6 +30,7 @@ HEAVY = ("numpy", "cv2", "onnxruntime", "torch", "onnx", "PIL", "matplotlib")
 def test_these_are_the_commands() -> None:
     assert set(COMMANDS) >= {
         "dlcv-train", "dlcv-sample", "dlcv-export", "dlcv-infer", "dlcv-inspect", "dlcv-doctor", "dlcv-evaluate", "dlcv-parity",
+        "dlcv-bench",
     }  # fmt: skip
 
 

@@ -34,6 +34,7 @@ PAGES = (
     "docs/large-images.md",
     "docs/outputs.md",
     "docs/parity.md",
+    "docs/benchmarks.md",
     "docs/inspect.md",
     "docs/serving.md",
     "docs/security.md",
@@ -52,6 +53,7 @@ SMALL = {
     "dlcv-doctor": "",
     "dlcv-evaluate": "",
     "dlcv-parity": "",
+    "dlcv-bench": "--rounds 8 --pairs 8 --warm-up 0.1 --tiles 2 --processes 1 --tolerance 5",
 }
 EPOCHS = 25
 """Of a small run whose model is exported: enough to be above the majority predictor, which export and parity insist on."""

@@ -27,10 +27,11 @@ def commands(
         "dlcv-infer": [tile_folder, "--engine", engine, "--output", tmp_path / "masks", "--quiet", "--overwrite"],
         "dlcv-evaluate": ["--engine", engine, "--data", tiny_data, "--dataset", "deepglobe"],
         "dlcv-parity": ["--reference", engine, "--candidate", engine, "--data", tiny_data, "--dataset", "deepglobe"],
+        "dlcv-bench": [engine, "--measure", "host", "--baselines", "", "--rounds", 2, "--pairs", 2, "--warm-up", 0],
     }
 
 
-@pytest.mark.parametrize("name", ["dlcv-infer", "dlcv-evaluate", "dlcv-parity"])
+@pytest.mark.parametrize("name", ["dlcv-infer", "dlcv-evaluate", "dlcv-parity", "dlcv-bench"])
 def test_a_hash_opens_its_own_file_alone(
     run_command: Any, commands: dict[str, list[Any]], engine: Path, name: str
 ) -> None:
@@ -41,7 +42,7 @@ def test_a_hash_opens_its_own_file_alone(
     assert f"{name}: {engine} has the SHA-256 {sha256_of(engine)}, and --require-hash wants {OTHER}; " in done.stderr
 
 
-@pytest.mark.parametrize("name", ["dlcv-infer", "dlcv-evaluate", "dlcv-parity"])
+@pytest.mark.parametrize("name", ["dlcv-infer", "dlcv-evaluate", "dlcv-parity", "dlcv-bench"])
 def test_a_signature_is_asked_for(run_command: Any, commands: dict[str, list[Any]], engine: Path, name: str) -> None:
     minisign = pytest.importorskip("minisign", reason="the sign extra is not installed")
     pair = minisign.KeyPair.generate()

@@ -114,6 +114,22 @@ class Stream:
         self._stream = None
 
 
+class Event:
+    """A mark on a stream, with the device's clock. To be made and used inside `primary_context`."""
+
+    def __init__(self) -> None:
+        self._event = _pycuda().Event()
+
+    def record(self, stream: Stream) -> None:
+        """Sets the mark behind all that was started on the stream."""
+        self._event.record(stream._stream)
+
+    def seconds_since(self, start: Event) -> float:
+        """Waits for this mark; the seconds from `start` to it, which the device knows to half a microsecond."""
+        self._event.synchronize()
+        return float(self._event.time_since(start._event)) / 1000
+
+
 class DeviceBuffer:
     """GPU memory of `size` bytes. To be made and freed inside `primary_context`."""
 

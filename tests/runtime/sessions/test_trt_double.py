@@ -16,7 +16,7 @@ TENSORRT_CALLS = {
         "create_execution_context", "create_runtime_config", "create_engine_inspector",
     ],
     "EngineInspector": ["get_engine_information"],
-    "IExecutionContext": ["set_input_shape", "set_tensor_address", "execute_async_v3"],
+    "IExecutionContext": ["set_input_shape", "set_tensor_address", "execute_async_v3", "get_tensor_shape"],
     "IRuntimeConfig": ["create_runtime_cache", "set_runtime_cache"],
     "IRuntimeCache": ["serialize", "deserialize"],
     "ILogger": ["log"],
@@ -26,6 +26,7 @@ PYCUDA_CALLS = {
     "Device": ["__init__", "retain_primary_context"],
     "Context": ["push", "pop"],
     "Stream": ["__init__", "synchronize"],
+    "Event": ["__init__", "record", "synchronize", "time_since"],
     "DeviceAllocation": ["free", "__int__"],
     "HostAllocation": ["free"],
 }

@@ -40,6 +40,7 @@ class World:
             "image": ("UINT8", (-1, 4, 6, 3)), "mask": ("UINT8", (-1, 4, 6)), "score": ("FLOAT", (-1, 4)),
         }  # fmt: skip
         self.cache_blob = b"compiled"
+        self.clock_ms, self.compute_ms = 0.0, 2.5
         self.layers = '{"Layers": ["conv", "relu"]}'
 
     def note(self, name: str, *values: Any) -> bool:
@@ -111,6 +112,29 @@ def make_pycuda(world: World) -> tuple[ModuleType, ModuleType]:
             for step in work:
                 step()
 
+    class Event:  # the device's clock stands still but for `compute`, which takes `world.compute_ms`
+        def __init__(self, flags: int = 0) -> None:
+            call("Event")
+            self.at: float | None = None
+
+        def record(self, stream: Any = None) -> Event:
+            call("record", stream.handle)
+            self.stream = stream
+            stream.pending.append(self.mark)
+            return self
+
+        def mark(self) -> None:
+            self.at = world.clock_ms
+
+        def synchronize(self) -> Event:
+            self.stream.synchronize()
+            return self
+
+        def time_since(self, event: Event) -> float:
+            if self.at is None or event.at is None:
+                raise LogicError("cuEventElapsedTime failed: device not ready")
+            return self.at - event.at
+
     class DeviceAllocation:
         def __init__(self, size: int) -> None:
             self.address = 4096 * (1 + world.names().count("mem_alloc"))
@@ -158,7 +182,7 @@ def make_pycuda(world: World) -> tuple[ModuleType, ModuleType]:
     def init(flags: int = 0) -> None:
         world.note("init")
 
-    for member in (Error, LogicError, MemoryError, Context, Device, Stream, DeviceAllocation, HostAllocation):
+    for member in (Error, LogicError, MemoryError, Context, Device, Stream, Event, DeviceAllocation, HostAllocation):
         setattr(driver, member.__name__, member)
     for function in (mem_alloc, pagelocked_empty, memcpy_htod_async, memcpy_dtoh_async, init):
         setattr(driver, function.__name__, function)
@@ -213,6 +237,9 @@ def make_tensorrt(world: World, name: str = "tensorrt_rtx", version: str = VERSI
             self.shape = tuple(shape)
             return checked("set_input_shape", self.logger, name, tuple(shape))
 
+        def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+            return (self.shape[0], *world.tensors[name][1][1:])
+
         def set_tensor_address(self, name: str, memory: int) -> bool:
             self.addresses[name] = memory
             return checked("set_tensor_address", self.logger, name, memory)
@@ -228,6 +255,7 @@ def make_tensorrt(world: World, name: str = "tensorrt_rtx", version: str = VERSI
             world.note("delete context", bool(world.stack))
 
     def compute(shape: tuple[int, ...], addresses: dict[str, int]) -> None:
+        world.clock_ms += world.compute_ms
         count = int(np.prod(shape))
         image = np.frombuffer(bytes(world.memory[addresses["image"]][:count]), np.uint8).reshape(shape)
         network = {

@@ -1,0 +1,204 @@
+"""Two results of `dlcv-bench`: what is better, worse or not distinguishable.
+
+A measurement is worse when the whole interval of the change, not only its middle, lies beyond the margin: a test for an effect of a
+least size (Murphy and Myors 1999), so that a difference too small to matter is never told, however many samples show it. The margin is
+the tolerance, or the noise that either run measured of itself where that is larger.
+
+Absolute times are compared on one machine alone. What the bare library does in the same rounds tells a slower machine from a slower
+engine: where it changed alike, the change is the machine's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dlcv.benchmarks.bench.environment import same_machine
+from dlcv.benchmarks.bench.report.tables import Table
+from dlcv.benchmarks.bench.result import AGAIN, KINDS, OURS, Case, Result, Timing
+from dlcv.benchmarks.bench.statistics import Interval, change_of, quantile, samples_for
+from dlcv.runtime.errors import VerdictError
+
+TOLERANCE = 0.05
+CONFIDENCE = 0.99
+"""Of each interval: many are looked at, and each may miss."""
+FEWEST = samples_for(0.5, CONFIDENCE)
+"""Samples on either side: with fewer, no interval of the median has this confidence."""
+BETTER, WORSE, SAME = "better", "worse", "not distinguishable"
+MEMORY = "peak host memory"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A measurement that both results have.
+
+    Attributes:
+        case: its label, with the batch.
+        kind: of time, or `MEMORY`.
+        what: `dlcv`, or the ratio `dlcv / NAME`.
+        change: new over old, with its interval; above 1 is worse. None with too few samples.
+        margin: what the interval must lie beyond, as a share.
+        verdict: `BETTER`, `WORSE` or `SAME`.
+        why: what the verdict rests on, where it is not the interval alone.
+    """
+
+    case: str
+    kind: str
+    what: str
+    change: Interval | None
+    margin: float
+    verdict: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All changes, and lines for people."""
+
+    changes: tuple[Change, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    def of(self, verdict: str) -> list[Change]:
+        """The changes with a verdict."""
+        return [change for change in self.changes if change.verdict == verdict]
+
+    def require(self) -> None:
+        """For CI.
+
+        Raises:
+            VerdictError: when something is worse, or there is nothing to compare.
+        """
+        if not self.changes:
+            raise VerdictError("the two results have no measurement in common: nothing was compared")
+        if worse := self.of(WORSE):
+            first = max(worse, key=lambda change: change.change.value if change.change else 0.0)
+            raise VerdictError(
+                f"{len(worse)} of {len(self.changes)} measurements are worse, the most {first.case}, {first.kind}, {first.what}: "
+                f"{_text(first.change)} times"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+def compare(old: Result, new: Result, *, tolerance: float = TOLERANCE) -> Comparison:
+    """Compares what both have measured.
+
+    Args:
+        old, new: the earlier and the later result.
+        tolerance: changes up to this share do not matter.
+    """
+    before = {case.key: case for case in old.cases}
+    common = [(before[case.key], case) for case in new.cases if case.key in before]
+    other_machine = same_machine(dict(old.environment), dict(new.environment))
+    same_software = old.environment.get("versions") == new.environment.get("versions")
+    changes = [
+        change for a, b in common for change in _case_changes(a, b, tolerance, absolute=not other_machine, same_software=same_software)
+    ]  # fmt: skip
+    notes = []
+    if other_machine:
+        notes.append(f"another machine ({'; '.join(other_machine)}): absolute times are not compared, ratios alone are")
+    notes += _software_notes(old.environment, new.environment)
+    notes += [
+        f"{a.label}: the engine's file is another one than before"
+        for a, b in common
+        if a.engine.sha256 != b.engine.sha256
+    ]
+    for cases, others, where in ((old.cases, new.cases, "before"), (new.cases, old.cases, "now")):
+        keys = {case.key for case in others}
+        notes += [f"{case.label}, batch {case.batch}: measured {where} only" for case in cases if case.key not in keys]
+    return Comparison(tuple(changes), tuple(dict.fromkeys(notes)))
+
+
+def _case_changes(a: Case, b: Case, tolerance: float, *, absolute: bool, same_software: bool) -> Iterator[Change]:
+    label = f"{b.label}, batch {b.batch}"
+    for kind in KINDS:
+        if kind in a.timings and kind in b.timings:
+            yield from _timing_changes(
+                label, kind, a.timings[kind], b.timings[kind], tolerance, absolute, same_software
+            )
+    if absolute and OURS in a.host_peak_mb and OURS in b.host_peak_mb:
+        yield _change(label, MEMORY, OURS, a.host_peak_mb[OURS], b.host_peak_mb[OURS], tolerance)
+
+
+def _timing_changes(
+    label: str, kind: str, a: Timing, b: Timing, tolerance: float, absolute: bool, same_software: bool
+) -> Iterator[Change]:
+    margin = max(tolerance, noise_of(a), noise_of(b))
+    ways = [way for way in a.baselines() if way in b.lanes]
+    if OURS not in a.lanes or OURS not in b.lanes:  # device-only time: the engine, without dlcv
+        if absolute:
+            yield from (_change(label, kind, way, a.seconds(way), b.seconds(way), margin) for way in ways)
+        return
+    for way in ways:
+        old, new = (_ratios(timing, way) for timing in (a, b))
+        yield _change(label, kind, f"{OURS} / {way}", old, new, margin)
+    if absolute:
+        change = _change(label, kind, OURS, a.seconds(OURS), b.seconds(OURS), margin)
+        controls = [_change(label, kind, way, a.seconds(way), b.seconds(way), margin) for way in ways[:1]]
+        yield _blamed_on_the_machine(change, controls) if same_software else change
+
+
+def _blamed_on_the_machine(change: Change, controls: Sequence[Change]) -> Change:
+    """Not distinguishable, where the bare library, with the same versions, changed alike."""
+    for control in controls:
+        if change.verdict != SAME and control.verdict == change.verdict:
+            why = f"{control.what} changed by {_text(control.change)} as well: the machine"
+            return Change(change.case, change.kind, change.what, change.change, change.margin, SAME, why)
+    return change
+
+
+def _change(label: str, kind: str, what: str, old: Sequence[float], new: Sequence[float], margin: float) -> Change:
+    if min(len(old), len(new)) < FEWEST:
+        return Change(label, kind, what, None, margin, SAME, f"{min(len(old), len(new))} samples; {FEWEST} are needed")
+    change = change_of(new, old, confidence=CONFIDENCE)
+    return Change(label, kind, what, change, margin, verdict_of(change, margin))
+
+
+def verdict_of(change: Interval, margin: float) -> str:
+    """Worse or better when the whole interval lies beyond the margin."""
+    if change.low > 1 + margin:
+        return WORSE
+    return BETTER if change.high < 1 / (1 + margin) else SAME
+
+
+def noise_of(timing: Timing) -> float:
+    """How far the same work, done twice in the same rounds, may seem to differ, as a share; 0 where it was not done twice, or too few times."""
+    if OURS not in timing.lanes or AGAIN not in timing.lanes:
+        return 0.0
+    found = quantile(_ratios(timing, AGAIN), 0.5, CONFIDENCE)
+    return 0.0 if found is None else max(abs(found.low - 1), abs(found.high - 1))
+
+
+def _ratios(timing: Timing, way: str) -> list[float]:
+    return [x / y for x, y in zip(timing.seconds(OURS), timing.seconds(way), strict=True)]
+
+
+def _software_notes(old: Any, new: Any) -> list[str]:
+    before, now = old.get("versions", {}), new.get("versions", {})
+    return [
+        f"{name} {before.get(name, 'absent')} before, {now.get(name, 'absent')} now"
+        for name in sorted({*before, *now}) if before.get(name) != now.get(name)
+    ]  # fmt: skip
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """Worse first."""
+    order = (WORSE, BETTER, SAME)
+    rows = [
+        [change.case, change.kind, change.what, _text(change.change), f"{change.margin:.1%}",
+         change.verdict + (f" ({change.why})" if change.why else "")]
+        for change in sorted(comparison.changes, key=lambda change: order.index(change.verdict))
+    ]  # fmt: skip
+    counts = ", ".join(f"{len(comparison.of(verdict))} {verdict}" for verdict in order)
+    below = [
+        f"{counts}. New over old, with the interval of {CONFIDENCE:.0%}; above 1 is slower, or more. A change is told when its whole interval lies beyond the margin: the tolerance, or the noise that the runs measured of themselves.",
+        *(f"{note}." for note in comparison.notes),
+    ]  # fmt: skip
+    return Table("Comparison", ["case", "time", "what", "new / old", "margin", "verdict"], rows, below)
+
+
+def _text(change: Interval | None) -> str:
+    return "-" if change is None else f"{change.value:.3f} ({change.low:.3f} to {change.high:.3f})"

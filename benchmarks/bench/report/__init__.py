@@ -1,0 +1,1 @@
+"""What `dlcv-bench` measured, for people and for other programs: tables, CSV, Markdown, and a page with plots."""
