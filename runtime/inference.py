@@ -34,6 +34,7 @@ from dlcv.runtime.rebuild import rebuild_if_needed
 from dlcv.runtime.resume import unchanged
 from dlcv.runtime.run_folder import RUN, RunFolder
 from dlcv.runtime.sessions import Session, engine_card, open_session
+from dlcv.runtime.sessions.restarting import RestartingSession
 from dlcv.runtime.tiles import Looks, Tile, find_tiles, real_paths, source_folders
 from dlcv.runtime.version import __version__
 from dlcv.runtime.work import TileHands, TileWork
@@ -96,9 +97,16 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
     engine, window_hw = settings.engine, settings.fitting.window
     with ExitStack() as stack:
 
-        def opened() -> Session:
-            session = open_session(engine.path, **engine.how(), lanes=cpu_count(), window_hw=window_hw)
-            stack.enter_context(session)
+        def open_once() -> Session:
+            return open_session(engine.path, **engine.how(), lanes=cpu_count(), window_hw=window_hw)
+
+        def reopen() -> Session:
+            if sha256_of(engine.path) != identity["engine_sha256"]:
+                raise EngineError(f"{engine.path} was exchanged while the run went on; start again with --overwrite")
+            return open_once()
+
+        def opened() -> RestartingSession:
+            session = stack.enter_context(RestartingSession(open_once(), reopen))
             if session.card != card.at_size(window_hw, str(engine.path)):  # what was loaded is not what was read before
                 raise EngineError(f"{engine.path} was exchanged while the run began; start again")
             return session
@@ -155,10 +163,15 @@ class Flow(Protocol):
 class _Here:
     """A session and a pipeline in this process."""
 
-    def __init__(self, settings: InferSettings, session: Session, output: Output[Any]) -> None:
+    def __init__(self, settings: InferSettings, session: RestartingSession, output: Output[Any]) -> None:
         self._session, hands = session, TileHands(settings.decode, output)
         self._pipeline = tile_pipeline(settings, session, hands.read, hands.write, output)
-        self.run, self.times, self.notices = self._pipeline.run, self._pipeline.times, self._pipeline.notices
+        self.run, self.times = self._pipeline.run, self._pipeline.times
+
+    @property
+    def notices(self) -> list[str]:
+        """Of the pipeline, and that the session was restarted."""
+        return [*self._pipeline.notices, *self._session.notices]
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -167,6 +180,7 @@ class _Here:
             "session": session.description,
             "computes": session.computes,
             "batch": self._pipeline.batch,
+            "session_restarts": session.generation,
             "verdict": verdict(self.times, device=session.device, computes=session.computes).sentence,
         }
 
@@ -273,6 +287,7 @@ class _Run(Generic[R]):
             "cores": times.cores,
             "batches": times.batches,
             "batch": 0,
+            "session_restarts": 0,
             "notices": summary.notices,
             "session": "",
             "computes": "",

@@ -1,25 +1,26 @@
 """Batches through a session that may run out of memory or stumble over one image; and how large a batch should be.
 
 A batch that does not fit into memory is halved, for good. A batch that fails otherwise is halved until the image that breaks
-it stands alone; whether that image or the session itself is at fault is told by an image that is known to be harmless.
+it stands alone; whether that image or the session itself is at fault is told by an image that is known to be harmless. A session
+that is at fault is opened anew where it can be (`sessions/restarting.py`), and the image is tried once more.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from threading import Condition, Lock
+from threading import Condition, Lock, get_ident
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.errors import EngineError, OutOfMemory
+from dlcv.runtime.errors import EngineError, OutOfMemory, SessionLost
 from dlcv.runtime.sessions.base import Session
 
 MOST_IN_A_ROW = 20
-"""Images that fail one after the other before the session is given up, harmless image or not."""
+"""Images that fail one after the other before the session is opened anew once, then given up, harmless image or not."""
 GROWTH = 1.1
 """A batch of twice the size must bring that many times the images a second to be worth its memory."""
 LARGEST_BATCH = 256
@@ -45,8 +46,9 @@ class BatchRunner:
         self._session, self._answers, self._say = session, answers, say
         self.limit, self.calls = batch, 0
         self._lock, self._gate = Lock(), _Gate(max(1, session.parallel))
+        self._judging = _Gate(1)  # one at a time, so that none is blamed for what another does to the session
         self._harmless: NDArray[np.uint8] | None = None
-        self._in_a_row = 0
+        self._in_a_row, self._reopened_for_a_row = 0, False
 
     def run(self, images: NDArray[np.uint8]) -> list[NDArray[Any] | EngineError]:
         """The answer of each image, or the error that it alone causes.
@@ -55,7 +57,7 @@ class BatchRunner:
             images: uint8 (n, H, W, 3), RGB, n from 1 to the `batch` that was asked for.
 
         Raises:
-            EngineError: when it is the session that fails, not an image.
+            EngineError: when it is the session that fails, not an image, and it was opened anew in vain, or cannot be.
         """
         found: list[NDArray[Any] | EngineError] = []
         while len(found) < len(images):  # the limit may fall meanwhile
@@ -63,17 +65,18 @@ class BatchRunner:
         return found
 
     def _together(self, images: NDArray[np.uint8]) -> list[NDArray[Any] | EngineError]:
-        count, allowed = len(images), self._gate.allowed
+        count, allowed, generation = len(images), self._gate.allowed, self._session.generation
         try:
             return list(self._call(images))
         except OutOfMemory:
             if not self._back_off(count, allowed):
                 raise
             return self.run(images)
+        except SessionLost:
+            raise
         except EngineError as error:
             if count == 1:
-                self._require_alive(error)
-                return [error]
+                return [self._judged(images, error, generation)]
         half = (count + 1) // 2
         return self.run(images[:half]) + self.run(images[half:])
 
@@ -116,27 +119,75 @@ class BatchRunner:
                 self._say(f"out of memory on a batch of 1; going on with {self._gate.allowed} in flight")
             return allowed > 1
 
-    def _require_alive(self, error: EngineError) -> None:
-        """Raises `error` when the session fails on a harmless image, too."""
+    def abandon(self, thread: int | None) -> None:
+        """Counts a thread as no longer inside the session: it hangs there.
+
+        Args:
+            thread: its `ident`.
+        """
+        self._gate.leave(thread)
+        self._judging.leave(thread)
+
+    def _judged(self, image: NDArray[np.uint8], error: EngineError, generation: int) -> NDArray[Any] | EngineError:
+        """What becomes of an image on which the session failed: the error, its own fault, or an answer after a restart.
+
+        Raises:
+            EngineError: when the session is at fault, and remains so.
+        """
+        with self._judging:
+            session, in_a_row = self._session, self._has_failed_in_a_row(error)
+            if not in_a_row and self._alive() and session.generation == generation:
+                return error
+            session.restart(generation, error)
+            return self._tried_again(image, session.generation)
+
+    def _tried_again(self, image: NDArray[np.uint8], generation: int) -> NDArray[Any] | EngineError:
+        """As `_judged`, in a session that was opened anew."""
+        try:
+            answer: NDArray[Any] = self._call(image)[0]
+            return answer
+        except (SessionLost, OutOfMemory):
+            raise
+        except EngineError as again:
+            if not self._alive():  # the image may have broken the new one as well; a third tells
+                self._session.restart(generation, again)
+                if not self._alive():
+                    raise again from None
+            return again
+
+    def _has_failed_in_a_row(self, error: EngineError) -> bool:
+        """Counts a failure; True when there were too many, for the first time; then it raises."""
         with self._lock:
             self._in_a_row += 1
-            in_a_row, harmless = self._in_a_row, self._harmless
-        if in_a_row >= MOST_IN_A_ROW:
-            raise error
+            if self._in_a_row < MOST_IN_A_ROW:
+                return False
+            if self._reopened_for_a_row:
+                raise error
+            self._in_a_row, self._reopened_for_a_row = 0, True
+            return True
+
+    def _alive(self) -> bool:
+        """Whether the session still answers on a harmless image."""
+        with self._lock:
+            harmless = self._harmless
         if harmless is None:
             harmless = np.zeros((1, *self._session.card.input_size_hw, 3), np.uint8)
         try:
             with self._gate:
                 self._answered(harmless)
+        except SessionLost:
+            raise
         except EngineError:
-            raise error from None
+            return False
+        return True
 
 
 class _Gate:
     """Lets `allowed` threads in at a time, and fewer after `narrow`."""
 
     def __init__(self, allowed: int) -> None:
-        self.allowed, self._inside, self._changed = allowed, 0, Condition()
+        self.allowed, self._changed = allowed, Condition()
+        self._inside: set[int | None] = set()
 
     def narrow(self, allowed: int) -> bool:
         """Lets one less in than `allowed`; False where so few are let in already, or it would be none."""
@@ -148,16 +199,20 @@ class _Gate:
 
     def __enter__(self) -> None:
         with self._changed:
-            while self._inside >= self.allowed:
+            while len(self._inside) >= self.allowed:
                 self._changed.wait()
-            self._inside += 1
+            self._inside.add(get_ident())
+
+    def leave(self, thread: int | None) -> None:
+        """A thread is no longer inside, or is counted so."""
+        with self._changed:
+            self._inside.discard(thread)
+            self._changed.notify_all()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._changed:
-            self._inside -= 1
-            self._changed.notify_all()
+        self.leave(get_ident())
 
 
 def automatic_batch(session: Session, clock: Callable[[], float] = time.perf_counter) -> int:
