@@ -8,7 +8,8 @@ that is at fault is opened anew where it can be (`sessions/restarting.py`), and 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Condition, Lock, get_ident
 from types import TracebackType
 from typing import Any
@@ -46,7 +47,6 @@ class BatchRunner:
         self._session, self._answers, self._say = session, answers, say
         self.limit, self.calls = batch, 0
         self._lock, self._gate = Lock(), _Gate(max(1, session.parallel))
-        self._judging = _Gate(1)  # one at a time, so that none is blamed for what another does to the session
         self._harmless: NDArray[np.uint8] | None = None
         self._in_a_row, self._reopened_for_a_row = 0, False
 
@@ -126,7 +126,6 @@ class BatchRunner:
             thread: its `ident`.
         """
         self._gate.leave(thread)
-        self._judging.leave(thread)
 
     def _judged(self, image: NDArray[np.uint8], error: EngineError, generation: int) -> NDArray[Any] | EngineError:
         """What becomes of an image on which the session failed: the error, its own fault, or an answer after a restart.
@@ -134,26 +133,27 @@ class BatchRunner:
         Raises:
             EngineError: when the session is at fault, and remains so.
         """
-        with self._judging:
-            session, in_a_row = self._session, self._has_failed_in_a_row(error)
-            if not in_a_row and self._alive() and session.generation == generation:
+        with self._gate.alone():  # so that none is blamed for what another thread does to the session
+            alive = not self._has_failed_in_a_row(error) and self._alive()
+            if alive and self._session.generation == generation:
                 return error
-            session.restart(generation, error)
-            return self._tried_again(image, session.generation)
-
-    def _tried_again(self, image: NDArray[np.uint8], generation: int) -> NDArray[Any] | EngineError:
-        """As `_judged`, in a session that was opened anew."""
-        try:
-            answer: NDArray[Any] = self._call(image)[0]
-            return answer
-        except (SessionLost, OutOfMemory):
-            raise
-        except EngineError as again:
-            if not self._alive():  # the image may have broken the new one as well; a third tells
-                self._session.restart(generation, again)
+            if not alive:
+                self._revive(error)
+            try:  # in a session that is known to answer
+                answer: NDArray[Any] = self._call(image)[0]
+                return answer
+            except (SessionLost, OutOfMemory):
+                raise
+            except EngineError as again:
                 if not self._alive():
-                    raise again from None
-            return again
+                    self._revive(again)
+                return again
+
+    def _revive(self, error: EngineError) -> None:
+        """Has the session opened anew; raises `error` when that does not help, or cannot be."""
+        self._session.restart(self._session.generation, error)
+        if not self._alive():
+            raise error
 
     def _has_failed_in_a_row(self, error: EngineError) -> bool:
         """Counts a failure; True when there were too many, for the first time; then it raises."""
@@ -183,11 +183,12 @@ class BatchRunner:
 
 
 class _Gate:
-    """Lets `allowed` threads in at a time, and fewer after `narrow`."""
+    """Lets `allowed` threads in at a time, and fewer after `narrow`; while one is `alone`, no other."""
 
     def __init__(self, allowed: int) -> None:
         self.allowed, self._changed = allowed, Condition()
         self._inside: set[int | None] = set()
+        self._alone: int | None = None
 
     def narrow(self, allowed: int) -> bool:
         """Lets one less in than `allowed`; False where so few are let in already, or it would be none."""
@@ -197,22 +198,42 @@ class _Gate:
                 self.allowed = allowed - 1
             return narrower
 
-    def __enter__(self) -> None:
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Within it nobody else is inside; the thread itself may go in."""
+        me = get_ident()
         with self._changed:
-            while len(self._inside) >= self.allowed:
+            while self._alone is not None:
                 self._changed.wait()
-            self._inside.add(get_ident())
+            self._alone = me
+            while self._inside:
+                self._changed.wait()
+        try:
+            yield
+        finally:
+            self.leave(me)
 
     def leave(self, thread: int | None) -> None:
-        """A thread is no longer inside, or is counted so."""
+        """A thread is neither inside nor alone any more, or is counted so: it hangs there."""
         with self._changed:
             self._inside.discard(thread)
+            if self._alone == thread:
+                self._alone = None
             self._changed.notify_all()
+
+    def __enter__(self) -> None:
+        me = get_ident()
+        with self._changed:
+            while len(self._inside) >= self.allowed or self._alone not in (None, me):
+                self._changed.wait()
+            self._inside.add(me)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.leave(get_ident())
+        with self._changed:
+            self._inside.discard(get_ident())
+            self._changed.notify_all()
 
 
 def automatic_batch(session: Session, clock: Callable[[], float] = time.perf_counter) -> int:

@@ -130,7 +130,7 @@ def test_a_session_that_fails_on_tile_after_tile_is_opened_anew_once(stand_in: A
     sessions = Sessions(stand_in, spoilt)
     outcomes, session = run(stand_in, sessions, 1)
     failed = [tile for tile, outcome in outcomes.items() if outcome.error]
-    assert failed == list(range(10, 10 + MOST_IN_A_ROW - 1)), "as many are put aside before it is suspected"
+    assert len(failed) == MOST_IN_A_ROW - 1, "as many are put aside before it is suspected"
     assert session.notices == ["the session was restarted once: cuDNN failed"]
 
 
