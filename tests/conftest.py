@@ -354,5 +354,13 @@ def _logits(model: nn.Module, card: ModelCard, images: Sequence[NDArray[np.uint8
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="also what takes minutes")
     parser.addoption("--wheel", default=None, help="folder with a built wheel, for tests/test_packaging.py")
     parser.addoption("--keep-tiny", default=None, help="folder to fill, for tests/lean/test_keep.py")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--long"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes: run with --long"))

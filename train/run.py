@@ -12,11 +12,13 @@ from dlcv.runtime.datasets.classes.text_rows import listed
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.datasets.split import write_split
 from dlcv.runtime.errors import CheckpointError, UsageError
-from dlcv.runtime.files import make_folder, write_bytes
+from dlcv.runtime.files import make_folder, remove_partials, write_bytes
 from dlcv.train.checkpoint import Checkpoint
 from dlcv.train.checks import check, try_a_step
 from dlcv.train.config import SETTINGS_NAME, settings_text
+from dlcv.train.kept import FOLDER as KEPT_FOLDER
 from dlcv.train.kept import KeptCheckpoints, kept_files
+from dlcv.train.lock import hold
 from dlcv.train.loop import Run, Trainer, resumable
 from dlcv.train.plan import data_of, plan_of
 from dlcv.train.probe import write_probe
@@ -44,6 +46,8 @@ def start(settings: TrainSettings, folder: Path, *, overwrite: bool, say: Callab
     plan = plan_of(settings, say)
     trainer = Trainer(Run(folder, plan.settings, plan.training, plan.validation, plan.card, probe_sha256=""), say)
     make_folder(folder)  # only now, after everything that may be refused: an older run goes when the new one can begin
+    hold(folder, trainer)
+    _remove_partials(folder)
     digest = write_probe(folder / PROBE_FOLDER, plan.validation)
     for old in ("last.pt", "best.pt", "history.csv"):
         (folder / old).unlink(missing_ok=True)
@@ -64,6 +68,7 @@ def resume(folder: Path, given: Mapping[str, Any], *, say: Callable[[str], None]
         UsageError: when an option would make it another run.
     """
     checkpoint: Checkpoint = resumable(folder, given["model"])
+    hold(folder, checkpoint)
     if not checkpoint.training:
         raise CheckpointError(
             f"{folder / 'last.pt'} holds a result and not a run's position; start again with --overwrite"
@@ -82,6 +87,8 @@ def resume(folder: Path, given: Mapping[str, Any], *, say: Callable[[str], None]
         raise CheckpointError(
             f"{folder / 'last.pt'} holds no {error}: another version of dlcv wrote it; start again with --overwrite"
         ) from error
+    hold(folder, trainer)
+    _remove_partials(folder)
     _write_beside(run)
     say(f"resumed {folder} at epoch {trainer.epoch}, step {trainer.step_in_epoch} of {trainer.batches.per_epoch}")
     return trainer
@@ -94,6 +101,12 @@ def _require_same_labels(settings: TrainSettings, data: Labelled, card: ModelCar
             f"the {len(data.classes)} classes of the {what} ({listed(data.classes)}) are not the {len(card.classes)} that the run "
             f"was begun with ({listed(card.classes)}); bring them back, or start another run with --output DIR"
         )
+
+
+def _remove_partials(folder: Path) -> None:
+    """What a killed process left half written: a checkpoint is large."""
+    for place in (folder, folder / KEPT_FOLDER, folder / PROBE_FOLDER):
+        remove_partials(place)
 
 
 def _write_beside(run: Run) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -43,7 +43,7 @@ class Sessions:
 
 
 def run(
-    stand_in: Any, sessions: Sessions, batch: int, tiles: Sequence[int] = TILES, timeout_s: float | None = None
+    stand_in: Any, sessions: Sessions, batch: int, timeout_s: float | None = None, decoders: int = 2
 ) -> tuple[dict[int, Outcome[int, Any]], RestartingSession]:
     outcomes: dict[int, Outcome[int, Any]] = {}
 
@@ -52,10 +52,10 @@ def run(
         outcomes[outcome.tile] = outcome
 
     session = RestartingSession(sessions.open(), sessions.open)
-    settings = PipelineSettings(batch, decoders=2, writers=1, session_timeout_s=timeout_s)
+    settings = PipelineSettings(batch, decoders=decoders, writers=1, session_timeout_s=timeout_s)
     pipeline = Pipeline(session, stand_in.tile_image, lambda tile, mask: int(mask[0, 0]), settings)
     try:
-        pipeline.run(tiles, report)
+        pipeline.run(TILES, report)
     except EngineError as error:
         error.outcomes = outcomes  # type: ignore[attr-defined]
         raise
@@ -128,7 +128,7 @@ def test_a_session_that_fails_on_tile_after_tile_is_opened_anew_once(stand_in: A
             raise EngineError("cuDNN failed")
 
     sessions = Sessions(stand_in, spoilt)
-    outcomes, session = run(stand_in, sessions, 1)
+    outcomes, session = run(stand_in, sessions, 1, decoders=1)
     failed = [tile for tile, outcome in outcomes.items() if outcome.error]
     assert len(failed) == MOST_IN_A_ROW - 1, "as many are put aside before it is suspected"
     assert session.notices == ["the session was restarted once: cuDNN failed"]

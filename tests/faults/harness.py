@@ -1,0 +1,128 @@
+"""Processes that are killed at a moment of their lives, and what must hold of what they leave."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import random
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ENDED = 60.0
+"""Seconds in which a process that nobody disturbs has ended."""
+VARY = ("summary.json", ".dlcv-lock")
+"""Of a run of inference: they tell times, or nothing."""
+UNORDERED = (".csv", ".jsonl")
+"""A line a tile, in the order in which tiles were done."""
+
+
+def moments(count: int, seed: int | None = None) -> Iterator[float]:
+    """Moments of a life, 0..1: drawn, without end, or with `seed` None `count` of them evenly."""
+    if seed is None:
+        yield from ((k + 0.5) / count for k in range(count))
+        return
+    drawn = random.Random(seed)
+    while True:
+        yield drawn.random()
+
+
+def settings(long: bool, few: int) -> tuple[int, int | None]:
+    """How many kills, and the seed of their moments; `DLCV_MOMENTS` and `DLCV_SEED` set those of the long tier."""
+    if not long:
+        return few, None
+    return int(os.environ.get("DLCV_MOMENTS", "100")), int(os.environ.get("DLCV_SEED", "0"))
+
+
+def life_of(process: subprocess.Popen[str]) -> float:
+    """Seconds that an undisturbed process takes from its start; it must end well."""
+    started = time.monotonic()
+    _, err = process.communicate(timeout=ENDED)
+    assert process.returncode == 0, err
+    return time.monotonic() - started
+
+
+def kill_after(process: subprocess.Popen[str], seconds: float) -> bool:
+    """kill -9 after so many seconds; False when it had ended by then."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    process.communicate()
+    return process.returncode == -9
+
+
+def killed(start: Callable[[], subprocess.Popen[str]], life_s: float, count: int, seed: int | None) -> Iterator[float]:
+    """Starts a process again and again and kills each at a moment of its life, `count` times in all.
+
+    Args:
+        start: starts one from the beginning, whatever the one before left.
+        life_s: how long one takes that is left alone.
+        count, seed: see `moments`.
+
+    Yields:
+        The moment, as a share of the life, after each kill. One that had ended before its moment is no kill: the machine was
+        quicker this time, and the life is taken to be shorter from here on.
+    """
+    for _, moment in zip(range(count), moments(count, seed)):
+        while not kill_after(start(), moment * life_s):
+            life_s *= 0.9
+        yield moment
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """What a run of inference left, by path: files as they are, tables sorted by line."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name not in VARY:
+            data = path.read_bytes()
+            found[name] = b"".join(sorted(data.splitlines(keepends=True))) if name.endswith(UNORDERED) else data
+    return found
+
+
+def differing_bytes(found: dict[str, bytes], expected: dict[str, bytes]) -> int:
+    """How many bytes of two trees are not the same; a file that is in one alone counts whole."""
+    count = 0
+    for name in found.keys() | expected.keys():
+        one, other = found.get(name, b""), expected.get(name, b"")
+        count += abs(len(one) - len(other)) + sum(a != b for a, b in zip(one, other)) if one != other else 0
+        count += (name not in found or name not in expected) and not (one or other)
+    return count
+
+
+def check_whole(folder: Path, expected: dict[str, bytes]) -> None:
+    """What lies under a final name after a kill is what an undisturbed run puts there; a table may end early, or in a torn line."""
+    for name, data in tree(folder).items():
+        if ".partial" in name:
+            assert Path(name).name.startswith("."), name
+        elif name.endswith(UNORDERED):
+            whole = {line for line in (folder / name).read_bytes().splitlines(keepends=True) if line.endswith(b"\n")}
+            assert whole <= set(expected[name].splitlines(keepends=True)), name
+        else:
+            assert data == expected[name], name
+
+
+def check_counts(folder: Path, tiles: int) -> None:
+    """The summary and the manifest agree that all tiles are done."""
+    facts = json.loads((folder / "summary.json").read_text())
+    assert (facts["tiles"], facts["done"], facts["failed"], facts["complete"]) == (tiles, tiles, 0, True)
+    rows = list(csv.DictReader(io.StringIO((folder / "manifest.csv").read_text())))
+    assert len({row["path"] for row in rows}) == len(rows) == tiles
+
+
+def losses(run: Path) -> list[dict[str, str]]:
+    """The rows of a training's history, without what is a time."""
+    with open(run / "history.csv", newline="") as file:
+        return [{k: v for k, v in row.items() if k not in ("seconds", "data_wait")} for row in csv.DictReader(file)]
+
+
+def note(name: str, facts: dict[str, float | int | str]) -> None:
+    """Adds figures to the file that `DLCV_FIGURES` names, for the report."""
+    path = os.environ.get("DLCV_FIGURES")
+    if path:
+        with open(path, "a") as file:
+            file.write(json.dumps({"test": name} | facts) + "\n")
