@@ -64,13 +64,17 @@ def _watch(name: str, came: list[int]) -> Callable[[], None]:
         return lambda: None
     _active.append(writer)
     done = threading.Event()
-    threading.Thread(target=_end_after_grace, args=(reader, done, name, came), name="dlcv-sigterm", daemon=True).start()
+    thread = threading.Thread(
+        target=_end_after_grace, args=(reader, done, name, came), name="dlcv-sigterm", daemon=True
+    )
+    thread.start()
 
     def stop() -> None:
         done.set()
         signal.set_wakeup_fd(-1)
         _active.clear()
         os.close(writer)  # the thread reads the end of the file
+        thread.join(1.0)
 
     return stop
 

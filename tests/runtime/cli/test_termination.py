@@ -43,9 +43,6 @@ def test_nothing_is_left_behind() -> None:
             with ended_by_sigterm("y"):  # a command that calls another
                 pass
             assert threading.active_count() == threads + 1
-    for thread in threading.enumerate():
-        if thread.name == "dlcv-sigterm":
-            thread.join(10)
     assert signal.getsignal(signal.SIGTERM) is handler
     assert signal.set_wakeup_fd(-1) == -1
     assert threading.active_count() == threads
