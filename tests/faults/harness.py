@@ -19,6 +19,32 @@ VARY = ("summary.json", ".dlcv-lock")
 UNORDERED = (".csv", ".jsonl")
 """A line a tile, in the order in which tiles were done."""
 
+SLOW_DISK = """
+import builtins, time
+import dlcv.runtime.files as files, dlcv.runtime.journal as journal
+class Slow:
+    def __init__(self, file): self._file = file
+    def write(self, data):
+        half = len(data) // 2
+        self._file.write(data[:half])
+        self._file.flush()
+        time.sleep(SECONDS)
+        return self._file.write(data[half:])
+    def __enter__(self): return self
+    def __exit__(self, *error): return self._file.__exit__(*error)
+    def __getattr__(self, name): return getattr(self._file, name)
+def slow(path, mode="r", *a, **k):
+    file = builtins.open(path, mode, *a, **k)
+    return Slow(file) if set(mode) & set("wa") else file
+files.open = journal.open = slow
+"""
+"""Run in a process before its command: each write is in two halves with a pause between, so that a kill falls into it."""
+
+
+def slow_disk(seconds: float) -> str:
+    """`SLOW_DISK` with a pause of so many seconds."""
+    return SLOW_DISK.replace("SECONDS", str(seconds))
+
 
 def moments(count: int, seed: int | None = None) -> Iterator[float]:
     """Moments of a life, 0..1: drawn, without end, or with `seed` None `count` of them evenly."""

@@ -25,7 +25,7 @@ def test_inference_killed_anywhere_goes_on_to_the_same_bytes(
 ) -> None:
     def infer(folder: Path, *options: str) -> Any:
         arguments = (many_tiles, "--engine", tiny_onnx, "--output", folder, "--device", "cpu", *EXTRAS, *options)
-        return start("dlcv-infer", *arguments)
+        return start("dlcv-infer", *arguments, before=harness.slow_disk(0.002))
 
     undisturbed, folder = tmp_path / "undisturbed", tmp_path / "killed"
     began, tiles = time.monotonic(), len(list(many_tiles.rglob("*.png")))
@@ -61,9 +61,8 @@ def test_inference_killed_again_and_again_ends_all_the_same(
     """The process that goes on is killed, too, until one gets through."""
 
     def infer(folder: Path, *options: str) -> Any:
-        return start(
-            "dlcv-infer", many_tiles, "--engine", tiny_onnx, "--output", folder, "--device", "cpu", *EXTRAS, *options
-        )
+        arguments = (many_tiles, "--engine", tiny_onnx, "--output", folder, "--device", "cpu", *EXTRAS, *options)
+        return start("dlcv-infer", *arguments, before=harness.slow_disk(0.002))
 
     undisturbed, folder = tmp_path / "undisturbed", tmp_path / "killed"
     life_s = harness.life_of(infer(undisturbed))
@@ -112,7 +111,7 @@ def test_training_killed_anywhere_goes_on_to_the_same_losses(
         """As a supervisor would: goes on where there is a position, else starts again."""
         how = "--resume" if (folder / "last.pt").exists() else "--overwrite"
         given = ("--model", "cnn3", "--data", pictures, "--output", folder, "--epochs", epochs, *options, how)
-        return start("dlcv-train", *given)
+        return start("dlcv-train", *given, before=harness.slow_disk(0.02))
 
     undisturbed, folder = tmp_path / "undisturbed", tmp_path / "killed"
     began = time.monotonic()
@@ -149,7 +148,7 @@ def test_export_killed_anywhere_leaves_no_partial_file_and_goes_on(
 
     def export(folder: Path) -> Any:
         given = ("--model", "fcn8s", "--checkpoint", tiny_checkpoint, "--format", "onnx", "--output", folder)
-        return start("dlcv-export", *given)
+        return start("dlcv-export", *given, before=harness.slow_disk(0.2))
 
     def files(folder: Path) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in folder.glob("[!.]*")}
