@@ -207,6 +207,7 @@ class _Run(Generic[R]):
 
     def run(self, start: Callable[[], Flow]) -> Summary:
         """Runs what is left; the engine is opened only when something is."""
+        remove_partials(self._folder.folder)  # of run.json or summary.json there may be one though no tile is left
         before = unchanged(self._tiles, self._folder.done(), self._folder.folder, self._looks)
         self._looks.forget()
         left = self._output.left(self._tiles, before)
@@ -248,7 +249,6 @@ class _Run(Generic[R]):
     def _clear_up(self, left: Sequence[Tile]) -> None:
         """Takes out what an interrupted run left of the tiles that are run again."""
         forget(self._folder.manifest, {tile.key for tile in left})
-        remove_partials(self._folder.folder)
         self._output.clear_up(left)
 
     def _rows(self) -> Iterator[Row]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dlcv.benchmarks.startup import COMMANDS
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -76,6 +78,44 @@ def start(
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+PRELOADED = {
+    "dlcv-train": ("torch", "dlcv.train.run", "dlcv.train.cli.train", "dlcv.train.config"),
+    "dlcv-export": ("torch", "onnxscript", "dlcv.export.export_model", "dlcv.export.cli.export"),
+}
+
+
+@pytest.fixture(scope="session")
+def servers(
+    harness: Any, command_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Any]]:
+    """Command -> the server that forks it, made once: torch takes seconds to import."""
+    made: dict[str, Any] = {}
+
+    def server(name: str) -> Any:
+        pytest.importorskip("torch", reason="the train extra is not installed")
+        if name not in made:
+            made[name] = harness.Server(PRELOADED[name], command_env, tmp_path_factory.mktemp("server"))
+        return made[name]
+
+    yield server
+    for one in made.values():
+        one.close()
+
+
+@pytest.fixture
+def fork(servers: Callable[[str], Any]) -> Iterator[Callable[..., Any]]:
+    """As `start`, for the commands that import torch: forked from a process that has done so."""
+    running: list[Any] = []
+
+    def start(name: str, *arguments: Any, before: str = "") -> Any:
+        running.append(servers(name).start(COMMANDS[name], name, arguments, before))
+        return running[-1]
+
+    yield start
+    for process in running:
+        process.kill()
 
 
 @pytest.fixture

@@ -7,13 +7,16 @@ import io
 import json
 import os
 import random
+import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-ENDED = 60.0
-"""Seconds in which a process that nobody disturbs has ended."""
+ENDED = 300.0
+"""Seconds in which a process that nobody disturbs has ended, on a machine whose cores others use as well."""
 VARY = ("summary.json", ".dlcv-lock")
 """Of a run of inference: they tell times, or nothing."""
 UNORDERED = (".csv", ".jsonl")
@@ -40,6 +43,119 @@ files.open = journal.open = slow
 """
 """Run in a process before its command: each write is in two halves with a pause between, so that a kill falls into it."""
 
+SERVER = """
+import json, os, signal, sys, traceback
+from importlib import import_module
+for name in PRELOAD: import_module(name)
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+def put(path, text):
+    with open(path + "~", "w") as file: file.write(text)
+    os.rename(path + "~", path)
+for line in sys.stdin:
+    order = json.loads(line)
+    if os.fork(): continue
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    child = os.fork()
+    if child:
+        put(order["at"] + ".pid", str(child))
+        _, status = os.waitpid(child, 0)
+        put(order["at"] + ".code", str(os.waitstatus_to_exitcode(status)))
+        os._exit(0)
+    for number, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY)):
+        os.dup2(os.open(os.devnull, flags), number)
+    os.dup2(os.open(order["at"] + ".err", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    code = 1
+    try:
+        exec(order["before"], {})
+        import_module(order["module"]).main(order["arguments"], prog_name=order["name"])
+    except SystemExit as end:
+        code = end.code or 0
+    except BaseException:
+        traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(code)
+"""
+"""Forks a process a line, with what takes seconds to import imported already."""
+
+
+class Server:
+    """Starts commands in forked processes, which live from the command's first line on.
+
+    Args:
+        preload: modules.
+        env: of the processes.
+        folder: for what they say, and how they ended.
+    """
+
+    def __init__(self, preload: Sequence[str], env: dict[str, str], folder: Path) -> None:
+        code = SERVER.replace("PRELOAD", repr(list(preload)))
+        self._process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, text=True, env=env)
+        self._folder, self._count = folder, 0
+
+    def start(self, module: str, name: str, arguments: Sequence[Any], before: str = "") -> Forked:
+        """Starts a command, as `subprocess.Popen` would."""
+        self._count += 1
+        at = str(self._folder / str(self._count))
+        order = {
+            "at": at, "module": module, "name": name, "arguments": [str(one) for one in arguments], "before": before
+        }  # fmt: skip
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        return Forked(Path(at))
+
+    def close(self) -> None:
+        """Ends the server."""
+        self._process.communicate(timeout=ENDED)
+
+
+class Forked:
+    """What a test needs of `subprocess.Popen`, of a process of a `Server`."""
+
+    def __init__(self, at: Path) -> None:
+        self._at = at
+        self.returncode: int | None = None
+        self.pid = int(_appears(at.with_suffix(".pid")))
+
+    def poll(self) -> int | None:
+        """Its exit code, once it has ended."""
+        path = self._at.with_suffix(".code")
+        if self.returncode is None and path.exists():
+            self.returncode = int(path.read_text())
+        return self.returncode
+
+    def wait(self, timeout: float = ENDED) -> int:
+        """As Popen's."""
+        deadline = time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(str(self._at), timeout)
+            time.sleep(0.001)
+        return code
+
+    def communicate(self, timeout: float = ENDED) -> tuple[str, str]:
+        """Waits; what it said on stderr."""
+        self.wait(timeout)
+        return "", self._at.with_suffix(".err").read_text(errors="replace")
+
+    def send_signal(self, number: int) -> None:
+        """As Popen's."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """As Popen's."""
+        self.send_signal(signal.SIGKILL)
+
+
+def _appears(path: Path) -> str:
+    deadline = time.monotonic() + ENDED
+    while not path.exists():
+        assert time.monotonic() < deadline, "the server is gone"
+        time.sleep(0.001)
+    return path.read_text()
+
 
 def slow_disk(seconds: float) -> str:
     """`SLOW_DISK` with a pause of so many seconds."""
@@ -63,7 +179,7 @@ def settings(long: bool, few: int) -> tuple[int, int | None]:
     return int(os.environ.get("DLCV_MOMENTS", "100")), int(os.environ.get("DLCV_SEED", "0"))
 
 
-def life_of(process: subprocess.Popen[str]) -> float:
+def life_of(process: Any) -> float:
     """Seconds that an undisturbed process takes from its start; it must end well."""
     started = time.monotonic()
     _, err = process.communicate(timeout=ENDED)
@@ -71,7 +187,7 @@ def life_of(process: subprocess.Popen[str]) -> float:
     return time.monotonic() - started
 
 
-def kill_after(process: subprocess.Popen[str], seconds: float) -> bool:
+def kill_after(process: Any, seconds: float) -> bool:
     """kill -9 after so many seconds; False when it had ended by then."""
     try:
         process.wait(seconds)
@@ -81,7 +197,7 @@ def kill_after(process: subprocess.Popen[str], seconds: float) -> bool:
     return process.returncode == -9
 
 
-def killed(start: Callable[[], subprocess.Popen[str]], life_s: float, count: int, seed: int | None) -> Iterator[float]:
+def killed(start: Callable[[], Any], life_s: float, count: int, seed: int | None) -> Iterator[float]:
     """Starts a process again and again and kills each at a moment of its life, `count` times in all.
 
     Args:

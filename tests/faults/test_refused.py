@@ -53,7 +53,7 @@ def infer(start: Callable[..., Any], tiles: Path, tiny_onnx: Path, tmp_path: Pat
 
 
 def ended(process: Any) -> tuple[int, str]:
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert "Traceback" not in err
     return process.returncode, err
 
@@ -64,7 +64,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 
 def wait_for_rows(process: Any, folder: Path, count: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while len(rows(folder)) < count:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -167,7 +167,7 @@ def test_tiles_that_vanish_or_change_meanwhile(
     assert code == 1, err
     failed = {row["path"]: row["reason"] for row in rows(tmp_path / "m") if row["status"] == "failed"}
     assert set(failed) == {vanishing.name, cut.name}
-    assert "No such file or directory" in failed[vanishing.name]
+    assert failed[vanishing.name] == "there is no such file"
     vanishing.write_bytes(kept)
     cut.write_bytes(whole)
     assert ended(infer("--resume"))[0] == 0
@@ -224,19 +224,17 @@ stepper.Stepper.step = lambda self, *a, **k: (time.sleep(0.5), real(self, *a, **
 
 
 def test_a_second_training_in_the_folder_is_refused(
-    start: Callable[..., Any], tiny_data: Path, tmp_path: Path, harness: Any
+    fork: Callable[..., Any], tiny_data: Path, tmp_path: Path, harness: Any
 ) -> None:
-    pytest.importorskip("torch", reason="the train extra is not installed")
-
     def train(*options: str, before: str = "") -> Any:
         given = (
             "--model", "fcn8s", "--data", tiny_data, "--width", "0.05", "--crop", "32", "--batch", "2", "--epochs", "3",
             "--workers", "0", "--device", "cpu", "--output", tmp_path / "run",
         )  # fmt: skip
-        return start("dlcv-train", *given, *options, before=before)
+        return fork("dlcv-train", *given, *options, before=before)
 
     first = train(before=SLOW_STEP)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not (tmp_path / "run/last.pt").exists():
         assert first.poll() is None, first.communicate()
         assert time.monotonic() < deadline
@@ -253,9 +251,7 @@ def test_a_second_training_in_the_folder_is_refused(
     assert len(harness.losses(tmp_path / "run")) == 3
 
 
-def test_a_second_export_at_the_same_time_is_refused(
-    start: Callable[..., Any], tiny_checkpoint: Path, tmp_path: Path
-) -> None:
+def test_a_second_export_at_the_same_time_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="the export extra is not installed")
     from dlcv.export.staging import staging_folder
     from dlcv.runtime.errors import UsageError

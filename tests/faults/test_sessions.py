@@ -37,7 +37,7 @@ def infer(start: Callable[..., Any], many_tiles: Path, tiny_onnx: Path) -> Calla
     def infer(folder: Path, *options: str, before: str = "") -> tuple[int, list[str]]:
         given = (many_tiles, "--engine", tiny_onnx, "--output", folder, "--device", "cpu", "--session", "onnxruntime")
         process = start("dlcv-infer", *given, *options, before=before)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=300)
         assert "Traceback" not in err
         return process.returncode, err.splitlines()
 
@@ -107,7 +107,7 @@ def test_an_engine_exchanged_meanwhile_is_not_opened_in_its_place(
         "dlcv-infer", many_tiles, "--engine", engine, "--output", tmp_path / "m", "--device", "cpu", "--session",
         "onnxruntime", before=before,
     )  # fmt: skip
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 2
     assert err.splitlines()[-1] == (
         f"dlcv-infer: the session broke (the device was lost) and cannot be opened anew: {engine} was exchanged while the run went on; "

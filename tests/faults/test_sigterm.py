@@ -13,6 +13,8 @@ import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="signals of a Unix")]
 WITHIN_S = 5.0
+SHARED_S = 3.0
+"""For a machine whose cores others use as well: a process that is to end has to be given one."""
 SLOW = """
 import time
 import dlcv.runtime.work as work
@@ -51,7 +53,7 @@ export_model._write_graph = write
 
 
 def wait_for(process: Any, sign: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not sign():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, "it does not get on"
@@ -62,8 +64,8 @@ def terminated(process: Any) -> str:
     """Sends SIGTERM; gives what the process says on stderr."""
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
-    assert time.monotonic() - began < WITHIN_S
+    _, err = process.communicate(timeout=300)
+    assert time.monotonic() - began < WITHIN_S + SHARED_S
     assert process.returncode == 143, err
     assert "Traceback" not in err
     return str(err)
@@ -103,15 +105,14 @@ def test_inference_in_a_batch_of_minutes_ends_too(harness: Any, infer: Callable[
 
 
 @pytest.fixture
-def train(start: Callable[..., Any], tiny_data: Path) -> Callable[..., Any]:
-    pytest.importorskip("torch", reason="the train extra is not installed")
+def train(fork: Callable[..., Any], tiny_data: Path) -> Callable[..., Any]:
 
     def train(folder: Path, *options: str, before: str = "") -> Any:
         given = (
             "--model", "fcn8s", "--data", tiny_data, "--width", "0.05", "--crop", "64", "--batch", "2", "--epochs", "3",
             "--device", "cpu", "--output", folder,
         )  # fmt: skip
-        return start("dlcv-train", *given, *options, before=before)
+        return fork("dlcv-train", *given, *options, before=before)
 
     return train
 
@@ -138,11 +139,10 @@ def test_training_in_a_step_of_minutes_ends_too(harness: Any, train: Callable[..
     assert [row["epoch"] for row in harness.losses(tmp_path / "run")] == ["1", "2", "3"]
 
 
-def test_export_takes_its_files_away(start: Callable[..., Any], tiny_checkpoint: Path, tmp_path: Path) -> None:
-    pytest.importorskip("torch", reason="the export extra is not installed")
+def test_export_takes_its_files_away(fork: Callable[..., Any], tiny_checkpoint: Path, tmp_path: Path) -> None:
     marker, folder = tmp_path / "marker", tmp_path / "out"
     given = ("--model", "fcn8s", "--checkpoint", tiny_checkpoint, "--format", "onnx", "--output", folder)
-    process = start("dlcv-export", *given, before=f"MARKER = {str(marker)!r}{MARK}{LONG_EXPORT}")
+    process = fork("dlcv-export", *given, before=f"MARKER = {str(marker)!r}{MARK}{LONG_EXPORT}")
     wait_for(process, marker.exists)
     assert len(list(folder.iterdir())) == 1, "its hidden folder"
     terminated(process)
