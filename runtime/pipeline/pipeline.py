@@ -184,7 +184,8 @@ class Pipeline(Generic[T, R]):
             if late is None:
                 continue
             if worker.stage == "session":
-                self._leave_session(worker, *late, report)
+                generation, batch = late
+                self._leave_session(worker, generation, batch, report)
                 continue
             error = TileError(f"reading it took longer than {limit_s:g} s; look at its storage, or pass --tile-timeout")
             report(Outcome(late, error=error))
