@@ -121,9 +121,11 @@ def test_many_tiles_in_flat_memory_and_each_is_counted(
     assert sum(facts["pixels"].values()) == (count - bad) * SIDE * SIDE
     reds = [12 * (k % 20) > 100 for k in range(count) if k % 1000 != 999]
     assert facts["pixels"]["b"] == sum(reds) * SIDE * SIDE
-    # From a fifth of the way on nothing grows with the tiles that are done; 16 MB is what allocators of eight threads keep
+    # from a fifth of the way on nothing grows with the tiles that are done; allocators of eight threads were seen to keep 0.2 MB more in
+    # 3,000 tiles, and 4 MB are 1.7 KB of each of the 2,400
+    most_kb = (4 if count <= 3_000 else 16) << 10
     assert memory["early_kb"], "it was looked at on its way"
-    assert memory["peak_kb"] - memory["early_kb"] < (16 << 10), memory
+    assert memory["peak_kb"] - memory["early_kb"] < most_kb, memory
     harness.note("load", {"tiles": count, "s": took_s} | memory)
     if count > 10_000:
         shutil.rmtree(folder)
@@ -174,8 +176,8 @@ def test_a_soak_ends_with_what_it_had_after_its_first_minute(
     warm_s = min(60.0, minutes * 60 / 2)
     while soak.rounds < 3 or time.monotonic() - began < warm_s:
         soak.round()
-    first = state()
-    while time.monotonic() - began < minutes * 60:
+    first, warm = state(), soak.rounds
+    while soak.rounds < warm + 2 or time.monotonic() - began < minutes * 60:
         soak.round()
     last = state()
     facts = {f"{name}_after_first": value for name, value in first.items()} | last
