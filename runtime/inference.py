@@ -106,7 +106,8 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
             return open_once()
 
         def opened() -> RestartingSession:
-            session = stack.enter_context(RestartingSession(open_once(), reopen))
+            session = RestartingSession(open_once(), reopen)
+            stack.enter_context(session)
             if session.card != card.at_size(window_hw, str(engine.path)):  # what was loaded is not what was read before
                 raise EngineError(f"{engine.path} was exchanged while the run began; start again")
             return session
