@@ -197,6 +197,15 @@ def kill_after(process: Any, seconds: float) -> bool:
     return process.returncode == -9
 
 
+def kill_at_rows(process: Any, manifest: Path, rows: int) -> None:
+    """kill -9 once the manifest has so many rows."""
+    while process.poll() is None and not (manifest.exists() and manifest.read_bytes().count(b"\n") > rows):
+        time.sleep(0.001)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -9, "it ended before"
+
+
 def killed(start: Callable[[], Any], life_s: float, count: int, seed: int | None) -> Iterator[float]:
     """Starts a process again and again and kills each at a moment of its life, `count` times in all.
 
