@@ -34,11 +34,18 @@ types: $(VENV)/.dev links
 imports: $(VENV)/.dev
 	$(BIN)/lint-imports --no-cache
 
-# What a wheel holds, against the folders; the build folder is removed first because setuptools keeps stale files in it.
+# What a wheel holds, against the folders; and that it comes out the same again. It is built from copies of the sources, since setuptools
+# keeps stale files in build/, and a wheel's data files have the permissions that the checkout's umask gave them.
+EPOCH := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),315532800)
+wheel: export SOURCE_DATE_EPOCH = $(EPOCH)
 wheel: $(VENV)/.dev
 	rm -rf build dist
-	$(BIN)/python -m build --wheel --outdir dist . >/dev/null
-	$(BIN)/python -m pytest -q tests/test_packaging.py --wheel dist
+	for place in dist dist/again; do \
+	  mkdir -p $$place/sources && \
+	  git ls-files -co --exclude-standard -z | tar -c --null --mode=u=rwX,go=rX -T - | tar -x -p -m -C $$place/sources && \
+	  $(BIN)/python -m build --wheel --outdir $$place $$place/sources >/dev/null && rm -rf $$place/sources || exit 1; \
+	done
+	$(BIN)/python -m pytest -q tests/test_packaging.py tests/test_supply.py --wheel dist
 
 # The runtime alone, without torch, on another Python: make lean PYTHON=python3.10 [MARKS="not slow"]
 TINY := .typing/tiny

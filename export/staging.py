@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import tempfile
@@ -9,26 +10,38 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dlcv.runtime.errors import DlcvError, OutputError
-from dlcv.runtime.files import make_folder
+from dlcv.runtime.errors import DlcvError, OutputError, UsageError
+from dlcv.runtime.files import PARTIAL_SUFFIX, make_folder
+from dlcv.runtime.locks import InUse, lock_folder
 
 
 @contextmanager
 def staging_folder(output: Path, name: str) -> Iterator[Path]:
     """A hidden folder in the output folder, gone at the end; errors from inside speak of final names.
 
+    It is locked as long as it is used, so that what a killed export left is told from another one at work.
+
     Raises:
         OutputError: when nothing can be written there.
+        UsageError: when another export of that name into that folder is at work.
     """
     make_folder(output)
     try:
-        staging = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".partial", dir=output))
+        staging = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=PARTIAL_SUFFIX, dir=output))
     except OSError as error:
         raise OutputError(
             f"cannot write into {output}: {error.strerror or error}; choose another folder with --output"
         ) from error
+    lock = None
     try:
+        lock = lock_folder(staging)
+        if lock is not None:
+            _remove_left(output, name, staging)
         yield staging
+    except InUse:
+        raise UsageError(
+            f"another export of {name} into {output} is at work; wait for it, or name another folder with --output"
+        ) from None
     except OSError as error:
         raise OutputError(f"cannot write into {output}: {error.strerror or error}") from error
     except DlcvError as error:
@@ -38,6 +51,16 @@ def staging_folder(output: Path, name: str) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _remove_left(output: Path, name: str, mine: Path) -> None:
+    """Removes the folders of exports that were killed; raises InUse for one at work."""
+    for other in output.glob(f".{glob.escape(name)}.*{PARTIAL_SUFFIX}"):
+        if other != mine and other.is_dir() and (lock := lock_folder(other)) is not None:
+            shutil.rmtree(other, ignore_errors=True)
+            os.close(lock)
 
 
 def final_names(text: str, staging: Path) -> str:

@@ -9,6 +9,7 @@
     |   +-- PlanError           2   a plan does not fit this machine: version, GPU or driver
     |   +-- PrecisionError      2   a session would compute in another precision than was asked for
     |   +-- OutOfMemory         2   a batch does not fit into memory; the pipeline tries smaller ones first
+    |   +-- SessionLost         2   a session broke, and could not be opened anew
     +-- ExportError             2   a graph or a plan cannot be made
     +-- OutputError             2   results cannot be written: no space, no permission, a folder in use
     +-- MissingPackageError     2   an optional package is needed; the message holds the pip command
@@ -17,7 +18,7 @@
     +-- TileError               -   one tile cannot be read or fitted: a row in the manifest, the run goes on
 
 Exit codes of every command: 0 done; 1 done, but some tiles failed or the verdict is no; 2 nothing was done because of a
-usage, data or engine error; 130 interrupted with Ctrl-C, what was finished is whole.
+usage, data or engine error; 130 interrupted with Ctrl-C, 143 ended by SIGTERM, what was finished is whole.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ EXIT_OK = 0
 EXIT_INCOMPLETE = 1
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 
 class DlcvError(Exception):
@@ -64,6 +66,10 @@ class PrecisionError(EngineError):
 
 class OutOfMemory(EngineError):
     """A batch does not fit into the memory of the GPU or the machine; a smaller one may."""
+
+
+class SessionLost(EngineError):
+    """A session broke or hung, and could not be opened anew."""
 
 
 class ExportError(DlcvError):

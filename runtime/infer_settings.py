@@ -126,7 +126,7 @@ class InferSettings:
         batch: windows at once; None: tried out on a GPU; on a CPU 1 for segmentation and 8 for classification.
         decoders, writers: threads; None: one a core.
         tile_timeout_s: a tile whose reading takes longer fails, in seconds; 0 waits for ever.
-        session_timeout_s: a batch that takes longer ends the run, in seconds; 0 waits for ever.
+        session_timeout_s: when a batch takes longer the engine is opened anew, in seconds; 0 waits for ever.
         decode: limits and 16-bit scale.
         resume, overwrite: what to do with a run that the folder holds.
         quiet: no progress.

@@ -35,6 +35,7 @@ from dlcv.runtime.rebuild import rebuild_if_needed
 from dlcv.runtime.resume import unchanged
 from dlcv.runtime.run_folder import RUN, RunFolder
 from dlcv.runtime.sessions import Session, engine_card, open_session
+from dlcv.runtime.sessions.restarting import RestartingSession
 from dlcv.runtime.tiles import Looks, Tile, find_tiles, real_paths, source_folders
 from dlcv.runtime.version import __version__
 from dlcv.runtime.work import TileHands, TileWork
@@ -104,8 +105,16 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
     engine, window_hw = settings.engine, settings.fitting.window
     with ExitStack() as stack:
 
-        def opened() -> Session:
-            session = open_session(engine.path, **engine.how(), lanes=cpu_count(), window_hw=window_hw)
+        def open_once() -> Session:
+            return open_session(engine.path, **engine.how(), lanes=cpu_count(), window_hw=window_hw)
+
+        def reopen() -> Session:
+            if sha256_of(engine.path) != identity["engine_sha256"]:
+                raise EngineError(f"{engine.path} was exchanged while the run went on; start again with --overwrite")
+            return open_once()
+
+        def opened() -> RestartingSession:
+            session = RestartingSession(open_once(), reopen)
             stack.enter_context(session)
             if session.card != card.at_size(window_hw, str(engine.path)):  # what was loaded is not what was read before
                 raise EngineError(f"{engine.path} was exchanged while the run began; start again")
@@ -164,7 +173,7 @@ class _Here:
     """A session and a pipeline in this process."""
 
     def __init__(
-        self, settings: InferSettings, session: Session, output: Output[Any], decoder: IsolatedDecoder | None
+        self, settings: InferSettings, session: RestartingSession, output: Output[Any], decoder: IsolatedDecoder | None
     ) -> None:
         self._session, self._decoder = session, decoder
         hands = TileHands(settings.decode, output, decoder)
@@ -175,8 +184,9 @@ class _Here:
 
     @property
     def notices(self) -> list[str]:
-        """Of the pipeline, and that decoding processes were replaced."""
-        return [*self._pipeline.notices, *([] if self._decoder is None else self._decoder.notices)]
+        """Of the pipeline, and that the session was restarted, or decoding processes replaced."""
+        decoding = [] if self._decoder is None else self._decoder.notices
+        return [*self._pipeline.notices, *self._session.notices, *decoding]
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -185,6 +195,7 @@ class _Here:
             "session": session.description,
             "computes": session.computes,
             "batch": self._pipeline.batch,
+            "session_restarts": session.generation,
             "verdict": verdict(self.times, device=session.device, computes=session.computes).sentence,
         }
 
@@ -219,6 +230,7 @@ class _Run(Generic[R]):
 
     def run(self, start: Callable[[], Flow]) -> Summary:
         """Runs what is left; the engine is opened only when something is."""
+        remove_partials(self._folder.folder)  # of run.json or summary.json there may be one though no tile is left
         before = unchanged(self._tiles, self._folder.done(), self._folder.folder, self._looks)
         self._looks.forget()
         left = self._output.left(self._tiles, before)
@@ -260,7 +272,6 @@ class _Run(Generic[R]):
     def _clear_up(self, left: Sequence[Tile]) -> None:
         """Takes out what an interrupted run left of the tiles that are run again."""
         forget(self._folder.manifest, {tile.key for tile in left})
-        remove_partials(self._folder.folder)
         self._output.clear_up(left)
 
     def _rows(self) -> Iterator[Row]:
@@ -299,6 +310,7 @@ class _Run(Generic[R]):
             "cores": times.cores,
             "batches": times.batches,
             "batch": 0,
+            "session_restarts": 0,
             "notices": summary.notices,
             "session": "",
             "computes": "",

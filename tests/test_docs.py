@@ -222,7 +222,7 @@ def test_make_targets_of_the_readme_exist() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for page in (*PAGES, "CONTRIBUTING.md", "docs/decisions.md"):
+    for page in (*PAGES, "CONTRIBUTING.md", "SECURITY.md", "docs/decisions.md", "docs/dependencies.md"):
         for target in re.findall(r"\]\(([^)#]+)", (ROOT / page).read_text()):
             if not target.startswith("http"):
                 assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"

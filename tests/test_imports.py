@@ -118,7 +118,9 @@ def test_imports_go_one_way() -> None:
 
 def test_exit_codes_are_those_that_are_documented() -> None:
     drawn = dict(
-        re.findall(r"^[ |+-]*(\w+Error|OutOfMemory|Interrupted) +([0-9-]+)  ", errors.__doc__ or "", re.MULTILINE)
+        re.findall(
+            r"^[ |+-]*(\w+Error|OutOfMemory|SessionLost|Interrupted) +([0-9-]+)  ", errors.__doc__ or "", re.MULTILINE
+        )
     )
     classes = {
         name: value for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)

@@ -12,12 +12,14 @@ from dlcv.runtime.datasets.classes.text_rows import listed
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.datasets.split import write_split
 from dlcv.runtime.errors import CheckpointError, UsageError
-from dlcv.runtime.files import make_folder, write_bytes
+from dlcv.runtime.files import make_folder, remove_partials, write_bytes
 from dlcv.train.checkpoint import Checkpoint, resumable
 from dlcv.train.checks import check, try_a_step
 from dlcv.train.config import SETTINGS_NAME, settings_text
 from dlcv.train.distributed import ALONE, Processes
+from dlcv.train.kept import FOLDER as KEPT_FOLDER
 from dlcv.train.kept import KeptCheckpoints, kept_files
+from dlcv.train.lock import hold
 from dlcv.train.loop import Run, Trainer
 from dlcv.train.plan import data_of, plan_of
 from dlcv.train.probe import write_probe
@@ -57,6 +59,8 @@ def start(
     if not processes.main:
         return trainer
     make_folder(folder)  # only now, after everything that may be refused: an older run goes when the new one can begin
+    hold(folder, trainer)
+    _remove_partials(folder)
     digest = write_probe(folder / PROBE_FOLDER, plan.validation)
     for old in ("last.pt", "best.pt", "history.csv"):
         (folder / old).unlink(missing_ok=True)
@@ -80,6 +84,7 @@ def resume(
         UsageError: when an option would make it another run.
     """
     checkpoint: Checkpoint = resumable(folder, given["model"])
+    hold(folder, checkpoint)
     if not checkpoint.training:
         raise CheckpointError(
             f"{folder / 'last.pt'} holds a result and not a run's position; start again with --overwrite"
@@ -100,6 +105,8 @@ def resume(
         ) from error
     _require_alike(trainer)
     if processes.main:
+        hold(folder, trainer)
+        _remove_partials(folder)
         _write_beside(run)
     say(f"resumed {folder} at epoch {trainer.epoch}, step {trainer.step_in_epoch} of {trainer.batches.per_epoch}")
     return trainer
@@ -125,6 +132,12 @@ def _require_alike(trainer: Trainer) -> None:
     processes.require_alike("images", str(names))
     processes.require_alike("settings", str(settings))
     processes.require_alike("last.pt", str(position))
+
+
+def _remove_partials(folder: Path) -> None:
+    """What a killed process left half written: a checkpoint is large."""
+    for place in (folder, folder / KEPT_FOLDER, folder / PROBE_FOLDER):
+        remove_partials(place)
 
 
 def _write_beside(run: Run) -> None:

@@ -1,4 +1,4 @@
-"""What every command shares: errors as one line with an exit code, `--version`, Ctrl-C as 130.
+"""What every command shares: errors as one line with an exit code, `--version`, Ctrl-C as 130, SIGTERM as 143.
 
 Only click is imported here, so that `--help` and `--version` are quick.
 """
@@ -15,7 +15,16 @@ from typing import Any, TypeVar
 
 import click
 
-from dlcv.runtime.errors import EXIT_ERROR, EXIT_INTERRUPTED, DlcvError, OutputError, UsageError, one_line
+from dlcv.runtime.cli.termination import ended_by_sigterm
+from dlcv.runtime.errors import (
+    EXIT_ERROR,
+    EXIT_INTERRUPTED,
+    EXIT_TERMINATED,
+    DlcvError,
+    OutputError,
+    UsageError,
+    one_line,
+)
 from dlcv.runtime.version import __version__
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -67,12 +76,18 @@ class Command(click.Command):
             raise click.exceptions.Exit(EXIT_ERROR) from error
 
     def invoke(self, ctx: click.Context) -> Any:
+        with ended_by_sigterm(str(self.name)) as by_sigterm:
+            return self._invoke(ctx, by_sigterm)
+
+    def _invoke(self, ctx: click.Context, by_sigterm: Callable[[], bool]) -> Any:
         try:
             return super().invoke(ctx)
         except DlcvError as error:
-            self._end(ctx, str(error), error.exit_code)
+            interrupted = error.exit_code == EXIT_INTERRUPTED and by_sigterm()
+            self._end(ctx, str(error), EXIT_TERMINATED if interrupted else error.exit_code)
         except KeyboardInterrupt:
-            self._end(ctx, "interrupted; what was finished is whole", EXIT_INTERRUPTED)
+            code = EXIT_TERMINATED if by_sigterm() else EXIT_INTERRUPTED
+            self._end(ctx, "interrupted; what was finished is whole", code)
         except BrokenPipeError:
             os.dup2(
                 os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()

@@ -67,7 +67,7 @@ class RayFlow:
         self._order, self._say = order, say
         self.times, self.notices, self.facts = StageTimes(), [], {}  # type: StageTimes, list[str], dict[str, Any]
         self._threads: dict[str, dict[str, int]] = {}
-        self._lost = 0
+        self._lost = self._restarts = 0
 
     def run(
         self,
@@ -125,7 +125,8 @@ class RayFlow:
             times.threads[stage] = sum(threads.get(stage, 0) for threads in self._threads.values())
         times.batches += block.batches
         self.notices += [f"{line} ({block.worker})" for line in block.notices]
-        self.facts = block.facts or self.facts
+        self._restarts += block.restarts
+        self.facts = (block.facts or self.facts) | {"session_restarts": self._restarts}
 
     def _reports(self, ray: Any, layout: Layout, works: Sequence[TileWork], size: int) -> Iterator[BlockReport]:
         tiles = [_anywhere(work.tile) for work in works]

@@ -20,6 +20,7 @@ from dlcv.runtime.outputs.chosen import chosen_output
 from dlcv.runtime.pipeline.outcome import Outcome
 from dlcv.runtime.run_folder import RUN
 from dlcv.runtime.sessions import Session, open_session
+from dlcv.runtime.sessions.restarting import RestartingSession
 from dlcv.runtime.tiles import Fingerprint, Tile
 from dlcv.runtime.work import TileHands, TileWork
 
@@ -60,6 +61,7 @@ class BlockReport:
         busy_s, cpu_s, threads: by stage, see `StageTimes`.
         process_cpu_s, batches: likewise.
         facts: of the session: `session`, `computes`, `batch`.
+        restarts: how often the session was opened anew.
         lost: the block was not begun, since it ended its worker each time before.
     """
 
@@ -73,6 +75,7 @@ class BlockReport:
     process_cpu_s: float = 0.0
     batches: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
+    restarts: int = 0
     lost: bool = False
 
 
@@ -101,7 +104,7 @@ class BlockWorker:
 
     def __init__(self, order: Order, attempts: Any) -> None:
         self._order, self._settings, self._attempts = order, order.settings, attempts
-        self._session: Session | None = None
+        self._session: RestartingSession | None = None
         limit_cores(order.cpus)
 
     def __call__(self, block: Mapping[str, Any]) -> dict[str, list[bytes]]:
@@ -120,6 +123,7 @@ class BlockWorker:
 
     def _run(self, tiles: Sequence[Tile], report: BlockReport) -> None:
         session, settings = self._opened(), self._settings
+        generation = session.generation
         output = chosen_output(settings.output, self._order.card, tiles, self._order.options, str(settings.engine.path))
         hands = TileHands(settings.decode, output)
         pipeline = tile_pipeline(settings, session, hands.read, hands.write, output)
@@ -134,7 +138,9 @@ class BlockWorker:
             pipeline.run(map(TileWork.of, tiles), note)
         finally:
             times = pipeline.times
-            report.notices, report.batches = pipeline.notices, times.batches
+            report.restarts = session.generation - generation
+            report.notices = [*pipeline.notices, *(session.notices if report.restarts else [])]
+            report.batches = times.batches
             report.busy_s, report.cpu_s, report.threads = times.busy_s, times.cpu_s, times.threads
             report.process_cpu_s = times.process_cpu_s
             report.facts = {"session": session.description, "computes": session.computes, "batch": pipeline.batch}
@@ -142,14 +148,17 @@ class BlockWorker:
             settings, batch=pipeline.batch
         )  # what was tried out, or fell, holds for the next block
 
-    def _opened(self) -> Session:
+    def _opened(self) -> RestartingSession:
         if self._session is None:
-            self._check_storage()
-            settings = self._settings
-            self._session = open_session(
-                settings.engine.path, **settings.engine.how(), lanes=self._order.cpus, window_hw=settings.fitting.window
-            )
+            self._session = RestartingSession(self._open(), self._open)
         return self._session
+
+    def _open(self) -> Session:
+        self._check_storage()
+        settings = self._settings
+        return open_session(
+            settings.engine.path, **settings.engine.how(), lanes=self._order.cpus, window_hw=settings.fitting.window
+        )
 
     def _check_storage(self) -> None:
         """The engine and the output folder must be those that the driver sees."""

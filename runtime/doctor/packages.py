@@ -21,7 +21,7 @@ TENSORRT = (
     "tensorrt-rtx-cu12", "tensorrt-rtx-cu13",
 )  # fmt: skip
 LOWEST = {
-    "numpy": "1.26", "pillow": "10", "click": "8.1", **dict.fromkeys(OPENCV, "4.8"), **dict.fromkeys(ONNX_RUNTIME, "1.19"),
+    "numpy": "1.26", "pillow": "10.3", "click": "8.1", **dict.fromkeys(OPENCV, "4.8.1.78"), **dict.fromkeys(ONNX_RUNTIME, "1.19"),
     "torch": "2.6", "safetensors": "0.4", "onnx": "1.17", "onnxscript": "0.5", "tensorrt": "8.6", "pycuda": "2024.1",
     "isal": "1.7", "simplejpeg": "1.7", "tensorrt-rtx-cu13": "1.4", "openvino": "2025.0",
     "rasterio": "1.3.10", "py-minisign": "0.21",

@@ -1,26 +1,27 @@
 """Batches through a session that may run out of memory or stumble over one image; and how large a batch should be.
 
 A batch that does not fit into memory is halved, for good. A batch that fails otherwise is halved until the image that breaks
-it stands alone; whether that image or the session itself is at fault is told by an image that is known to be harmless.
+it stands alone; whether that image or the session itself is at fault is told by an image that is known to be harmless. A session
+that is at fault is opened anew where it can be (`sessions/restarting.py`), and the image is tried once more.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from threading import Condition, Lock
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from threading import Condition, Lock, get_ident
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.errors import EngineError, OutOfMemory
+from dlcv.runtime.errors import EngineError, OutOfMemory, SessionLost
 from dlcv.runtime.sessions.base import Session
 
 MOST_IN_A_ROW = 20
-"""Images that fail one after the other before the session is given up, harmless image or not."""
+"""Images that fail one after the other before the session is opened anew once, then given up, harmless image or not."""
 GROWTH = 1.1
 """A batch of twice the size must bring that many times the images a second to be worth its memory."""
 LARGEST_BATCH = 256
@@ -48,7 +49,7 @@ class BatchRunner:
         self.limit, self.calls = batch, 0
         self._lock, self._gate = Lock(), _Gate(max(1, session.parallel))
         self._harmless: NDArray[np.uint8] | None = None
-        self._in_a_row = 0
+        self._in_a_row, self._reopened_for_a_row = 0, False
 
     def run(self, images: NDArray[np.uint8], at_work: AtWork = nullcontext) -> list[NDArray[Any] | EngineError]:
         """The answer of each image, or the error that it alone causes.
@@ -58,7 +59,7 @@ class BatchRunner:
             at_work: entered while the session itself is at work; waiting for those that are inside it is not.
 
         Raises:
-            EngineError: when it is the session that fails, not an image.
+            EngineError: when it is the session that fails, not an image, and it was opened anew in vain, or cannot be.
         """
         found: list[NDArray[Any] | EngineError] = []
         while len(found) < len(images):  # the limit may fall meanwhile
@@ -66,17 +67,18 @@ class BatchRunner:
         return found
 
     def _together(self, images: NDArray[np.uint8], at_work: AtWork) -> list[NDArray[Any] | EngineError]:
-        count, allowed = len(images), self._gate.allowed
+        count, allowed, generation = len(images), self._gate.allowed, self._session.generation
         try:
             return list(self._call(images, at_work))
         except OutOfMemory:
             if not self._back_off(count, allowed):
                 raise
             return self.run(images, at_work)
+        except SessionLost:
+            raise
         except EngineError as error:
             if count == 1:
-                self._require_alive(error, at_work)
-                return [error]
+                return [self._judged(images, error, generation, at_work)]
         half = (count + 1) // 2
         return self.run(images[:half], at_work) + self.run(images[half:], at_work)
 
@@ -120,26 +122,77 @@ class BatchRunner:
                 self._say(f"out of memory on a batch of 1; going on with {self._gate.allowed} in flight")
             return allowed > 1
 
-    def _require_alive(self, error: EngineError, at_work: AtWork) -> None:
-        """Raises `error` when the session fails on a harmless image, too."""
+    def abandon(self, thread: int | None) -> None:
+        """Counts a thread as no longer inside the session: it hangs there.
+
+        Args:
+            thread: its `ident`.
+        """
+        self._gate.leave(thread)
+
+    def _judged(
+        self, image: NDArray[np.uint8], error: EngineError, generation: int, at_work: AtWork
+    ) -> NDArray[Any] | EngineError:
+        """What becomes of an image on which the session failed: the error, its own fault, or an answer after a restart.
+
+        Raises:
+            EngineError: when the session is at fault, and remains so.
+        """
+        with self._gate.alone():  # so that none is blamed for what another thread does to the session
+            alive = not self._has_failed_in_a_row(error) and self._alive(at_work)
+            if alive and self._session.generation == generation:
+                return error
+            if not alive:
+                self._revive(error, at_work)
+            try:  # in a session that is known to answer
+                answer: NDArray[Any] = self._call(image, at_work)[0]
+                return answer
+            except (SessionLost, OutOfMemory):
+                raise
+            except EngineError as again:
+                if not self._alive(at_work):
+                    self._revive(again, at_work)
+                return again
+
+    def _revive(self, error: EngineError, at_work: AtWork) -> None:
+        """Has the session opened anew; raises `error` when that does not help, or cannot be."""
+        self._session.restart(self._session.generation, error)
+        if not self._alive(at_work):
+            raise error
+
+    def _has_failed_in_a_row(self, error: EngineError) -> bool:
+        """Counts a failure; True when there were too many, for the first time; then it raises."""
         with self._lock:
             self._in_a_row += 1
-            in_a_row, harmless = self._in_a_row, self._harmless
-        if in_a_row >= MOST_IN_A_ROW:
-            raise error
+            if self._in_a_row < MOST_IN_A_ROW:
+                return False
+            if self._reopened_for_a_row:
+                raise error
+            self._in_a_row, self._reopened_for_a_row = 0, True
+            return True
+
+    def _alive(self, at_work: AtWork) -> bool:
+        """Whether the session still answers on a harmless image."""
+        with self._lock:
+            harmless = self._harmless
         if harmless is None:
             harmless = np.zeros((1, *self._session.card.input_size_hw, 3), np.uint8)
         try:
             self._answered(harmless, at_work)
+        except SessionLost:
+            raise
         except EngineError:
-            raise error from None
+            return False
+        return True
 
 
 class _Gate:
-    """Lets `allowed` threads in at a time, and fewer after `narrow`."""
+    """Lets `allowed` threads in at a time, and fewer after `narrow`; while one is `alone`, no other."""
 
     def __init__(self, allowed: int) -> None:
-        self.allowed, self._inside, self._changed = allowed, 0, Condition()
+        self.allowed, self._changed = allowed, Condition()
+        self._inside: set[int | None] = set()
+        self._alone: int | None = None
 
     def narrow(self, allowed: int) -> bool:
         """Lets one less in than `allowed`; False where so few are let in already, or it would be none."""
@@ -149,17 +202,41 @@ class _Gate:
                 self.allowed = allowed - 1
             return narrower
 
-    def __enter__(self) -> None:
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Within it nobody else is inside; the thread itself may go in."""
+        me = get_ident()
         with self._changed:
-            while self._inside >= self.allowed:
+            while self._alone is not None:
                 self._changed.wait()
-            self._inside += 1
+            self._alone = me
+            while self._inside:
+                self._changed.wait()
+        try:
+            yield
+        finally:
+            self.leave(me)
+
+    def leave(self, thread: int | None) -> None:
+        """A thread is neither inside nor alone any more, or is counted so: it hangs there."""
+        with self._changed:
+            self._inside.discard(thread)
+            if self._alone == thread:
+                self._alone = None
+            self._changed.notify_all()
+
+    def __enter__(self) -> None:
+        me = get_ident()
+        with self._changed:
+            while len(self._inside) >= self.allowed or self._alone not in (None, me):
+                self._changed.wait()
+            self._inside.add(me)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with self._changed:
-            self._inside -= 1
+            self._inside.discard(get_ident())
             self._changed.notify_all()
 
 

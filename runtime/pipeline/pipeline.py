@@ -2,14 +2,16 @@
 
 Bounded queues stand between the stages, so memory is bounded whatever the folder holds, and each stage waits only for the
 slowest. Decoding, ONNX Runtime, TensorRT and zlib release Python's lock, so threads are enough. A tile that fails in reading,
-in the session or in finishing, or whose reading hangs, is an outcome like any other; a session that fails ends the run.
+in the session or in finishing, or whose reading hangs, is an outcome like any other; a session that fails or hangs is opened anew
+where it can be, and else ends the run.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Lock, Semaphore
@@ -47,6 +49,7 @@ class _Job(Generic[T]):
         self.tile, self.fitted = tile, fitted
         self.answers: list[NDArray[Any] | None] = [None] * len(fitted.windows)
         self._missing, self._failed, self._lock = len(fitted.windows), False, Lock()
+        self.suspect = False  # it was in a batch on which the session hung
 
     def take(self, index: int, answer: NDArray[Any]) -> bool:
         """Keeps the answer of a window; True when it was the last one."""
@@ -129,6 +132,7 @@ class Pipeline(Generic[T, R]):
         settings = self._settings
         self._source, self._source_lock, self._gather_lock = iter(tiles), Lock(), Lock()
         self._stopping, self._hung = False, 0
+        self._alone: deque[tuple[_Job[T], int]] = deque()
         self._messages: SimpleQueue[Outcome[T, R] | BaseException | None] = SimpleQueue()
         self._room = Semaphore(UNREPORTED)
         hands = self._lanes + 1  # one more fills its batch while the others' are in the session
@@ -173,27 +177,50 @@ class Pipeline(Generic[T, R]):
                 raise message
 
     def _look_for_hung(self, report: Callable[[Outcome[T, R]], None]) -> None:
-        """Leaves threads behind that take too long: a tile is put aside, and a session that hangs ends the run."""
+        """Leaves threads behind that take too long: a tile is put aside, a session is opened anew."""
         limits = {"decode": self._settings.tile_timeout_s, "session": self._settings.session_timeout_s}
         for worker in list(self._workers):
             limit_s = limits.get(worker.stage)
-            late = None if limit_s is None else worker.leave_if_late(limit_s)
+            patient_from = self._session.patient_from if worker.stage == "session" else 0.0
+            late = None if limit_s is None else worker.leave_if_late(limit_s, patient_from)
             if late is None:
                 continue
             if worker.stage == "session":
-                raise EngineError(
-                    f"the session has not answered within {limit_s:g} s on a batch of {late}; its library or its device hangs: look at it with dlcv-doctor, and go on with --resume"
-                )
+                generation, batch = late
+                self._leave_session(worker, generation, batch, report)
+                continue
             error = TileError(f"reading it took longer than {limit_s:g} s; look at its storage, or pass --tile-timeout")
             report(Outcome(late, error=error))
-            self._replace(worker, error)
+            self._hung += 1
+            if self._hung > MOST_HUNG:
+                raise DatasetError(f"{self._hung} tiles hang: {error}")
+            self._replace(worker, self._decode)
 
-    def _replace(self, worker: Worker, error: TileError) -> None:
-        self._hung += 1
-        if self._hung > MOST_HUNG:
-            raise DatasetError(f"{self._hung} tiles hang: {error}")
+    def _leave_session(
+        self,
+        worker: Worker,
+        generation: int,
+        batch: Sequence[tuple[_Job[T], int]],
+        report: Callable[[Outcome[T, R]], None],
+    ) -> None:
+        """Leaves a session behind that hangs; its batch is run again, tile by tile, and what hangs alone then is put aside."""
+        hangs = f"not answered within {self._settings.session_timeout_s:g} s on a batch of {len(batch)}"
+        error = EngineError(
+            f"the session has {hangs}; its library or its device hangs: look at it with dlcv-doctor, and go on with --resume"
+        )
+        self._session.restart(generation, error, why=f"it had {hangs}", hung=True)
+        self._runner.abandon(worker.thread.ident)
+        for job, index in batch:
+            if len(batch) > 1 or not job.suspect:
+                job.suspect = True
+                self._alone.append((job, index))
+            elif job.fail():
+                report(Outcome(job.tile, error=TileError(f"the engine hangs on this tile: it has {hangs}, twice")))
+        self._replace(worker, self._infer)
+
+    def _replace(self, worker: Worker, body: Callable[[Worker], None]) -> None:
         self._workers.remove(worker)
-        self._workers.append(self._worker(worker.stage, self._decode))
+        self._workers.append(self._worker(worker.stage, body))
         self._workers[-1].thread.start()
 
     def _stop(self, report: Callable[[Outcome[T, R]], None]) -> None:
@@ -244,7 +271,7 @@ class Pipeline(Generic[T, R]):
         while batch := self._gather():
             for position, (job, index) in enumerate(batch):
                 buffer[position] = job.fitted.windows[index]
-            answers = self._runner.run(buffer[: len(batch)], partial(self._in_session, worker, len(batch)))
+            answers = self._runner.run(buffer[: len(batch)], partial(self._in_session, worker, batch))
             for (job, index), answer in zip(batch, answers):
                 if isinstance(answer, EngineError):
                     if job.fail():
@@ -254,12 +281,17 @@ class Pipeline(Generic[T, R]):
         self._answered.close()
 
     @contextmanager
-    def _in_session(self, worker: Worker, count: int) -> Iterator[None]:
-        with worker.at(count), self.times.working("session"):
+    def _in_session(self, worker: Worker, batch: Sequence[tuple[_Job[T], int]]) -> Iterator[None]:
+        with worker.at((self._session.generation, batch)), self.times.working("session"):
             yield
 
     def _gather(self) -> list[tuple[_Job[T], int]]:
-        """The next full batch, or the last short one; one thread gathers at a time, so that only one batch is short."""
+        """The next full batch, or the last short one; one thread gathers at a time, so that only one batch is short.
+
+        What was in a batch on which the session hung comes first, each tile alone.
+        """
+        with suppress(IndexError):
+            return [self._alone.popleft()]
         with self._gather_lock:
             return self._windows.get_many(self._runner.limit)
 

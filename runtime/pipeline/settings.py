@@ -20,7 +20,8 @@ class PipelineSettings:
         overlap: of neighbouring windows, as a share of the window's side.
         blend, tta: see `fit_to_card`; they are of use where `answers` gives probabilities.
         tile_timeout_s: a tile whose reading takes longer is put aside, in seconds; None waits for ever.
-        session_timeout_s: a batch that takes longer ends the run, in seconds; None waits for ever.
+        session_timeout_s: a session that takes longer for a batch is opened anew where it can be, else the run ends; in
+            seconds; None waits for ever.
     """
 
     batch: int = 1

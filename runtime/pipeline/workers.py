@@ -48,10 +48,15 @@ class Worker:
                 if self._left:
                     raise Left
 
-    def leave_if_late(self, limit_s: float) -> Any:
-        """Leaves the worker behind when it has been at one task for longer than `limit_s`; gives that task, else None."""
+    def leave_if_late(self, limit_s: float, patient_from: float = 0.0) -> Any:
+        """Leaves the worker behind when it has been at one task for longer than `limit_s`; gives that task, else None.
+
+        Args:
+            limit_s: seconds.
+            patient_from: by `time.monotonic`; no time before it counts.
+        """
         with self._lock:
-            if self._left or self.task is None or time.monotonic() - self._since < limit_s:
+            if self._left or self.task is None or time.monotonic() - max(self._since, patient_from) < limit_s:
                 return None
             self._left = True
             return self.task

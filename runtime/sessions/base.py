@@ -64,6 +64,30 @@ class Session(ABC):
     def _run(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """`run`, after the check of the batch."""
 
+    @property
+    def generation(self) -> int:
+        """How often it was opened anew; see `restart`."""
+        return 0
+
+    @property
+    def patient_from(self) -> float:
+        """By `time.monotonic`, in seconds: the time that a call of `run` takes counts from here at the earliest."""
+        return 0.0
+
+    def restart(self, generation: int, error: EngineError, *, why: str = "", hung: bool = False) -> None:
+        """Asks for the engine to be opened anew, since a call of `run` failed with `error`, and so does every call.
+
+        Args:
+            generation: as it was before that call; where the session was opened anew since, nothing is to be done.
+            error: what is raised where it cannot be done.
+            why: the reason in words, without advice; empty takes the error's.
+            hung: a call does not return; its thread is left behind.
+
+        Raises:
+            EngineError: `error`: a session by itself cannot be opened anew. See `restarting.py` for one that can.
+        """
+        raise error
+
     def executed(self) -> Executed | None:
         """What each operator with multiply-adds really runs in, where the library tells; else None."""
         return None

@@ -38,7 +38,7 @@ OPTIONS = (
         default=600.0,
         show_default=True,
         metavar="SECONDS",
-        help="A batch that takes longer ends the run; 0 waits for ever.",
+        help="A batch that takes longer restarts the session; 0 waits for ever.",
     ),
     click.option(
         "--resume", is_flag=True, help="Go on with the run in the output folder: skip the tiles that are done."

@@ -126,7 +126,7 @@ def test_two_builds_are_a_warning_with_the_command() -> None:
     assert found.warnings == (
         Advice(
             "OpenCV is installed 2 times (opencv-python-headless, opencv-python), and the later one wins silently",
-            "pip uninstall -y opencv-python-headless opencv-python && pip install 'opencv-python-headless>=4.8'",
+            "pip uninstall -y opencv-python-headless opencv-python && pip install 'opencv-python-headless>=4.8.1.78'",
         ),
     )
 

@@ -51,8 +51,8 @@ def test_versions_are_those_of_the_metadata() -> None:
         ("numpy", "1.25.9", "numpy 1.25.9 is older than 1.26"),
         ("numpy", "2.5.0", "numpy 2.5.0 is too new: dlcv knows it below 2.5"),
         ("torch", "2.13.0+cpu", None),
-        ("pillow", "10.0.0", None),
-        ("pillow", "9.9", "pillow 9.9 is older than 10"),
+        ("pillow", "10.3.0", None),
+        ("pillow", "9.9", "pillow 9.9 is older than 10.3"),
         ("onnx", "1.18.0rc1", None),
         ("onnx", "unknown", "onnx unknown is older than 1.17"),
         ("click", "9" * 5000, None),
@@ -67,6 +67,6 @@ def test_versions_that_fit(name: str, version: str, problem: str | None) -> None
 def test_what_is_missing_comes_with_its_command() -> None:
     found = {advice.problem: advice.command for advice in missing({"numpy": "2", "click": "8"}, {"cv2"})}
     assert found == {
-        "pillow is not installed": "pip install 'pillow>=10'",
+        "pillow is not installed": "pip install 'pillow>=10.3'",
         "ONNX Runtime is not installed": f"pip install '{preferred(NEEDED['onnxruntime'])}>=1.19'",
     }

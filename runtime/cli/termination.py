@@ -1,0 +1,114 @@
+"""SIGTERM, which a service manager sends: an end as after Ctrl-C, and within seconds whatever the process is at.
+
+What is asked by a signal handler of Python happens between two of its instructions: never, while a library computes for
+minutes. So a thread is woken by the same signal and ends the process after `GRACE_S`, if it is still there. That costs nothing
+that is finished: files are whole or absent at every moment, as after kill -9.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from dlcv.runtime.errors import EXIT_TERMINATED
+
+GRACE_S = 4.0
+"""Seconds from SIGTERM to the end at the latest; service managers kill after 10 (Docker) or more."""
+_active: list[int] = []
+"""The pipe that the signal writes into, while `ended_by_sigterm` is at work in this process."""
+
+
+@contextmanager
+def ended_by_sigterm(name: str) -> Iterator[Callable[[], bool]]:
+    """Within it SIGTERM does what Ctrl-C does; the function given tells whether it came.
+
+    Args:
+        name: of the command, for the line that says that it did not end by itself.
+    """
+    came: list[int] = []
+
+    def handle(number: int, frame: Any) -> None:
+        came.append(number)
+        as_ctrl_c = signal.getsignal(signal.SIGINT)  # training has one of its own
+        (as_ctrl_c if callable(as_ctrl_c) else signal.default_int_handler)(signal.SIGINT, frame)
+
+    try:
+        before = signal.signal(signal.SIGTERM, handle)
+    except ValueError:  # not the main thread: the caller handles signals
+        yield lambda: False
+        return
+    stop = _watch(name, came)
+    try:
+        yield lambda: bool(came)
+    finally:
+        stop()
+        signal.signal(signal.SIGTERM, before)
+
+
+def _watch(name: str, came: list[int]) -> Callable[[], None]:
+    """Starts the thread that ends the process; the function given stops it. What comes is noted, whoever handles it."""
+    if os.name == "nt" or _active:
+        return lambda: None
+    import threading
+
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    other = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    if other != -1:  # somebody else is woken by signals already
+        signal.set_wakeup_fd(other)
+        os.close(reader)
+        os.close(writer)
+        return lambda: None
+    _active.append(writer)
+    done = threading.Event()
+    thread = threading.Thread(
+        target=_end_after_grace, args=(reader, done, name, came), name="dlcv-sigterm", daemon=True
+    )
+    thread.start()
+
+    def stop() -> None:
+        done.set()
+        signal.set_wakeup_fd(-1)
+        _active.clear()
+        os.close(writer)  # the thread reads the end of the file
+        thread.join(1.0)
+
+    return stop
+
+
+def _end_after_grace(reader: int, done: Any, name: str, came: list[int]) -> None:
+    while numbers := os.read(reader, 64):
+        if signal.SIGTERM in numbers:
+            came.append(signal.SIGTERM)
+            if not done.wait(GRACE_S):
+                with suppress(OSError):
+                    os.write(2, f"{name}: ended by SIGTERM; what was finished is whole\n".encode())
+                os._exit(EXIT_TERMINATED)
+            break
+    os.close(reader)
+
+
+def _before_fork() -> None:
+    if _active:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _in_parent() -> None:
+    if _active:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def _in_child() -> None:
+    """A forked process is none of this: it ends at once, and must not wake its parent's thread, which it shares the pipe with."""
+    if _active:
+        _active.clear()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)

@@ -1,0 +1,38 @@
+"""A folder that one process works in; the operating system frees it when the process ends, however it ends."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+class InUse(Exception):
+    """Another process holds the folder."""
+
+
+def lock_folder(folder: Path) -> int | None:
+    """Takes a folder for this process; `os.close` frees it.
+
+    Returns:
+        A descriptor; None where folders cannot be locked: on Windows, on some network file systems.
+
+    Raises:
+        InUse: when it is held already.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise InUse from None
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor

@@ -1,0 +1,80 @@
+"""SIGTERM inside one process: who is told, and that nothing of it is left behind or inherited."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from dlcv.runtime.cli.termination import ended_by_sigterm
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of a Unix")
+
+
+def test_it_does_what_ctrl_c_does_and_tells() -> None:
+    with ended_by_sigterm("x") as came:
+        assert not came()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        assert came()
+
+
+def test_who_has_a_handler_of_ctrl_c_hears_it() -> None:
+    heard: list[int] = []
+    with ended_by_sigterm("x") as came:
+        before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.signal(signal.SIGINT, before)
+        assert came()
+    assert heard == [signal.SIGINT]
+
+
+def test_nothing_is_left_behind() -> None:
+    handler, threads, files = signal.getsignal(signal.SIGTERM), threading.active_count(), os.listdir("/proc/self/fd")
+    for _ in range(3):
+        with ended_by_sigterm("x"):
+            assert signal.getsignal(signal.SIGTERM) is not handler
+            with ended_by_sigterm("y"):  # a command that calls another
+                pass
+            assert threading.active_count() == threads + 1
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert signal.set_wakeup_fd(-1) == -1
+    assert threading.active_count() == threads
+    assert len(os.listdir("/proc/self/fd")) == len(files)
+
+
+def test_a_thread_may_run_a_command() -> None:
+    found: list[bool] = []
+
+    def work() -> None:
+        with ended_by_sigterm("x") as came:
+            found.append(came())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [False]
+
+
+def test_a_forked_process_ends_at_once_and_its_parent_goes_on() -> None:
+    code = """
+import os, signal, time
+from dlcv.runtime.cli.termination import ended_by_sigterm
+with ended_by_sigterm("x") as came:
+    child = os.fork()
+    if not child:
+        time.sleep(60)
+        os._exit(0)
+    os.kill(child, signal.SIGTERM)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGTERM, status
+    time.sleep(0.1)
+    assert not came()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
