@@ -18,8 +18,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reas
 SLOW = """
 import time
 import dlcv.runtime.work as work
-real = work.decode_file
-work.decode_file = lambda *a: (time.sleep(0.03), real(*a))[1]
+real = work.Decoder.decode_file
+work.Decoder.decode_file = lambda *a: (time.sleep(0.03), real(*a))[1]
 """
 _CAPBSET_DROP, _DAC_OVERRIDE, _DAC_READ_SEARCH = 24, 1, 2
 

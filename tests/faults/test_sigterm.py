@@ -18,8 +18,8 @@ SHARED_S = 3.0
 SLOW = """
 import time
 import dlcv.runtime.work as work
-real = work.decode_file
-work.decode_file = lambda *a: (time.sleep(0.03), real(*a))[1]
+real = work.Decoder.decode_file
+work.Decoder.decode_file = lambda *a: (time.sleep(0.03), real(*a))[1]
 """
 LONG_BATCH = """
 import time
