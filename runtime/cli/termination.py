@@ -17,6 +17,8 @@ from dlcv.runtime.errors import EXIT_TERMINATED
 
 GRACE_S = 4.0
 """Seconds from SIGTERM to the end at the latest; service managers kill after 10 (Docker) or more."""
+STARTED_BY_TORCHRUN = "TORCHELASTIC_RUN_ID"
+"""Stands in the environment of torchrun's processes: it sends SIGTERM to all when one has ended, gives them 30 s, and kills."""
 _active: list[int] = []
 """The pipe that the signal writes into, while `ended_by_sigterm` is at work in this process."""
 
@@ -50,7 +52,7 @@ def ended_by_sigterm(name: str) -> Iterator[Callable[[], bool]]:
 
 def _watch(name: str, came: list[int]) -> Callable[[], None]:
     """Starts the thread that ends the process; the function given stops it. What comes is noted, whoever handles it."""
-    if os.name == "nt" or _active:
+    if os.name == "nt" or _active or STARTED_BY_TORCHRUN in os.environ:
         return lambda: None
     import threading
 
