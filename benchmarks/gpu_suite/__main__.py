@@ -11,7 +11,9 @@ from dlcv.runtime.cli.common import Command, Finite, note
 
 @click.command("gpu-suite", cls=Command)
 @click.option("--list", "only_list", is_flag=True, help="Print the parts with their commands and expected minutes.")
-@click.option("--dry-run", is_flag=True, help="Without a driver: start every part; each must end at the missing driver.")
+@click.option(
+    "--dry-run", is_flag=True, help="Without a driver: start every part; each must end at the missing driver."
+)
 @click.option("--only", default="", help="Parts, with commas.  [default: those of make bench-gpu]")
 @click.option("--minutes", type=Finite(0), default=8.0, show_default=True, help="Budget of all parts together.")
 @click.option(
@@ -62,7 +64,9 @@ def _run(parts: list, budget_s: float, output: Path) -> None:  # type: ignore[ty
     if failed:
         raise VerdictError(f"{len(failed)} of {len(parts)} parts failed: {', '.join(failed)}")
     if not any(outcome.state == RAN and outcome.part.driver for outcome in outcomes):
-        raise EngineError("no part could run: " + "; ".join(sorted({outcome.reason for outcome in outcomes if outcome.reason})))
+        raise EngineError(
+            "no part could run: " + "; ".join(sorted({outcome.reason for outcome in outcomes if outcome.reason}))
+        )
 
 
 def _dry_run(parts: list, output: Path) -> None:  # type: ignore[type-arg]
@@ -73,7 +77,9 @@ def _dry_run(parts: list, output: Path) -> None:  # type: ignore[type-arg]
     from dlcv.runtime.sessions.cuda import driver_problem
 
     if not driver_problem():
-        raise UsageError("this machine has an NVIDIA driver, and --dry-run shows what happens without one; leave it out")
+        raise UsageError(
+            "this machine has an NVIDIA driver, and --dry-run shows what happens without one; leave it out"
+        )
     make_folder(output)
     outcomes = dry_run(parts, note)
     (output / "gpu-dry-run.md").write_text(dry_run_text(outcomes))

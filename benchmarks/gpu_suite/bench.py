@@ -54,7 +54,10 @@ def measure(model: str, budget_s: float, device: str = "cuda") -> dict[str, Any]
     make_folder(folder)
     for path in write_result(whole, folder):
         say(f"wrote {path}")
-    return {"cases": [_figures(case) for case in cases], "left out": left_out | {"refused": "; ".join(map(str, errors))}}
+    return {
+        "cases": [_figures(case) for case in cases],
+        "left out": left_out | {"refused": "; ".join(map(str, errors))},
+    }
 
 
 def _requests(model: str, device: str) -> list[Any]:

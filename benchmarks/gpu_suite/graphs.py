@@ -21,7 +21,12 @@ MODEL: tuple[str, dict[str, Any]] = ("model", {"help": "such as fcn8s"})
 
 def main() -> None:
     """See the module."""
-    run_part("graphs", _work, MODEL, ("--width", {"type": float, "default": 1.0, "help": "of the network; 1 is the model's own"}))
+    run_part(
+        "graphs",
+        _work,
+        MODEL,
+        ("--width", {"type": float, "default": 1.0, "help": "of the network; 1 is the model's own"}),
+    )
 
 
 def graph_path(model: str, precision: str) -> Path:

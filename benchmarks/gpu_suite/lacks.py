@@ -32,6 +32,9 @@ def _has(package: str, python: str) -> bool:
         return importlib.util.find_spec(package) is not None
     code = f"import importlib.util as u, sys; sys.exit(u.find_spec({package!r}) is None)"
     try:
-        return subprocess.run([*shlex.split(python), "-c", code], capture_output=True, timeout=60, check=False).returncode == 0
+        return (
+            subprocess.run([*shlex.split(python), "-c", code], capture_output=True, timeout=60, check=False).returncode
+            == 0
+        )
     except (OSError, subprocess.SubprocessError):
         return False

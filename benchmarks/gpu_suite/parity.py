@@ -36,8 +36,13 @@ def check(model: str, device: str = "cuda") -> dict[str, Any]:
             classes = answer if session.card.task == "segmentation" else answer.argmax(1)
             agreement = float(np.mean(classes == expected))
             bound = MIN_AGREEMENT[session.card.task][bound_precision(precision, session.computes)]
-            rate = len(images) / median_s(lambda: session.run(images))  # noqa: B023 - called here, at once
-            found[session.computes] = {"agreement": agreement, "bound": bound, "images_per_s": rate, "batch": len(images)}
+            rate = len(images) / median_s(lambda: session.run(images))
+            found[session.computes] = {
+                "agreement": agreement,
+                "bound": bound,
+                "images_per_s": rate,
+                "batch": len(images),
+            }
             line = f"{session.description}: agreement {agreement:.6f}, expected at least {bound}; {rate:.0f} images/s"
         say(line)
         if agreement < bound:

@@ -61,7 +61,9 @@ def _plan(graph: Path, builder: str, images: Any, expected: Any) -> dict[str, An
     from dlcv.runtime.sessions.trt import open_plan
 
     card = read_card(graph)
-    report = build_plan(graph, graph.with_suffix(".plan"), card=card, options=BuildOptions(builder, max_batch=max(BATCHES)))
+    report = build_plan(
+        graph, graph.with_suffix(".plan"), card=card, options=BuildOptions(builder, max_batch=max(BATCHES))
+    )
     say(report.sentence)
     facts: dict[str, Any] = {"built": report.sentence, "bound": MIN_AGREEMENT[card.task][card.precision]}
     with open_plan(report.path) as session, TensorrtLoop(report.path) as bare:

@@ -37,7 +37,9 @@ def dry_run_text(outcomes: Sequence[Outcome], facts: Sequence[str]) -> str:
     return "\n\n".join(text) + "\n\n" + "\n".join(lines) + "\n"
 
 
-def write_report(outcomes: Sequence[Outcome], environment: Mapping[str, Any], folder: Path, budget_s: float) -> list[Path]:
+def write_report(
+    outcomes: Sequence[Outcome], environment: Mapping[str, Any], folder: Path, budget_s: float
+) -> list[Path]:
     """Writes `GPU-DATE.json` and `.md`; an earlier one of the same day is replaced."""
     facts = {outcome.part.name: _facts(outcome) for outcome in outcomes}
     name = f"{_slug(str(environment['gpu']) or 'no-gpu')}-{time.strftime('%Y-%m-%d', time.gmtime())}"
@@ -64,7 +66,7 @@ def _markdown(outcomes: Sequence[Outcome], environment: Mapping[str, Any], facts
     benches = [case for found in facts.values() for case in (found or {}).get("cases", [])]
     if benches:
         text.append("## Images a second\n\n" + bench_table(benches))
-        text += [goal for goal in _goals(benches)]
+        text += _goals(benches)
     return "\n\n".join(text) + "\n"
 
 
@@ -86,7 +88,9 @@ def _goals(cases: Sequence[Mapping[str, Any]]) -> list[str]:
         rates = [c["images_per_s"][kind] for c in cases if (c["engine"], c["computes"]) == (engine, computes) and kind in c["images_per_s"]]  # fmt: skip
         if rates:
             verb = "reached" if max(rates) >= goal else "missed"
-            found.append(f"Goal for an H200, {engine} in {computes}, {kind}: {goal:.0f} images/s; {verb} with {max(rates):.0f}.")
+            found.append(
+                f"Goal for an H200, {engine} in {computes}, {kind}: {goal:.0f} images/s; {verb} with {max(rates):.0f}."
+            )
     return found
 
 

@@ -55,7 +55,9 @@ def run_suite(parts: Sequence[Part], budget_s: float, say: Say) -> list[Outcome]
         if reason:
             outcome = Outcome(part, SKIPPED, reason)
         elif 60 * part.minutes > left:
-            outcome = Outcome(part, CUT, f"it takes about {part.minutes:g} minutes, and {max(0.0, left) / 60:.1f} were left")
+            outcome = Outcome(
+                part, CUT, f"it takes about {part.minutes:g} minutes, and {max(0.0, left) / 60:.1f} were left"
+            )
         else:
             say(f"{part.name}: {part.command}")
             outcome = run_one(part, environment, min(part.limit_s, left))
@@ -78,7 +80,11 @@ def dry_run(parts: Sequence[Part], say: Say) -> list[Outcome]:
 def run_one(part: Part, environment: Mapping[str, str], limit_s: float) -> Outcome:
     """Starts a part and waits."""
     start = time.perf_counter()
-    command = ["sh", "-c", part.command.replace("python -m", '"$DLCV_PYTHON" -m', 1).replace(":-python}", ':-"$DLCV_PYTHON"}')]
+    command = [
+        "sh",
+        "-c",
+        part.command.replace("python -m", '"$DLCV_PYTHON" -m', 1).replace(":-python}", ':-"$DLCV_PYTHON"}'),
+    ]
     with subprocess.Popen(
         command, cwd=ROOT, env=dict(environment), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         errors="replace", start_new_session=True,

@@ -34,7 +34,9 @@ def ask(model: str) -> dict[str, Any]:
     with cuda.primary_context("asking TensorRT-RTX"):
         trt = library.module
         validity, diagnostics = trt.Runtime(library.log).get_engine_validity(plan.read_bytes())
-        why = [word for word, value in trt.EngineInvalidityDiagnostics.__members__.items() if int(diagnostics) & int(value)]
+        why = [
+            word for word, value in trt.EngineInvalidityDiagnostics.__members__.items() if int(diagnostics) & int(value)
+        ]
     answer = f"TensorRT-RTX {library.version} on {name} ({capability}): {validity}{' ' if why else ''}{', '.join(why)}"
     say(answer)
     return {"answer": answer}
