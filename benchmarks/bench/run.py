@@ -36,7 +36,7 @@ from dlcv.benchmarks.bench.result import (
 )  # fmt: skip
 from dlcv.benchmarks.bench.roofline import engine_multiply_adds
 from dlcv.runtime.card_reader import kind_of
-from dlcv.runtime.errors import DlcvError, reason_of
+from dlcv.runtime.errors import DlcvError, EngineError, reason_of
 from dlcv.runtime.files import sha256_of
 from dlcv.runtime.provenance import Trust, check_engine
 from dlcv.runtime.sessions import Session, open_session
@@ -129,9 +129,9 @@ def run_bench(request: Request, command: Sequence[str] = (), say: Say = lambda _
                 say(f"{group.label} is left out: {error}")
     if gpu:
         gpu.close()
-    if not cases:
-        raise next(iter(errors.values()))
     left_out = {label: str(error) for label, error in errors.items()} | bench.left_out
+    if not cases:
+        raise next(iter(errors.values()), None) or EngineError("nothing was measured: " + "; ".join(left_out.values()))
     return Result(facts | {"load_after": load()}, request.facts(), tuple(cases.values()), left_out)
 
 

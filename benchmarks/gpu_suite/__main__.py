@@ -82,10 +82,24 @@ def _dry_run(parts: list, output: Path) -> None:  # type: ignore[type-arg]
         )
     make_folder(output)
     outcomes = dry_run(parts, note)
-    (output / "gpu-dry-run.md").write_text(dry_run_text(outcomes))
+    (output / "gpu-dry-run.md").write_text(dry_run_text(outcomes, _where()))
     note(f"wrote {output / 'gpu-dry-run.md'}")
     if early := ended_early(outcomes):
         raise VerdictError("ended elsewhere than at the missing driver: " + ", ".join(early))
+
+
+def _where() -> list[str]:
+    """The machine and the versions that a dry run stands for."""
+    from dlcv.benchmarks.bench.environment import environment
+    from dlcv.benchmarks.gpu_suite.graphs import WIDTH
+
+    facts = environment([])
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    narrow = f" The graphs were of width {WIDTH:g}." if WIDTH != 1 else ""
+    return [
+        f"{facts['started'][:10]}, commit {facts['commit'][:12]}: `python -m dlcv.benchmarks.gpu_suite --dry-run`, Python {facts['python']}, "
+        f"{versions}, no NVIDIA driver. Minutes are as expected on an H200; none was measured there yet.{narrow}"
+    ]
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from dlcv.runtime.errors import DlcvError
 
 BATCHES = (1, 8, 64, 16, 32, 4, 2)
 """In order of worth: what the budget does not reach is cut from the end."""
-FILES_BATCH = 16
+FILES_BATCH, TILES = 16, 128
 ENGINES = (("fp16", "card"), ("fp32", "tf32"), ("fp32", "card"), ("int8", "card"))
 """(precision of the graph, `--compute`), likewise."""
 
@@ -36,10 +36,13 @@ def measure(model: str, budget_s: float, device: str = "cuda") -> dict[str, Any]
     end = time.perf_counter() + budget_s
     results: list[Result] = []
     errors: list[DlcvError] = []
+    cut: list[str] = []
     for request in _requests(model, device):
         left = end - time.perf_counter()
         if results and left <= 0:
-            say(f"cut, {budget_s:.0f} s are over: {request.engines[0].name}, {', '.join(request.measures)}")
+            cut.append(
+                f"{request.engines[0].name}, --compute {request.computes[0]}: {', '.join(request.measures)} at batch {', '.join(map(str, request.batches))}"
+            )
             continue
         try:
             results.append(run_bench(replace(request, budget_s=left), ["dlcv-bench"], say))
@@ -54,7 +57,10 @@ def measure(model: str, budget_s: float, device: str = "cuda") -> dict[str, Any]
     make_folder(folder)
     for path in write_result(whole, folder):
         say(f"wrote {path}")
+    for what in cut:
+        say(f"cut, since {budget_s:.0f} s were over: {what}")
     return {
+        "cut": cut,
         "cases": [_figures(case) for case in cases],
         "left out": left_out | {"refused": "; ".join(map(str, errors))},
     }
@@ -75,7 +81,7 @@ def _requests(model: str, device: str) -> list[Any]:
             for engine in _engines(model, precision, compute):
                 found.append(Request(
                     engines=(engine,), devices=(device,), sessions=("auto" if engine.suffix == ".plan" else "onnxruntime",),
-                    computes=(compute,), batches=batches, measures=measures, baselines=("bare", "serial"), tiles=512, effort=effort,
+                    computes=(compute,), batches=batches, measures=measures, baselines=("bare", "serial"), tiles=TILES, effort=effort,
                 ))  # fmt: skip
     return found
 

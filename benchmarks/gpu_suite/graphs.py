@@ -6,6 +6,7 @@ Fresh weights take as long as trained ones. So that they tell classes apart, eac
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ PRECISIONS = ("fp32", "fp16", "int8")
 SIDES = {"segmentation": 512, "classification": 224}
 IMAGES = 4
 CLASSES = 7
+WIDTH = float(os.environ.get("DLCV_GPU_SUITE_WIDTH", "1"))
+"""Of the networks; a dry run on a small machine takes less."""
 MODEL: tuple[str, dict[str, Any]] = ("model", {"help": "such as fcn8s"})
 
 
@@ -25,7 +28,7 @@ def main() -> None:
         "graphs",
         _work,
         MODEL,
-        ("--width", {"type": float, "default": 1.0, "help": "of the network; 1 is the model's own"}),
+        ("--width", {"type": float, "default": WIDTH, "help": "of the network; 1 is the model's own"}),
     )
 
 
@@ -35,7 +38,8 @@ def graph_path(model: str, precision: str) -> Path:
 
 
 def reference_path(model: str) -> Path:
-    """Where images and the CPU's answers are kept: `images`, uint8 (n, H, W, 3), RGB; `classes`, uint8 (n, H, W) or (n)."""
+    """Where images and the CPU's answers are kept: `images`, uint8 (n, H, W, 3), RGB; `classes`, uint8 (n, H, W) or (n);
+    `bound_PRECISION`: the least agreement."""
     return FOLDER / f"{model}.reference.npz"
 
 
@@ -51,6 +55,7 @@ def _work(given: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
     import torch
 
+    from dlcv.runtime.comparison import MIN_AGREEMENT
     from dlcv.runtime.sessions import open_session
     from dlcv.train.data.scenes import make_scene
     from dlcv.train.models import create_model
@@ -70,7 +75,8 @@ def _work(given: argparse.Namespace) -> dict[str, Any]:
     with open_session(graph_path(given.model, "fp32"), device="cpu", session="onnxruntime") as session:
         answer = session.run(images)[card.head]
     classes = answer if task == "segmentation" else answer.argmax(1).astype(np.uint8)
-    np.savez_compressed(reference_path(given.model), images=images, classes=classes)
+    bounds = {f"bound_{precision}": MIN_AGREEMENT[task][precision] for precision in PRECISIONS}
+    np.savez_compressed(reference_path(given.model), images=images, classes=classes, **bounds)  # type: ignore[arg-type]
     found = len(np.unique(classes))
     say(f"on a CPU {given.model} says {found} classes of {IMAGES} images")
     return {"model": given.model, "width": given.width, "side": side, "classes_said": found}
