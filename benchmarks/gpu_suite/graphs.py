@@ -136,7 +136,7 @@ def _proto(model: Any, card: Any, precision: str, images: Any) -> bytes:
         proto = onnx_from_model(network_at(model, precision, card.input_size_hw), own)
     else:  # min-max is the quickest, and no worse for time
         proto = with_card(int8_from_onnx(onnx.load(graph_path(card.model, "fp32")), list(images[:2]), "min-max"), own)
-    return proto.SerializeToString()
+    return bytes(proto.SerializeToString())
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from dlcv.benchmarks.gpu_suite.part import FOLDER
 from dlcv.benchmarks.gpu_suite.parts import Part
 
 RAN, FAILED, SKIPPED, CUT = "ran", "failed", "skipped", "cut"
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).resolve().parents[2]  # behind the links of .typing
 Say = Callable[[str], None]
 
 
