@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test quick check lint types imports wheel lean links bench format clean
+.PHONY: demo test quick check lint types imports wheel lean links bench bench-gpu format clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m dlcv.benchmarks.demo demo
@@ -58,6 +58,11 @@ $(TINY): $(VENV)/.dev | links
 bench: $(VENV)/.dev
 	$(BIN)/python -m dlcv.benchmarks.startup
 	$(BIN)/python -m dlcv.benchmarks.file_to_file
+
+# What there is to see on an NVIDIA GPU, with whatever this Python has, nothing installed and no network: make bench-gpu [PYTHON=python3] [MINUTES=8]
+MINUTES ?= 8
+bench-gpu: links
+	PYTHONPATH=$(CURDIR)/.typing$${PYTHONPATH:+:$$PYTHONPATH} $(PYTHON) -m dlcv.benchmarks.gpu_suite --minutes $(MINUTES)
 
 # mypy cannot follow an editable install: a folder of links shows it the packages under their real names.
 links:

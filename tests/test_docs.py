@@ -221,8 +221,21 @@ def test_make_targets_of_the_readme_exist() -> None:
     assert shown <= targets
 
 
+def test_the_commands_for_a_gpu_parse() -> None:
+    """What they do needs a GPU; with --list they check their options and print the parts."""
+    lines = re.findall(
+        r"^    python -m dlcv\.benchmarks\.gpu_suite(.*)$", (ROOT / "docs/gpu.md").read_text(), re.MULTILINE
+    )
+    assert len(lines) >= 3
+    for line in lines:
+        done = Shell(ROOT).process("-m", "dlcv.benchmarks.gpu_suite", *shlex.split(line), "--list")
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+        assert "gpu_suite.copies" in done.stdout
+    assert re.search(r"^bench-gpu:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
 def test_links_lead_somewhere() -> None:
-    for page in (*PAGES, "CONTRIBUTING.md", "SECURITY.md", "docs/decisions.md", "docs/dependencies.md"):
+    for page in (*PAGES, "docs/gpu.md", "CONTRIBUTING.md", "SECURITY.md", "docs/decisions.md", "docs/dependencies.md"):
         for target in re.findall(r"\]\(([^)#]+)", (ROOT / page).read_text()):
             if not target.startswith("http"):
                 assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from dlcv.benchmarks.bench import baselines, fresh, roofline
@@ -16,7 +18,7 @@ from dlcv.benchmarks.bench.cases import Group, groups_of
 from dlcv.benchmarks.bench.cuda_events import NOT_ON_A_CPU
 from dlcv.benchmarks.bench.environment import environment, load
 from dlcv.benchmarks.bench.files import SERIAL, InferPipeline, fresh_folder, infer_settings, serial_loop
-from dlcv.benchmarks.bench.measure import CRITERION, Effort, Measured, Way, interleaved, timed
+from dlcv.benchmarks.bench.measure import CRITERION, WINDOW, Effort, Measured, Way, interleaved, timed
 from dlcv.benchmarks.bench.nvml import Gpu, find_gpu, watched
 from dlcv.benchmarks.bench.result import (
     AGAIN,
@@ -34,7 +36,7 @@ from dlcv.benchmarks.bench.result import (
 )  # fmt: skip
 from dlcv.benchmarks.bench.roofline import engine_multiply_adds
 from dlcv.runtime.card_reader import kind_of
-from dlcv.runtime.errors import DlcvError, reason_of
+from dlcv.runtime.errors import DlcvError, EngineError, reason_of
 from dlcv.runtime.files import sha256_of
 from dlcv.runtime.provenance import Trust, check_engine
 from dlcv.runtime.sessions import Session, open_session
@@ -67,6 +69,7 @@ class Request:
         effort: see `measure.Effort`.
         processes: of their own, of each kind, for the cold start.
         trust: what the engines must prove.
+        budget_s: no case begins that would probably end later, in seconds from the start; None: all are measured.
     """
 
     engines: tuple[Path, ...]
@@ -82,6 +85,7 @@ class Request:
     effort: Effort = field(default_factory=Effort)
     processes: int = 5
     trust: Trust = field(default_factory=Trust)
+    budget_s: float | None = None
 
     def facts(self) -> dict[str, Any]:
         """As JSON values; files by name, since a result is sent around."""
@@ -125,9 +129,9 @@ def run_bench(request: Request, command: Sequence[str] = (), say: Say = lambda _
                 say(f"{group.label} is left out: {error}")
     if gpu:
         gpu.close()
-    if not cases:
-        raise next(iter(errors.values()))
     left_out = {label: str(error) for label, error in errors.items()} | bench.left_out
+    if not cases:
+        raise next(iter(errors.values()), None) or EngineError("nothing was measured: " + "; ".join(left_out.values()))
     return Result(facts | {"load_after": load()}, request.facts(), tuple(cases.values()), left_out)
 
 
@@ -137,6 +141,7 @@ class _Bench:
     def __init__(self, request: Request, scratch: Path, gpu: Gpu | None, no_gpu: str, say: Say) -> None:
         self._request, self._scratch, self._gpu, self._no_gpu, self._say = request, scratch, gpu, no_gpu, say
         self.left_out: dict[str, str] = {}
+        self._start = time.perf_counter()
 
     def measure(self, group: Group) -> Iterator[Case]:
         """The cases of a group; raises DlcvError when its engine cannot be opened."""
@@ -151,14 +156,36 @@ class _Bench:
             )
             engine, uncounted = _engine(group, ours)
             opened = open_baselines(request.baselines, work, stack)
+            took_s, expected_s = 0.0, 0.0
+            last: Case | None = None
             for batch in request.batches:
                 label = f"{group.label}, batch {batch}"
                 if ours.max_batch is not None and batch > ours.max_batch:
                     self.left_out[label] = f"the engine takes batches of at most {ours.max_batch}"
                     continue
+                if last is not None:
+                    expected_s = max(took_s, self._least_s(last, batch))
+                if self._late(expected_s):
+                    self.left_out[label] = f"it would not end within the {request.budget_s:.0f} s that are allowed"
+                    continue
                 self._say(f"measuring {label}")
+                start = time.perf_counter()
                 case = Case(engine, ours.device, library, ours.computes, batch, ours.description)
-                yield self._filled(case, group, work, (ours, again), opened, uncounted)
+                last = self._filled(case, group, work, (ours, again), opened, uncounted)
+                took_s = time.perf_counter() - start
+                yield last
+
+    def _late(self, seconds: float) -> bool:
+        """Whether what takes so long would end after the budget."""
+        budget = self._request.budget_s
+        return budget is not None and time.perf_counter() - self._start + seconds > budget
+
+    def _least_s(self, last: Case, batch: int) -> float:
+        """What a batch takes at least, by the images of the batch before: the fewest rounds and the shortest warm-up of each way."""
+        if HOST not in last.timings or OURS not in (lanes := last.timings[HOST].lanes):
+            return 0.0
+        call_s = median(lanes[OURS].samples_ms) / 1000 * batch / last.batch
+        return call_s * len(lanes) * (self._request.effort.pairs + 2 * WINDOW)
 
     def _filled(
         self, case: Case, group: Group, work: Work, sessions: tuple[Session, Session], opened: Opened, uncounted: str

@@ -98,6 +98,9 @@ def _trust(function: Any) -> Any:
     "--warm-up", "warm_up_s", type=Finite(0), default=5.0, show_default=True, help="Seconds at most, for each way."
 )
 @click.option(
+    "--budget", "budget_s", type=Finite(0), default=None, help="Seconds; no case begins that would end later."
+)
+@click.option(
     "--processes", type=click.IntRange(0), default=8, show_default=True, help="Of their own, for the cold start."
 )
 @click.option(

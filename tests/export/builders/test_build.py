@@ -181,7 +181,7 @@ def test_a_plan_that_says_something_else_than_asked_is_not_kept(
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not cuda.driver_present(), reason="this machine has no NVIDIA driver")
+@pytest.mark.skipif(not cuda.driver_present(), reason=f"this machine has {cuda.driver_problem()}")
 def test_a_plan_gives_the_masks_of_onnx_runtime(graph: Path) -> None:
     ort = pytest.importorskip("onnxruntime")
     pytest.importorskip("pycuda", reason="pycuda runs the plan")

@@ -107,15 +107,19 @@ def test_a_provider_that_does_not_start_is_told(wanted: Any) -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("library", ["onnxruntime", "onnxruntime-tensorrt"])
 def test_tf32_agrees_at_its_bound_on_a_gpu(wanted: Any, library: str, tiny_onnx: Path, tiny_scenes: list[Any]) -> None:
-    if missing := onnxrt.cuda_missing("TensorrtExecutionProvider"):
+    through_tensorrt = library == "onnxruntime-tensorrt"
+    if missing := onnxrt.cuda_missing("TensorrtExecutionProvider" if through_tensorrt else "CUDAExecutionProvider"):
         pytest.skip(missing)
     from dlcv.runtime.sessions import open_session
 
     images = np.stack(tiny_scenes)
-    with (
-        open_session(tiny_onnx, device="cpu", session="onnxruntime") as reference,
-        open_session(tiny_onnx, device="cuda", session=library, compute="tf32") as session,
-    ):
+    try:
+        session = open_session(tiny_onnx, device="cuda", session=library, compute="tf32")
+    except EngineError as error:
+        if through_tensorrt and "did not start" in str(error):
+            pytest.skip(str(error))  # the provider is built in, and TensorRT itself is not installed
+        raise
+    with open_session(tiny_onnx, device="cpu", session="onnxruntime") as reference, session:
         agreement = np.mean(session.run(images)["mask"] == reference.run(images)["mask"])
     assert agreement >= MIN_AGREEMENT["segmentation"]["fp16"]
 

@@ -1,0 +1,129 @@
+"""`dlcv-bench` of a model on the GPU: fp16, TF32, fp32 and int8, batch 1 to 64, device-only, host to host, file to file; within a budget."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dlcv.benchmarks.gpu_suite.graphs import MODEL, graph_path, require_graph
+from dlcv.benchmarks.gpu_suite.part import FOLDER, run_part, say
+from dlcv.runtime.errors import DlcvError
+
+BATCHES = (1, 8, 64, 16, 32, 4, 2)
+"""In order of worth: what the budget does not reach is cut from the end."""
+FILES_BATCH, TILES = 16, 128
+ENGINES = (("fp16", "card"), ("fp32", "tf32"), ("fp32", "card"), ("int8", "card"))
+"""(precision of the graph, `--compute`), likewise."""
+
+
+def main() -> None:
+    """See the module."""
+    budget: dict[str, Any] = {"type": float, "default": 80.0, "help": "seconds; no case begins that would end later"}
+    run_part("bench", lambda given: measure(given.model, given.budget), MODEL, ("--budget", budget))
+
+
+def measure(model: str, budget_s: float, device: str = "cuda") -> dict[str, Any]:
+    """Runs and writes `FOLDER/bench-MODEL/bench.*`; raises the first reason when nothing could be measured."""
+    from dlcv.benchmarks.bench.report.write import write_result
+    from dlcv.benchmarks.bench.result import Result
+    from dlcv.benchmarks.bench.run import run_bench
+    from dlcv.runtime.files import make_folder
+
+    for precision, _ in ENGINES:
+        require_graph(model, precision)
+    end = time.perf_counter() + budget_s
+    results: list[Result] = []
+    errors: list[DlcvError] = []
+    cut: list[str] = []
+    for request in _requests(model, device):
+        left = end - time.perf_counter()
+        if results and left <= 0:
+            cut.append(
+                f"{request.engines[0].name}, --compute {request.computes[0]}: {', '.join(request.measures)} at batch {', '.join(map(str, request.batches))}"
+            )
+            continue
+        try:
+            results.append(run_bench(replace(request, budget_s=left), ["dlcv-bench"], say))
+        except DlcvError as error:
+            errors.append(error)
+    if not results:
+        raise errors[0]
+    cases = _merged([case for result in results for case in result.cases])
+    left_out = {label: why for result in results for label, why in result.left_out.items()}
+    whole = replace(results[0], cases=cases, left_out=left_out)
+    folder = FOLDER / f"bench-{model}"
+    make_folder(folder)
+    for path in write_result(whole, folder):
+        say(f"wrote {path}")
+    for what in cut:
+        say(f"cut, since {budget_s:.0f} s were over: {what}")
+    return {
+        "cut": cut,
+        "cases": [_figures(case) for case in cases],
+        "left out": left_out | {"refused": "; ".join(map(str, errors))},
+    }
+
+
+def _requests(model: str, device: str) -> list[Any]:
+    from dlcv.benchmarks.bench.measure import Effort
+    from dlcv.benchmarks.bench.run import Request
+
+    effort = Effort(rounds=60, pairs=8, seconds=1.0, warm_up_s=1.0)
+    found = []
+    for measures, batches, ways in (
+        (("host",), BATCHES[:3], ENGINES),
+        (("files", "roofline"), (FILES_BATCH,), ENGINES[:1]),
+        (("host",), BATCHES[3:], ENGINES),
+    ):
+        for precision, compute in ways:
+            for engine in _engines(model, precision, compute):
+                found.append(Request(
+                    engines=(engine,), devices=(device,), sessions=("auto" if engine.suffix == ".plan" else "onnxruntime",),
+                    computes=(compute,), batches=batches, measures=measures, baselines=("bare", "serial"), tiles=TILES, effort=effort,
+                ))  # fmt: skip
+    return found
+
+
+def _engines(model: str, precision: str, compute: str) -> list[Path]:
+    """The graph, and its plan where one was built here."""
+    graph = graph_path(model, precision)
+    plan = graph.with_suffix(".plan")
+    return [graph, plan] if compute == "card" and plan.exists() else [graph]
+
+
+def _merged(cases: list[Any]) -> tuple[Any, ...]:
+    """What several requests measured of the same case, as one."""
+    merged: dict[Any, Any] = {}
+    for case in cases:
+        if case.key not in merged:
+            merged[case.key] = case
+            continue
+        old = merged[case.key]
+        merged[case.key] = replace(
+            old, timings={**old.timings, **case.timings}, stages_ms={**old.stages_ms, **case.stages_ms},
+            roofline=old.roofline or case.roofline, gpu={**old.gpu, **case.gpu}, missing={**old.missing, **case.missing},
+        )  # fmt: skip
+    return tuple(merged.values())
+
+
+def _figures(case: Any) -> dict[str, Any]:
+    """Images a second of each kind of time, and the share of the matrix rate."""
+    from statistics import median
+
+    from dlcv.benchmarks.bench.result import DEVICE, FILES, HOST, OURS
+
+    rates: dict[str, float] = {}
+    for kind in (DEVICE, HOST, FILES):
+        if kind not in case.timings or not case.timings[kind].lanes:
+            continue
+        lanes = case.timings[kind].lanes
+        lane = lanes.get(OURS) or next(iter(lanes.values()))  # device time is the bare library's
+        rates[kind] = (1 if kind == FILES else case.batch) * 1000 / median(lane.samples_ms)
+    share = None if case.roofline is None else case.roofline.share
+    return {"engine": case.engine.name, "session": case.session, "computes": case.computes, "batch": case.batch, "images_per_s": rates, "of_matrix_rate": share}  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""The graphs that other parts take: a model with fresh weights in fp32, fp16 and int8, with images and what a CPU says of them.
+
+Fresh weights take as long as trained ones. So that they tell classes apart, each class's logits are scaled to deviation 1 and mean 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from dlcv.benchmarks.gpu_suite.part import FOLDER, run_part, say
+from dlcv.runtime.errors import EngineError
+
+PRECISIONS = ("fp32", "fp16", "int8")
+SIDES = {"segmentation": 512, "classification": 224}
+IMAGES = 4
+CLASSES = 7
+WIDTH = float(os.environ.get("DLCV_GPU_SUITE_WIDTH", "1"))
+"""Of the networks; a dry run on a small machine takes less."""
+MODEL: tuple[str, dict[str, Any]] = ("model", {"help": "such as fcn8s"})
+
+
+def main() -> None:
+    """See the module."""
+    run_part(
+        "graphs",
+        _work,
+        MODEL,
+        ("--width", {"type": float, "default": WIDTH, "help": "of the network; 1 is the model's own"}),
+    )
+
+
+def graph_path(model: str, precision: str) -> Path:
+    """Where a graph is kept."""
+    return FOLDER / f"{model}-{precision}.onnx"
+
+
+def reference_path(model: str) -> Path:
+    """Where images and the CPU's answers are kept: `images`, uint8 (n, H, W, 3), RGB; `classes`, uint8 (n, H, W) or (n);
+    `bound_PRECISION`: the least agreement."""
+    return FOLDER / f"{model}.reference.npz"
+
+
+def require_graph(model: str, precision: str) -> Path:
+    """The path of a graph that is there; raises EngineError where it is not."""
+    path = graph_path(model, precision)
+    if not path.exists() or not reference_path(model).exists():
+        raise EngineError(f"{path} is missing; write it with: python -m dlcv.benchmarks.gpu_suite.graphs {model}")
+    return path
+
+
+def _work(given: argparse.Namespace) -> dict[str, Any]:
+    import numpy as np
+    import torch
+
+    from dlcv.runtime.comparison import MIN_AGREEMENT
+    from dlcv.runtime.sessions import open_session
+    from dlcv.train.data.scenes import make_scene
+    from dlcv.train.models import create_model
+    from dlcv.train.models.registry import model_entry
+
+    task = model_entry(given.model).task
+    side = SIDES[task]
+    images = np.stack([make_scene(0, index, side)[0] for index in range(IMAGES)])
+    card = _card(given.model, task, side, given.width)
+    torch.manual_seed(0)
+    model = create_model(given.model, classes=CLASSES, width=given.width).eval()
+    model = _telling_apart(model, card, images)
+    for precision in PRECISIONS:
+        path = graph_path(given.model, precision)
+        path.write_bytes(_proto(model, card, precision, images))
+        say(f"wrote {path}, {path.stat().st_size / 1e6:.1f} MB")
+    with open_session(graph_path(given.model, "fp32"), device="cpu", session="onnxruntime") as session:
+        answer = session.run(images)[card.head]
+    classes = answer if task == "segmentation" else answer.argmax(1).astype(np.uint8)
+    bounds = {f"bound_{precision}": MIN_AGREEMENT[task][precision] for precision in PRECISIONS}
+    np.savez_compressed(reference_path(given.model), images=images, classes=classes, **bounds)  # type: ignore[arg-type]
+    found = len(np.unique(classes))
+    say(f"on a CPU {given.model} says {found} classes of {IMAGES} images")
+    return {"model": given.model, "width": given.width, "side": side, "classes_said": found}
+
+
+def _card(name: str, task: str, side: int, width: float) -> Any:
+    from dlcv.runtime.card import ModelCard
+    from dlcv.train.preprocess import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
+
+    segments = task == "segmentation"
+    return ModelCard(
+        model=name, width=width, task=task, classes=tuple(f"class {index}" for index in range(CLASSES)),
+        palette=tuple((index * 36,) * 3 for index in range(CLASSES)) if segments else (),
+        input_size_hw=(side, side), mean_rgb=IMAGENET_MEAN_RGB, std_rgb=IMAGENET_STD_RGB,
+        fit="windows" if segments else "centre-crop", short_side=0 if segments else side,
+        head="mask" if segments else "probs", versions={"dlcv": "gpu suite"},
+    )  # fmt: skip
+
+
+def _telling_apart(model: Any, card: Any, images: Any) -> Any:
+    """The model with its logits scaled by class over `images`."""
+    import torch
+    from torch import nn
+
+    from dlcv.train.preprocess import normalise
+
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = model
+            self.register_buffer("scale", torch.ones(1))
+            self.register_buffer("shift", torch.zeros(1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.network(x) * self.scale + self.shift  # type: ignore[no-any-return]
+
+    scaled = Scaled().eval()
+    with torch.inference_mode():
+        logits = model(normalise(torch.from_numpy(images), card.mean_rgb, card.std_rgb))
+    axes = [axis for axis in range(logits.ndim) if axis != 1]
+    deviation, mean = logits.std(axes, keepdim=True).clamp(min=1e-12), logits.mean(axes, keepdim=True)
+    scaled.scale, scaled.shift = (1 / deviation).clone(), (-mean / deviation).clone()
+    return scaled
+
+
+def _proto(model: Any, card: Any, precision: str, images: Any) -> bytes:
+    import onnx
+
+    from dlcv.export.onnx_from_checkpoint import onnx_from_model, with_card
+    from dlcv.export.precision.calibration import int8_from_onnx
+    from dlcv.export.precision.cast import network_at
+
+    own = card.changed(precision=precision)
+    if precision == "fp32":
+        proto = onnx_from_model(model, own)
+    elif precision == "fp16":
+        proto = onnx_from_model(network_at(model, precision, card.input_size_hw), own)
+    else:  # min-max is the quickest, and no worse for time
+        proto = with_card(int8_from_onnx(onnx.load(graph_path(card.model, "fp32")), list(images[:2]), "min-max"), own)
+    return bytes(proto.SerializeToString())
+
+
+if __name__ == "__main__":
+    main()

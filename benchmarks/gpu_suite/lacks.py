@@ -1,0 +1,40 @@
+"""What this machine lacks for a part."""
+
+from __future__ import annotations
+
+import importlib.util
+import shlex
+import subprocess
+from collections.abc import Mapping
+
+from dlcv.benchmarks.gpu_suite.parts import TENSORRT_PYTHON, Part
+from dlcv.runtime.sessions.cuda import driver_problem
+
+
+def lacks(part: Part, environment: Mapping[str, str], *, driver: bool = True) -> str:
+    """As a reason, such as `pycuda is not installed`; empty where the part can run.
+
+    Args:
+        part: the part.
+        environment: of its process; GK_PY310 names a Python of TensorRT's own.
+        driver: whether a missing driver counts.
+    """
+    if driver and part.driver and (problem := driver_problem()):
+        return f"this machine has {problem}"
+    own = environment.get("GK_PY310", "") if part.command.startswith(TENSORRT_PYTHON) else ""
+    missing = [package for package in part.packages if not any(_has(name, own) for name in package.split("|"))]
+    where = f" in {own}" if own else ""
+    return f"{', '.join(missing).replace('|', ' or ')} is not installed{where}" if missing else ""
+
+
+def _has(package: str, python: str) -> bool:
+    if not python:
+        return importlib.util.find_spec(package) is not None
+    code = f"import importlib.util as u, sys; sys.exit(u.find_spec({package!r}) is None)"
+    try:
+        return (
+            subprocess.run([*shlex.split(python), "-c", code], capture_output=True, timeout=60, check=False).returncode
+            == 0
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False

@@ -1,0 +1,102 @@
+"""The parts, in order of worth: the one list that `--list`, the dry run, the docs and `make bench-gpu` go by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LIMIT_S = 120
+"""Of a part of `make bench-gpu`, in seconds."""
+MODULE = "dlcv.benchmarks.gpu_suite"
+TENSORRT_PYTHON = "${GK_PY310:-python}"
+"""Where full TensorRT lies in a Python of its own, that; see docs/gpu.md."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something to be seen on a GPU.
+
+    Attributes:
+        name: of the part.
+        tells: what is known afterwards.
+        command: words, as in a shell; `python` is the one that runs the suite.
+        minutes: that it takes on an H200, as expected.
+        packages: that it imports beside dlcv's own needs; an entry with `|` is met by any of its packages.
+        driver: whether it needs an NVIDIA driver.
+        suite: whether it is part of `make bench-gpu`.
+    """
+
+    name: str
+    tells: str
+    command: str
+    minutes: float
+    packages: tuple[str, ...] = ()
+    driver: bool = True
+    suite: bool = True
+
+    @property
+    def limit_s(self) -> float:
+        """After which it is stopped."""
+        return LIMIT_S if self.suite else 60 * max(10.0, 3 * self.minutes)
+
+
+def _program(name: str, words: str = "") -> str:
+    return f"python -m {MODULE}.{name} {words}".strip()
+
+
+def _tests(paths: str, keyword: str) -> str:
+    return f"python -m pytest -q -rs -p no:cacheprovider -m gpu -k {keyword} {paths}"
+
+
+def _training(model: str, data: str, epochs: int, minutes: float, options: str = "") -> Part:
+    run = "-".join(filter(None, [model, "weighted" if "weighted" in options else ""]))
+    dataset = "--dataset dubai512 " if data == "dubai512" else ""
+    words = f"--model {model} --data {data}/ {dataset}--epochs {epochs} --output runs/gpu-{run} --device cuda {options}".strip()
+    return Part(
+        f"train-{run}", "a training run on the GPU", f"python -m dlcv.train {words}", minutes,
+        packages=("torch",), suite=False,
+    )  # fmt: skip
+
+
+def _bench(model: str) -> tuple[Part, Part]:
+    return (
+        Part(f"graphs-{model}", "nothing by itself: graphs for the next part", _program("graphs", model), 0.35, ("torch", "onnx", "onnxscript"), driver=False),
+        Part(
+            f"bench-{model}", "images a second at batch 1 to 64 in fp16, TF32, fp32, int8", _program("bench", f"{model} --budget 35"), 0.7,
+            ("torch", "onnx", "onnxruntime", "pycuda"),
+        ),
+    )  # fmt: skip
+
+
+PARTS: tuple[Part, ...] = (
+    Part("copies", "streams, pinned buffers, GB/s of copies", _program("copies"), 0.2, ("pycuda",)),
+    Part(
+        "contract-onnxruntime", "ONNX Runtime's CUDA provider keeps the sessions' contract, in fp32, TF32, fp16, bf16",
+        _tests("tests/contracts/test_sessions.py tests/runtime/sessions/test_onnxrt.py", "'onnx-cuda or tf32'"), 0.8,
+        ("pytest", "torch", "onnx", "onnxscript", "onnxruntime"),
+    ),
+    Part("graphs-fcn8s", "nothing by itself: graphs for the next parts", _program("graphs", "fcn8s"), 0.7, ("torch", "onnx", "onnxscript"), driver=False),
+    Part("parity-fcn8s", "ONNX Runtime CUDA with IO binding agrees with a CPU, in fp32, TF32, fp16", _program("parity", "fcn8s"), 0.4, ("onnxruntime",)),
+    _training("fcn8s", "dubai512", 100, 6),
+    _training("fcn32s", "dubai512", 100, 6),
+    _training("fcn32s-fc7x7", "dubai512", 100, 9, "--loss weighted-cross-entropy"),
+    _training("unet", "dubai512", 100, 6),
+    _training("deeplabv3-resnet101", "dubai512", 100, 9),
+    _training("resnet18", "eurosat", 30, 5),
+    _training("resnet50", "eurosat", 30, 7),
+    _training("resnet101", "eurosat", 30, 9),
+    _training("densenet201-mlp", "eurosat", 30, 9),
+    Part(
+        "plans-fcn8s", "full TensorRT: plans built, run, compared, timed",
+        f"{TENSORRT_PYTHON} -m {MODULE}.plans fcn8s", 1.2, ("numpy", "tensorrt", "pycuda"),
+    ),
+    Part(
+        "contract-plan", "plans keep the sessions' contract, where TensorRT is in the same Python as torch",
+        _tests("tests/contracts/test_sessions.py tests/export/builders/test_build.py", "plan"), 0.6,
+        ("pytest", "torch", "onnx", "onnxscript", "pycuda", "tensorrt|tensorrt_rtx"),
+    ),
+    Part("validity-fcn8s", "whether TensorRT-RTX's plans run on this GPU", _program("validity", "fcn8s"), 0.2, ("tensorrt_rtx", "pycuda")),
+    _bench("fcn8s")[1],
+    *_bench("fcn32s"),
+    *_bench("resnet50"),
+    *_bench("deeplabv3-resnet101"),
+)  # fmt: skip

@@ -1,0 +1,178 @@
+"""The programs of the parts: on a CPU where they can, else through the double of TensorRT and pycuda (its signatures: test_trt_double.py)."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dlcv.benchmarks.gpu_suite import bench, copies, graphs, parity, part, plans
+from dlcv.runtime.card import ModelCard
+from dlcv.runtime.errors import EngineError, ExportError, VerdictError
+from dlcv.runtime.sessions import cuda
+
+CARD = ModelCard(
+    model="double", task="segmentation", classes=("a", "b", "c"), palette=((0, 0, 0), (1, 1, 1), (2, 2, 2)), head="mask",
+    input_size_hw=(4, 6), mean_rgb=(0.0, 0.0, 0.0), std_rgb=(1.0, 1.0, 1.0), max_batch=4,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def double() -> Any:
+    path = Path(__file__).parents[2] / "runtime" / "sessions" / "trt_double.py"
+    spec = importlib.util.spec_from_file_location("trt_double", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def world(double: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    world = double.World()
+    package, driver = double.make_pycuda(world)
+    modules = {"pycuda": package, "pycuda.driver": driver, "tensorrt_rtx": double.make_tensorrt(world)}
+    for name, module in (modules | {"tensorrt": None, "tensorrt_lean": None}).items():
+        monkeypatch.setitem(sys.modules, name, module)
+    for home in (cuda, part):
+        monkeypatch.setattr(home, "driver_problem", lambda: "")
+    monkeypatch.setattr(cuda, "gpu_name_and_capability", lambda index=0: ("NVIDIA Double", "8.6"))
+    for cached in (cuda._pycuda, cuda._retained):
+        cached.cache_clear()
+    yield world
+    for cached in (cuda._pycuda, cuda._retained):
+        cached.cache_clear()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for module in (part, graphs, bench, plans):
+        monkeypatch.setattr(module, "FOLDER", tmp_path)
+    return tmp_path
+
+
+def test_copies_are_timed_by_the_devices_clock_and_freed(world: Any) -> None:
+    world.copy_ms = 0.5
+    facts = copies.measure(size=1000)
+    rates = facts["gb_per_s"]
+    assert rates["pinned, to the device"] == pytest.approx(1000 / 0.5e-3 / 1e9)
+    assert len(rates) == 4
+    assert world.memory == {}, "device memory is freed"
+    assert world.names().count("free host") == 2
+    assert world.names().count("Stream") == 2
+
+
+def test_a_gpu_that_returns_something_else_is_told(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.copy_ms = 0.5
+    monkeypatch.setattr(
+        cuda.Stream, "copy_to_host", lambda self, host, buffer: cuda.Stream.copy_to_device(self, buffer, host)
+    )
+    with pytest.raises(EngineError, match=r"^what came back from the GPU is not what was sent"):
+        copies.measure(size=1000)
+
+
+def _kept(folder: Path, double: Any, wrong: int = 0) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (4, 4, 6, 3), dtype=np.uint8)
+    np.savez(
+        folder / "m.reference.npz",
+        images=images,
+        classes=(images[..., 0] + wrong) % 3,
+        bound_fp32=0.9999,
+        bound_fp16=0.99,
+        bound_int8=0.9,
+    )
+    for precision in plans.PRECISIONS:
+        (folder / f"m-{precision}.onnx").write_bytes(b"a graph")
+
+
+@pytest.fixture
+def builds(double: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A builder of 8.6, which takes no precision from a graph."""
+
+    def build_plan(graph: Path, plan: Path, *, card: Any, options: Any) -> Any:
+        if "fp32" not in graph.name:
+            raise ExportError("it takes no precision from the graph")
+        plan.write_bytes(double.plan_bytes(CARD.to_json()))
+        return SimpleNamespace(path=plan, sentence="built by a double")
+
+    monkeypatch.setattr("dlcv.export.builders.build.build_plan", build_plan)
+    monkeypatch.setattr("dlcv.runtime.card_reader.read_card", lambda path, data=None: CARD)
+    monkeypatch.setattr(plans, "BATCHES", (1, 4))
+
+
+@pytest.mark.usefixtures("builds")
+def test_plans_are_built_run_compared_and_timed(world: Any, double: Any, folder: Path) -> None:
+    _kept(folder, double)
+    facts = plans.check("m")
+    assert facts["fp32"]["agreement"] == 1
+    assert set(facts["fp32"]["images/s at batch 4"]) == {"host to host", "bare loop", "device"}
+    assert facts["fp32"]["images/s at batch 4"]["device"] == pytest.approx(4 / 2.5e-3), "2.5 ms by the double's clock"
+    assert facts["left out"] == dict.fromkeys(("fp16", "int8"), "it takes no precision from the graph")
+    assert world.memory == {}
+
+
+@pytest.mark.usefixtures("builds", "world")
+def test_a_plan_that_says_something_else_fails(double: Any, folder: Path) -> None:
+    _kept(folder, double, wrong=1)
+    with pytest.raises(VerdictError, match=r"^parity failed: fp32: agreement 0\.0+, expected at least 0\.9999"):
+        plans.check("m")
+
+
+def test_a_missing_graph_names_the_command_that_writes_it(folder: Path) -> None:
+    for check in (lambda: plans.check("m"), lambda: parity.check("m"), lambda: bench.measure("m", 1.0)):
+        with pytest.raises(
+            EngineError, match=r"is missing; write it with: python -m dlcv\.benchmarks\.gpu_suite\.graphs m$"
+        ):
+            check()
+
+
+def test_the_tensorrt_programs_need_numpy_alone() -> None:
+    """Before the driver, as in the kit's Python 3.10: no click, cv2, torch, onnx, onnxruntime."""
+    code = (
+        "import sys\nfor name in ('click', 'cv2', 'torch', 'onnx', 'onnxruntime', 'PIL'): sys.modules[name] = None\n"
+        "from dlcv.benchmarks.gpu_suite import copies, plans, validity\n"
+        "from dlcv.benchmarks.bench import bare_tensorrt\nfrom dlcv.export.builders import build\n"
+        "from dlcv.runtime.sessions import trt\nfrom dlcv.runtime.card_reader import read_card"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_graphs_parity_and_bench_on_a_cpu(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that is asked of a GPU, with a small model; TF32 and fp16 are computed on a GPU only."""
+    pytest.importorskip("onnx")
+    monkeypatch.setattr(graphs, "SIDES", {"classification": 32})
+    graphs._work(SimpleNamespace(model="cnn3", width=0.1))  # type: ignore[arg-type]
+    monkeypatch.setattr(parity, "WAYS", (("fp32", "card"), ("fp16", "card")))
+    assert set(parity.check("cnn3", "cpu")) == {"fp32"}  # a CPU computes the fp16 graph in float32
+    monkeypatch.setattr(bench, "TILES", 4)
+    facts = bench.measure("cnn3", 3.0, "cpu")
+    assert facts["cases"][0]["engine"] == "cnn3-fp16.onnx"
+    assert facts["cases"][0]["images_per_s"]["host-to-host"] > 0
+    assert facts["cut"][-1] == "cnn3-int8.onnx, --compute card: host at batch 16, 32, 4, 2"
+    assert json.loads((folder / "bench-cnn3" / "bench.json").read_text())["kind"] == "dlcv-bench"
+    _a_budget_cuts_what_would_end_later_and_says_so(folder / "cnn3-fp32.onnx")
+
+
+def _a_budget_cuts_what_would_end_later_and_says_so(graph: Path) -> None:
+    from dlcv.benchmarks.bench.measure import Effort
+    from dlcv.benchmarks.bench.run import Request, run_bench
+
+    effort = Effort(rounds=8, pairs=8, seconds=0.1, warm_up_s=0.1)
+    request = Request(
+        engines=(graph,), devices=("cpu",), sessions=("onnxruntime",), batches=(1, 10000000), effort=effort,
+        measures=("host",), baselines=(), budget_s=10.0,
+    )  # fmt: skip
+    result = run_bench(request)
+    assert [case.batch for case in result.cases] == [1]
+    (reason,) = result.left_out.values()
+    assert reason == "it would not end within the 10 s that are allowed"

@@ -1,0 +1,128 @@
+"""The suite's budget, its reasons and its report, with parts that are small shell commands."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from dlcv.benchmarks.gpu_suite import lacks as lacks_module
+from dlcv.benchmarks.gpu_suite import report, run
+from dlcv.benchmarks.gpu_suite.__main__ import main
+from dlcv.benchmarks.gpu_suite.lacks import lacks
+from dlcv.benchmarks.gpu_suite.parts import TENSORRT_PYTHON, Part
+from dlcv.benchmarks.gpu_suite.run import CUT, FAILED, RAN, SKIPPED, ended_early, endings, run_suite
+
+DRIVER = "no NVIDIA driver (libcuda.so.1)"
+
+
+def _part(name: str, command: str, **how: Any) -> Part:
+    return Part(name, "nothing", command, how.pop("minutes", 0.01), driver=how.pop("driver", False), **how)
+
+
+def test_a_part_is_run_skipped_cut_or_failed_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lacks_module, "driver_problem", lambda: DRIVER)
+    parts = [
+        _part("good", "echo first; echo last"),
+        _part("bad", "echo what is wrong; exit 3"),
+        _part("on-a-gpu", "echo never", driver=True),
+        _part("with-more", "echo never", packages=("no_such_package", "numpy")),
+        _part("long", "echo never", minutes=9),
+    ]
+    good, bad, on_gpu, more, long = run_suite(parts, 60, lambda line: None)
+    assert (good.state, good.code, good.last_line) == (RAN, 0, "last")
+    assert (bad.state, bad.code, bad.reason) == (FAILED, 3, "what is wrong")
+    assert (on_gpu.state, on_gpu.reason) == (SKIPPED, f"this machine has {DRIVER}")
+    assert (more.state, more.reason) == (SKIPPED, "no_such_package is not installed")
+    assert long.state == CUT
+    assert long.reason.startswith("it takes about 9 minutes, and 1.0 were left")
+
+
+def test_a_part_is_stopped_with_its_children_when_the_budget_is_over() -> None:
+    start = time.perf_counter()
+    (outcome,) = run_suite([_part("slow", "echo begun; sleep 60 & wait")], 1.0, lambda line: None)
+    assert time.perf_counter() - start < 20  # seconds; a minute without the stop
+    assert (outcome.state, outcome.reason, outcome.code, outcome.last_line) == (
+        FAILED,
+        "stopped after 1 s",
+        None,
+        "begun",
+    )
+
+
+def test_any_of_several_packages_will_do() -> None:
+    assert lacks(_part("a", "", packages=("no_such_package|numpy",)), {}) == ""
+    assert lacks(_part("a", "", packages=("no_such|nor_this",)), {}) == "no_such or nor_this is not installed"
+
+
+def test_packages_are_looked_for_in_tensorrts_own_python() -> None:
+    part = _part("plans", f"{TENSORRT_PYTHON} -m x", packages=("numpy",))
+    assert lacks(part, {"GK_PY310": "/no/such/python"}) == "numpy is not installed in /no/such/python"
+    assert lacks(part, {}) == ""
+
+
+@pytest.mark.parametrize(
+    ("lines", "code", "command", "early"),
+    [
+        ((f"copies: this machine has {DRIVER}",), 2, "python -m a", False),
+        ((f"copies: this machine has {DRIVER}",), 0, "python -m a", True),
+        (("copies: pycuda is needed",), 2, "python -m a", True),
+        (("dlcv-train: torch sees no GPU for the device cuda; use --device cpu",), 2, "python -m a", False),
+        ((f"SKIPPED [9] a.py:1: {DRIVER}", "9 skipped"), 0, "python -m pytest a", False),
+        ((f"SKIPPED [9] a.py:1: {DRIVER}", "SKIPPED [1] a.py:2: no onnx", "10 skipped"), 0, "python -m pytest a", True),
+        (("9 passed",), 0, "python -m pytest a", True),
+        ((f"SKIPPED [9] a.py:1: {DRIVER}", "1 failed"), 1, "python -m pytest a", True),
+    ],
+)
+def test_a_dry_run_tells_what_ends_elsewhere_than_at_the_driver(
+    lines: tuple[str, ...], code: int, command: str, early: bool
+) -> None:
+    outcome = run.Outcome(_part("a", command, driver=True), FAILED if code else RAN, "", 1.0, code, lines)
+    assert ended_early([outcome]) == (["a"] if early else [])
+    if "SKIPPED" in lines[0]:
+        assert DRIVER in endings(outcome)
+
+
+def test_a_part_that_was_not_started_ended_early() -> None:
+    assert ended_early([run.Outcome(_part("a", "x", driver=True), SKIPPED, "pycuda is not installed")]) == ["a"]
+
+
+def test_the_report_has_every_part_the_figures_and_the_goals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "FOLDER", tmp_path)
+    case = {
+        "engine": "fcn8s-fp16.onnx", "session": "onnxruntime", "computes": "fp16", "batch": 16,
+        "images_per_s": {"device": 2000.0, "host-to-host": 1500.0}, "of_matrix_rate": 0.43,
+    }  # fmt: skip
+    (tmp_path / "bench-fcn8s.json").write_text(json.dumps({"cases": [case]}))
+    ran = run.Outcome(_part("bench-fcn8s", "echo"), RAN, "", 2.0, 0, ("wrote it",))
+    cut = run.Outcome(_part("later", "echo"), CUT, "it takes 2 minutes, and 1 was left")
+    json_path, md_path = report.write_report([ran, cut], {"gpu": "NVIDIA H200", "driver": "580"}, tmp_path, 480)
+    assert json_path.name.startswith("nvidia-h200-20")
+    text = md_path.read_text()
+    assert "it takes 2 minutes, and 1 was left" in text
+    rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines()]
+    assert ["", "fcn8s-fp16.onnx, onnxruntime", "fp16", "16", "2000", "1500", "-", "43 %", ""] in rows
+    assert "missed with 2000" in text
+    values = json.loads(json_path.read_text())
+    assert [part["state"] for part in values["parts"]] == [RAN, CUT]
+    assert values["parts"][0]["facts"]["cases"] == [case]
+    better = report._goals([case | {"images_per_s": {"device": 2300.0}}])
+    assert better[0].endswith("reached with 2300.")
+
+
+def test_the_command_says_what_is_missing_and_what_there_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("dlcv.runtime.sessions.cuda.driver_problem", lambda: DRIVER)
+    done = CliRunner().invoke(main, ["--output", str(tmp_path)])
+    assert (done.exit_code, done.stderr) == (
+        2,
+        f"gpu-suite: this machine has {DRIVER}; see what would run with --list\n",
+    )
+    assert "no part is named copy; there are copies, " in CliRunner().invoke(main, ["--only", "copy"]).stderr
+    monkeypatch.setattr("dlcv.runtime.sessions.cuda.driver_problem", lambda: "")
+    done = CliRunner().invoke(main, ["--dry-run", "--output", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "leave it out" in done.stderr
