@@ -7,9 +7,10 @@ from dlcv.benchmarks.startup import BARE, COMMANDS, LIBRARIES, help_statement, r
 from dlcv.benchmarks.suite.gates import Gate, Pairs
 from dlcv.benchmarks.timing import pairs_of
 
-HELP_AT_MOST, IMPORT_AT_MOST = 1.5, 1.2
-"""What the project promises; 1.2 and 0.9 were seen."""
-IMPORTS = {"import": "import dlcv.runtime", "load": "from dlcv.runtime import load"}
+HELP_AT_MOST = 1.5
+"""What the project promises; 1.2 was seen."""
+IMPORTS = {"import": ("import dlcv.runtime", 0.5), "load": ("from dlcv.runtime import load", 1.2)}
+"""Statement and bound. The first imports none of the libraries (0.2 was seen), the second takes what it stands on (0.9)."""
 
 
 def starting_gates(before: str = "") -> list[Gate]:
@@ -19,8 +20,8 @@ def starting_gates(before: str = "") -> list[Gate]:
         before: Python that both processes run first: a planted slowdown.
     """
     imports = [
-        _gate(name, f"`{statement}`", statement, LIBRARIES, IMPORT_AT_MOST, before)
-        for name, statement in IMPORTS.items()
+        _gate(name, f"`{statement}`", statement, LIBRARIES, at_most, before)
+        for name, (statement, at_most) in IMPORTS.items()
     ]
     helps = [
         _gate(f"help-{command}", f"`{command} --help`", help_statement(command), BARE, HELP_AT_MOST, before)
