@@ -42,6 +42,7 @@ def main(names: tuple[str, ...], pairs: int, output: Path | None, beside: Path |
     click.echo(table(outcomes, earlier))
     click.echo(f"\n{facts['cores']} cores of {facts['cpu']}, load {facts['load_before']}.")
     if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(to_json(result_of(outcomes, facts)))
     if failed := [one.sentence for one in outcomes if not one.passed]:
         raise VerdictError("; ".join(failed))
