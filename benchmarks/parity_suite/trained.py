@@ -9,9 +9,9 @@ from typing import Any
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.datasets.labelled import LabelledSet
 
-EPOCHS = {"segmentation": 20, "classification": 12}
+EPOCHS = {"segmentation": 30, "classification": 15}
 SIDE = 64
-COUNTS = {"segmentation": (32, 8), "classification": (96, 48)}
+COUNTS = {"segmentation": (32, 8), "classification": (96, 120)}
 """Tiles for training and for validation; a classifier sees an image as one answer, so it needs more of them."""
 
 
@@ -62,7 +62,7 @@ def train(name: str, folder: Path, width: float) -> Trained:
 
     task = model_entry(name).task
     settings = TrainSettings(
-        model=name, data=str(sample(folder, task)), width=width, batch=8, crop=SIDE, workers=0, device="cpu",
+        model=name, data=str(sample(folder, task)), width=width, batch=4, crop=SIDE, workers=0, device="cpu",
         epochs=EPOCHS[task],
     )  # fmt: skip
     run.start(settings, folder / name, overwrite=True, say=lambda _: None).train()
