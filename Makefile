@@ -55,9 +55,10 @@ lean: $(TINY)
 $(TINY): $(VENV)/.dev | links
 	$(BIN)/python -m pytest -q tests/lean/test_keep.py --keep-tiny $(TINY)
 
+# Ratios of times, held to their bounds, and every session against torch: docs/benchmarks.md
 bench: $(VENV)/.dev
-	$(BIN)/python -m dlcv.benchmarks.startup
-	$(BIN)/python -m dlcv.benchmarks.file_to_file
+	$(BIN)/python -m dlcv.benchmarks.suite --output .bench/suite.json
+	$(BIN)/python -m dlcv.benchmarks.parity_suite --output .bench
 
 # What there is to see on an NVIDIA GPU, with whatever this Python has, nothing installed and no network: make bench-gpu [PYTHON=python3] [MINUTES=8]
 MINUTES ?= 8
@@ -87,4 +88,4 @@ $(VENV)/.dev: setup.cfg constraints.txt | $(VENV)/bin/python
 	touch $@ $(VENV)/.demo
 
 clean:
-	rm -rf build dist demo .typing .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf build dist demo .bench .typing .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -57,13 +57,7 @@ def main(
         paths = tile_paths(tiles, folder / "tiles", count, size)
         graph = engine or untrained(folder / "fcn8s.onnx", width, input_size, int8=int8)
         note(f"{len(paths)} tiles, {rounds} rounds")
-        ways = _ways(paths, graph, folder)
-        rounds_of: dict[str, list[Round]] = {name: [] for name in ways}
-        for round_number in range(rounds + 1):
-            for name, way in ways.items():
-                measured = Round.of(way)
-                if round_number:  # the first round warms up
-                    rounds_of[name].append(measured)
+        rounds_of = measured_rounds(ways_of(paths, graph, folder), rounds)
         click.echo(_table(rounds_of, len(paths)))
         codec, session = (statistics.median(one.cpu_s for one in rounds_of[name]) for name in (CODEC, SESSION))
         click.echo(
@@ -93,11 +87,32 @@ class Round:
         return cls(wall_s, cpu_s, max(0.0, 1 - (cpu_s + idle_end - idle) / (wall_s * cpu_count())))
 
 
+def measured_rounds(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[Round]]:
+    """All ways in turn, `rounds` times, after one round that warms up."""
+    found: dict[str, list[Round]] = {name: [] for name in ways}
+    for round_number in range(rounds + 1):
+        for name, way in ways.items():
+            measured = Round.of(way)
+            if round_number:
+                found[name].append(measured)
+    return found
+
+
+def bound_s(rounds: dict[str, list[Round]]) -> list[float]:
+    """Seconds, for each round, that the codec's and the session's CPU work takes with all cores at work and nothing added."""
+    return [(codec.cpu_s + session.cpu_s) / cpu_count() for codec, session in zip(rounds[CODEC], rounds[SESSION])]
+
+
+def open_s(rounds: dict[str, list[Round]]) -> list[float]:
+    """Seconds, for each round, that dlcv-infer took once its session was open, of what other programs left of the cores."""
+    return [(one.wall_s - opening.wall_s) * (1 - one.others) for one, opening in zip(rounds[OURS], rounds[OPENING])]
+
+
 def _table(rounds: dict[str, list[Round]], tiles: int) -> str:
     """Each way beside dlcv-infer, and what it reached of the cores: of all, of those that other programs left, and of these once
     its session is open, which takes as long for a few tiles as for many.
     """
-    work = [(codec.cpu_s + session.cpu_s) / cpu_count() for codec, session in zip(rounds[CODEC], rounds[SESSION])]
+    work = bound_s(rounds)
     rows = []
     for name, measured in rounds.items():
         row = [name, f"{tiles / statistics.median(one.wall_s for one in measured):.1f}"]
@@ -106,11 +121,7 @@ def _table(rounds: dict[str, list[Round]], tiles: int) -> str:
             row.append(_quartiles(bound / one.wall_s for bound, one in zip(work, measured)))
             row.append(_quartiles(bound / one.wall_s / (1 - one.others) for bound, one in zip(work, measured)))
         if name == OURS:
-            open_s = [
-                bound / (one.wall_s - opening.wall_s) / (1 - one.others)
-                for bound, one, opening in zip(work, measured, rounds[OPENING])
-            ]
-            row.append(_quartiles(open_s))
+            row.append(_quartiles(bound / seconds for bound, seconds in zip(work, open_s(rounds))))
         if name == OPENING:
             row[1] = ""
         rows.append([*row, "", "", ""][:6])
@@ -130,7 +141,8 @@ def _quartiles(values: Iterable[float]) -> str:
     return f"{median:.2f} ({low:.2f} to {high:.2f})"
 
 
-def _ways(paths: list[Path], graph: Path, folder: Path) -> dict[str, Callable[[], object]]:
+def ways_of(paths: list[Path], graph: Path, folder: Path) -> dict[str, Callable[[], object]]:
+    """What is compared, by name; `folder` takes what is written, and has no folder `serial` yet."""
     import cv2
     import numpy as np
     import onnxruntime as ort

@@ -33,8 +33,12 @@ LIBRARIES = "import numpy, cv2, onnxruntime"
 
 def help_ratio(command: str, pairs: int = MIN_PAIRS) -> PairedRatio:
     """Whole processes: `command --help` against `import click`."""
-    module = COMMANDS[command]
-    return _ratio(f"import sys; sys.argv = ['{command}', '--help']; from {module} import main; main()", BARE, pairs)
+    return _ratio(help_statement(command), BARE, pairs)
+
+
+def help_statement(command: str) -> str:
+    """Python that does what `command --help` does."""
+    return f"import sys; sys.argv = ['{command}', '--help']; from {COMMANDS[command]} import main; main()"
 
 
 def import_ratio(statement: str, pairs: int = MIN_PAIRS) -> PairedRatio:
@@ -43,10 +47,11 @@ def import_ratio(statement: str, pairs: int = MIN_PAIRS) -> PairedRatio:
 
 
 def _ratio(ours: str, bare: str, pairs: int) -> PairedRatio:
-    return paired_ratio(lambda: _process(ours), lambda: _process(bare), pairs)
+    return paired_ratio(lambda: run_process(ours), lambda: run_process(bare), pairs)
 
 
-def _process(statement: str) -> None:
+def run_process(statement: str) -> None:
+    """A new Python that runs a statement and ends."""
     subprocess.run([sys.executable, "-c", statement], check=True, stdout=subprocess.DEVNULL)
 
 

@@ -33,7 +33,12 @@ class PairedRatio:
 
 
 def paired_ratio(a: Callable[[], object], b: Callable[[], object], pairs: int = MIN_PAIRS) -> PairedRatio:
-    """Runs `a` and `b` in turn, after one uncounted run of each, the first of a pair changing, and compares their times."""
+    """Compares the times of two pieces of work; see `pairs_of`."""
+    return ratio_of_pairs(*pairs_of(a, b, pairs))
+
+
+def pairs_of(a: Callable[[], object], b: Callable[[], object], pairs: int) -> tuple[list[float], list[float]]:
+    """Runs `a` and `b` in turn, after one uncounted run of each, the first of a pair changing, and gives the seconds of either."""
     a()
     b()
     times = []
@@ -41,7 +46,7 @@ def paired_ratio(a: Callable[[], object], b: Callable[[], object], pairs: int = 
         first, second = (a, b) if k % 2 == 0 else (b, a)
         t1, t2 = seconds_of(first), seconds_of(second)
         times.append((t1, t2) if k % 2 == 0 else (t2, t1))
-    return ratio_of_pairs([x for x, _ in times], [y for _, y in times])
+    return [x for x, _ in times], [y for _, y in times]
 
 
 def ratio_of_pairs(a_s: Sequence[float], b_s: Sequence[float]) -> PairedRatio:

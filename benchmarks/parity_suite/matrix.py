@@ -1,0 +1,130 @@
+"""The suite: each model is trained, exported in each precision and run in each session, beside torch in float32."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dlcv.benchmarks.parity_suite.graphs import PRECISIONS, Way, file_for, write_graph
+from dlcv.benchmarks.parity_suite.trained import Trained, train
+from dlcv.export.stages import RememberingSession, Stage, compare_stages
+from dlcv.runtime.comparison import MIN_AGREEMENT, bound_precision
+from dlcv.runtime.errors import DlcvError
+from dlcv.runtime.sessions import Session, open_session
+
+MAX_DROP = {"fp32": 0.005, "fp16": 0.01, "bf16": 0.02, "int8": 0.03}
+"""How far mean IoU or accuracy may fall: a narrow network of seconds of training is nearer to its boundaries than one of hours,
+and an image of 48 is 0.02 of accuracy; what is held is that nothing breaks, not what a model loses."""
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A model in a precision in a session, against torch.
+
+    Attributes:
+        model, precision, way: which.
+        stage: scores of both, agreement, NaN; None where it did not run.
+        computes: what the session computes in.
+        reason: why it did not run.
+        problems: what fails, in words; empty when it holds.
+    """
+
+    model: str
+    precision: str
+    way: Way
+    stage: Stage | None = None
+    computes: str = ""
+    reason: str = ""
+    problems: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        """`holds`, `FAILS` or `did not run`."""
+        return "did not run" if self.stage is None else "FAILS" if self.problems else "holds"
+
+
+def run_suite(
+    models: Sequence[str], ways: Sequence[Way], precisions: Sequence[str] = PRECISIONS, *, width: float = 0.1,
+    say: Say = lambda _: None,
+) -> list[Cell]:  # fmt: skip
+    """Runs the suite.
+
+    Args:
+        models: names in the registry.
+        ways: sessions.
+        precisions: of the graphs.
+        width: of the models.
+        say: takes a line a model.
+
+    Raises:
+        UsageError: for an unknown model.
+    """
+    cells: list[Cell] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in models:
+            say(f"{name}: training at width {width:g}")
+            trained = train(name, Path(scratch), width)
+            cells += cells_of(trained, ways, precisions, Path(scratch))
+            say(
+                f"{name}: "
+                + ", ".join(f"{one.precision} in {one.way.label} {one.verdict}" for one in cells if one.model == name)
+            )
+    return cells
+
+
+def cells_of(trained: Trained, ways: Sequence[Way], precisions: Sequence[str], folder: Path) -> list[Cell]:
+    """A trained model's row of the matrix, in one pass over its images."""
+    import torch
+
+    from dlcv.train.session import TorchSession
+
+    model, cells = trained.card.model, []
+    with ExitStack() as stack:
+        opened: dict[tuple[str, Way], Session] = {}
+        reasons: dict[tuple[str, Way], str] = {}
+        for precision in precisions:
+            graph: Path | str
+            try:
+                graph = write_graph(trained, precision, folder)
+            except DlcvError as error:
+                graph = str(error)
+            for way in ways:
+                try:
+                    opened[precision, way] = _opened(way, graph, stack)
+                except DlcvError as error:
+                    reasons[precision, way] = str(error)
+        reference = RememberingSession(TorchSession(trained.network, trained.card, torch.device("cpu")))
+        named = {f"{precision} {way.label}": session for (precision, way), session in opened.items()}
+        stages = compare_stages(reference, named, trained.labelled)
+        for precision in precisions:
+            for way in ways:
+                session = opened.get((precision, way))
+                if session is None:
+                    cells.append(Cell(model, precision, way, reason=reasons[precision, way]))
+                    continue
+                stage = stages[f"{precision} {way.label}"]
+                problems = _problems(stage, precision, session.computes)
+                cells.append(Cell(model, precision, way, stage, session.computes, problems=problems))
+    return cells
+
+
+def _opened(way: Way, graph: Path | str, stack: ExitStack) -> Session:
+    from dlcv.runtime.errors import ExportError
+
+    if isinstance(graph, str):
+        raise ExportError(graph)
+    session: Any = open_session(file_for(way, graph), device=way.device, session=way.session)
+    opened: Session = stack.enter_context(session)
+    return opened
+
+
+def _problems(stage: Stage, precision: str, computes: str) -> tuple[str, ...]:
+    held_as = bound_precision(precision, computes)
+    comparison = stage.comparison
+    least = MIN_AGREEMENT[comparison.task][held_as]
+    return tuple(comparison.problems(max_drop=MAX_DROP[held_as], min_agreement=least))

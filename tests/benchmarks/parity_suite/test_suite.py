@@ -1,0 +1,66 @@
+"""The parity suite on the tiny classifier: what holds is told to hold, what is broken fails, what cannot run says why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("onnx", reason="the export extra is not installed")
+torch = pytest.importorskip("torch", reason="the export extra is not installed")
+
+from dlcv.benchmarks.parity_suite import __main__ as cli  # noqa: E402
+from dlcv.benchmarks.parity_suite import matrix  # noqa: E402
+from dlcv.benchmarks.parity_suite.graphs import CPU, PRECISIONS, Way  # noqa: E402
+from dlcv.benchmarks.parity_suite.report import as_markdown, as_page, lines_of, to_dict  # noqa: E402
+from dlcv.benchmarks.parity_suite.trained import Trained  # noqa: E402
+from dlcv.runtime.datasets.loading import labelled_for  # noqa: E402
+from dlcv.train.checkpoint import load_checkpoint, model_from_checkpoint  # noqa: E402
+
+ONNX = CPU[0]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_classifier: Callable[[int], Path], tiny_classified: Path) -> Trained:
+    best = load_checkpoint(tiny_classifier(1))
+    card = best.card.changed(head="logits")
+    labelled = labelled_for(card, tiny_classified)
+    return Trained(model_from_checkpoint(best).eval(), card, labelled, labelled)
+
+
+def test_the_command_knows_every_precision() -> None:
+    assert tuple(PRECISIONS) == cli.PRECISION_NAMES
+
+
+def test_a_row_of_the_matrix(trained: Trained, tmp_path: Path) -> None:
+    ways = (ONNX, Way("tensorrt", "cuda")) if not torch.cuda.is_available() else (ONNX,)
+    cells = matrix.cells_of(trained, ways, ("fp32", "bf16"), tmp_path)
+    verdicts = {(one.precision, one.way.session): one.verdict for one in cells}
+    assert verdicts["fp32", "onnxruntime"] == "holds"
+    assert verdicts["bf16", "onnxruntime"] == "did not run"
+    assert any("ONNX Runtime has no bfloat16 convolution" in line for line in lines_of(cells))
+    text, values = as_markdown(cells, {"cpu": "a CPU"}), to_dict(cells, {"cpu": "a CPU"})
+    assert "| cnn3 " in text and "1.000000" in text
+    assert json.loads(json.dumps(values))["cells"][0]["stage"]["agreement"] == 1.0
+    assert '<td class="holds">holds</td>' in as_page(cells, {})
+
+
+def test_a_broken_graph_fails(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first convolution is lost: torch stays what it was."""
+    original = matrix.write_graph
+
+    def broken(given: Trained, precision: str, folder: Path) -> Path:
+        import copy
+
+        network = copy.deepcopy(given.network)
+        with torch.no_grad():
+            next(network.parameters()).zero_()
+        return original(Trained(network, given.card, given.labelled, given.calibration), precision, folder)
+
+    monkeypatch.setattr(matrix, "write_graph", broken)
+    (cell,) = matrix.cells_of(trained, (ONNX,), ("fp32",), tmp_path)
+    assert cell.verdict == "FAILS"
+    assert "argmax agreement" in lines_of([cell])[0]
+    assert '<td class="fails">FAILS</td>' in as_page([cell], {})

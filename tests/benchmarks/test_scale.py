@@ -1,0 +1,49 @@
+"""The model of scale against numbers worked out by hand, and against a run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dlcv.benchmarks.scale import Bound, Measured, Station, bound_of, run_processes, stations_of
+
+MEASURED = Measured({"codec": 0.004, "session": 0.006}, read_bytes=80_000, written_bytes=20_000)
+"""10 ms of a core and 0.1 MB a tile."""
+
+
+def test_the_slowest_station_sets_the_bound() -> None:
+    assert bound_of([Station("a", 0.01, 2), Station("b", 0.02, 8)]) == Bound(200.0, "a")
+
+
+def test_few_tiles_in_flight_set_it_too() -> None:
+    """3 tiles over the 30 ms of a lone one."""
+    found = bound_of([Station("a", 0.01, 2), Station("b", 0.02, 8)], in_flight=3)
+    assert found.per_second == pytest.approx(100) and found.by == "3 tiles in flight"
+
+
+def test_cores_share_codec_and_session() -> None:
+    assert bound_of(stations_of(MEASURED, cores=2)).per_second == pytest.approx(200)
+
+
+def test_a_disk_and_a_link_have_their_bytes() -> None:
+    """0.1 MB a tile: 50 MB a second are 500 tiles, 20 MB are 200."""
+    stations = {one.name: one.per_second for one in stations_of(MEASURED, cores=100, disk_mb_s=50, link_mb_s=20)}
+    assert stations == pytest.approx({"cores": 10_000, "disk": 500, "link": 200})
+
+
+def test_gpus_take_the_session_from_the_cores() -> None:
+    stations = stations_of(replace(MEASURED, session_s=0.002), cores=2, gpus=4)
+    assert {one.name: one.per_second for one in stations if one.name in ("cores", "GPUs")} == pytest.approx(
+        {"cores": 500, "GPUs": 2000}
+    )
+    assert bound_of(stations).by == "cores"
+
+
+def test_processes_run_on_a_core_each(tile_folder: Path, tiny_onnx: Path, tmp_path: Path) -> None:
+    """All tiles are run, and a figure comes back; how near it is to the prediction is measured, not tested."""
+    paths = sorted(tile_folder.rglob("*.png"))
+    run = run_processes(paths, tiny_onnx, tmp_path, 2)
+    assert run.per_second > 0 and 0 <= run.others < 1
+    assert len(list(tmp_path.glob("list-2-*-masks/**/*.png"))) == len(paths)
