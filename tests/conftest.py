@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 from dlcv.benchmarks.startup import COMMANDS
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from dlcv.runtime.card import ModelCard
 
+hypothesis.settings.register_profile("dlcv", deadline=None)  # a busy machine is no finding
+hypothesis.settings.load_profile("dlcv")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads cost more than they give
 
 TINY_HW = (64, 64)

@@ -54,10 +54,10 @@ def never() -> Iterator[threading.Event]:
 
 
 def decoding(monkeypatch: pytest.MonkeyPatch, before: Callable[[Path], object]) -> None:
-    from dlcv.runtime import work
+    from dlcv.runtime import decode
 
-    real = work.decode_file
-    monkeypatch.setattr(work, "decode_file", lambda path, options: (before(path), real(path, options))[1])
+    real = decode.decode_file
+    monkeypatch.setattr(decode, "decode_file", lambda path, options: (before(path), real(path, options))[1])
 
 
 def running(monkeypatch: pytest.MonkeyPatch, before: Callable[[Image], object]) -> None:

@@ -24,9 +24,9 @@ TILES = 90
 
 SLOW = """
 import time
-import dlcv.runtime.work as work
-real = work.decode_file
-work.decode_file = lambda *a: (time.sleep(0.03), real(*a))[1]
+import dlcv.runtime.decode as decode
+real = decode.decode_file
+decode.decode_file = lambda *a: (time.sleep(0.03), real(*a))[1]
 """
 FULL_AFTER_5 = """
 import builtins, dlcv.runtime.files as files

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dlcv.runtime import work
 from dlcv.runtime.decode import decode_file
 from dlcv.runtime.inference import InferSettings, Summary, infer
 from dlcv.runtime.manifest import DONE, Row, read_manifest
@@ -112,7 +111,7 @@ def test_a_tile_that_changes_during_the_run_is_run_again(
         return decode_file(path, *options) if image is None else image
 
     with monkeypatch.context() as patched:
-        patched.setattr(work, "decode_file", exchanged)
+        patched.setattr("dlcv.runtime.decode.decode_file", exchanged)
         run(tile_folder)
     summary = run(tile_folder, resume=True)
     assert summary.resumed == 5

@@ -15,24 +15,36 @@ from dlcv.runtime.cli.termination import ended_by_sigterm
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of a Unix")
 
 
+def in_a_process_of_its_own(code: str) -> None:
+    """A signal that the test's own process would have to survive, beside whatever other tests have left in it."""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
 def test_it_does_what_ctrl_c_does_and_tells() -> None:
-    with ended_by_sigterm("x") as came:
-        assert not came()
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGTERM)
+    in_a_process_of_its_own("""
+import signal
+from dlcv.runtime.cli.termination import ended_by_sigterm
+with ended_by_sigterm("x") as came:
+    assert not came()
+    try:
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("nothing came")
+    except KeyboardInterrupt:
         assert came()
+""")
 
 
 def test_who_has_a_handler_of_ctrl_c_hears_it() -> None:
-    heard: list[int] = []
-    with ended_by_sigterm("x") as came:
-        before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
-        try:
-            signal.raise_signal(signal.SIGTERM)
-        finally:
-            signal.signal(signal.SIGINT, before)
-        assert came()
-    assert heard == [signal.SIGINT]
+    in_a_process_of_its_own("""
+import signal
+from dlcv.runtime.cli.termination import ended_by_sigterm
+heard = []
+with ended_by_sigterm("x") as came:
+    signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    signal.raise_signal(signal.SIGTERM)
+    assert came()
+assert heard == [signal.SIGINT]
+""")
 
 
 def test_nothing_is_left_behind() -> None:
@@ -77,4 +89,4 @@ with ended_by_sigterm("x") as came:
     time.sleep(0.1)
     assert not came()
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    in_a_process_of_its_own(code)

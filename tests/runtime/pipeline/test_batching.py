@@ -86,7 +86,9 @@ def test_a_session_that_fails_on_all_but_the_harmless_is_given_up(stand_in: Any)
     pipeline: Pipeline[int, None] = Pipeline(session, lambda tile: bad, lambda tile, mask: None, PipelineSettings())
     with pytest.raises(EngineError, match="illegal memory access"):
         pipeline.run(range(1000), lambda outcome: None)
-    assert len(session.batches) <= 2 * MOST_IN_A_ROW
+    assert len(session.batches) <= 2 * MOST_IN_A_ROW + 2 * 2, (
+        "each image and a harmless one; two threads feed the session"
+    )
 
 
 @pytest.mark.parametrize("fits", [1, 3, 5])
@@ -140,7 +142,7 @@ def test_a_gpu_sees_one_size_of_batch(stand_in: Any) -> None:
     assert {tile: outcome.result for tile, outcome in outcomes.items()} == {tile: tile for tile in range(1, 20)}
     on_cpu = stand_in.StandIn()
     run_tiles(stand_in, on_cpu, list(range(1, 20)), 8)
-    assert on_cpu.batches == [8, 8, 3], "a CPU is not made to work on what nobody asked for"
+    assert sorted(on_cpu.batches) == [3, 8, 8], "a CPU is not made to work on what nobody asked for"
 
 
 class Clock:
