@@ -86,8 +86,8 @@ def test_a_session_that_fails_on_all_but_the_harmless_is_given_up(stand_in: Any)
     pipeline: Pipeline[int, None] = Pipeline(session, lambda tile: bad, lambda tile, mask: None, PipelineSettings())
     with pytest.raises(EngineError, match="illegal memory access"):
         pipeline.run(range(1000), lambda outcome: None)
-    assert len(session.batches) <= 3 * MOST_IN_A_ROW, "each image and a harmless one, and what the other thread tries until it is stopped"
-        "each image and a harmless one; two threads feed the session"
+    assert len(session.batches) <= 3 * MOST_IN_A_ROW, (
+        "each image and a harmless one, and what the other thread tries until it is stopped"
     )
 
 
