@@ -33,6 +33,7 @@ IN_WORDS = {
     "MIT License": "MIT",
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
     "Other/Proprietary License": "proprietary",
+    "Python Software Foundation License": "PSF-2.0",
 }
 """What metadata say that know no SPDX."""
 PROPRIETARY = {"tensorrt", "tensorrt-rtx-cu13", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs"}

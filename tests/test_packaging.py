@@ -70,6 +70,11 @@ def test_wheel_holds_the_folders(request: pytest.FixtureRequest) -> None:
     expected = set()
     for top in TOP:
         for path in (ROOT / top).rglob("*"):
-            if path.suffix in (".py", ".typed") or (path.suffix == ".json" and path.parent.name == "masks"):
+            parts_of_pages = path.stem == "page" and path.suffix in (".html", ".css", ".js")
+            if (
+                path.suffix in (".py", ".typed")
+                or parts_of_pages
+                or (path.suffix == ".json" and path.parent.name == "masks")
+            ):
                 expected.add("dlcv/" + path.relative_to(ROOT).as_posix())
     assert held == expected

@@ -81,7 +81,7 @@ def test_file_to_file(tmp_path: Path) -> None:
     rows = [[cell.strip() for cell in line.split("|")] for line in out.splitlines() if line.startswith("| ")]
     assert rows[0][3:6] == ["time beside dlcv-infer", "reached of all cores", "of what others left"]
     assert [row[1] for row in rows[1:]] == [
-        file_to_file.OURS, file_to_file.SERIAL, file_to_file.SESSION, file_to_file.CODEC
+        file_to_file.OURS, file_to_file.OPENING, file_to_file.SERIAL, file_to_file.SESSION, file_to_file.CODEC
     ]  # fmt: skip
-    assert all(float(row[4].split()[0]) > 0 for row in rows[1:3])
+    assert all(float(row[4].split()[0]) > 0 for row in (rows[1], rows[3]))
     assert "The codec is " in out
