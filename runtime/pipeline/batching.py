@@ -50,6 +50,7 @@ class BatchRunner:
         self._lock, self._gate = Lock(), _Gate(max(1, session.parallel))
         self._harmless: NDArray[np.uint8] | None = None
         self._in_a_row, self._reopened_for_a_row = 0, False
+        self._given_up: EngineError | None = None
 
     def run(self, images: NDArray[np.uint8], at_work: AtWork = nullcontext) -> list[NDArray[Any] | EngineError]:
         """The answer of each image, or the error that it alone causes.
@@ -63,6 +64,7 @@ class BatchRunner:
         """
         found: list[NDArray[Any] | EngineError] = []
         while len(found) < len(images):  # the limit may fall meanwhile
+            self._raise_if_given_up()
             found += self._together(images[len(found) : len(found) + self.limit], at_work)
         return found
 
@@ -139,6 +141,7 @@ class BatchRunner:
             EngineError: when the session is at fault, and remains so.
         """
         with self._gate.alone():  # so that none is blamed for what another thread does to the session
+            self._raise_if_given_up()
             alive = not self._has_failed_in_a_row(error) and self._alive(at_work)
             if alive and self._session.generation == generation:
                 return error
@@ -156,9 +159,23 @@ class BatchRunner:
 
     def _revive(self, error: EngineError, at_work: AtWork) -> None:
         """Has the session opened anew; raises `error` when that does not help, or cannot be."""
-        self._session.restart(self._session.generation, error)
-        if not self._alive(at_work):
-            raise error
+        try:
+            self._session.restart(self._session.generation, error)
+            if not self._alive(at_work):
+                raise error
+        except EngineError as last:
+            self._give_up(last)
+            raise
+
+    def _give_up(self, error: EngineError) -> None:
+        with self._lock:
+            self._given_up = self._given_up or error
+
+    def _raise_if_given_up(self) -> None:
+        """No other thread tries a session on that one of them has given up."""
+        with self._lock:
+            if self._given_up is not None:
+                raise self._given_up
 
     def _has_failed_in_a_row(self, error: EngineError) -> bool:
         """Counts a failure; True when there were too many, for the first time; then it raises."""
@@ -167,6 +184,7 @@ class BatchRunner:
             if self._in_a_row < MOST_IN_A_ROW:
                 return False
             if self._reopened_for_a_row:
+                self._given_up = self._given_up or error
                 raise error
             self._in_a_row, self._reopened_for_a_row = 0, True
             return True
