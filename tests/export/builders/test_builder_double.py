@@ -173,11 +173,3 @@ def test_a_build_that_fails_says_what_to_do(run: Any, world: Any, tmp_path: Path
         run("10.9.0.34", **options)
     assert str(caught.value) == f"TensorRT 10.9.0.34 cannot build {tmp_path / 'tiny.onnx'}: {sentence}"
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.onnx"]
-
-
-def test_tensorrt_8_builds_float32_only(run: Any) -> None:
-    with pytest.raises(
-        ExportError,
-        match=r"TensorRT 8\.6\.0\.12 takes no precision from the graph, and this one is fp16; export it with --precision fp32",
-    ):
-        run("8.6.0.12", card=CARD.changed(precision="fp16"))
