@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from dlcv.export.builders.graph_types import GraphTypes
-from dlcv.runtime.errors import ExportError
+from dlcv.export.builders.options import BuildOptions
+from dlcv.runtime.errors import ExportError, UsageError
 from dlcv.runtime.sessions.trt_layers import PRECISIONS
 
 KINDS = {"float32": "FLOAT", "float16": "HALF"}
@@ -24,6 +25,24 @@ _UNTOUCHED = (
     "CONDITIONAL_INPUT", "CONDITIONAL_OUTPUT", "ASSERTION",
 )  # fmt: skip
 """Layers that are held to nothing: they compute nothing in floating point."""
+
+
+def refuse_what_cannot_be(precision: str, options: BuildOptions, label: str) -> None:
+    """What no graph and no GPU would change: `label` names the builder, of 8.x.
+
+    Raises:
+        ExportError: for bfloat16.
+        UsageError: for a version-compatible plan: the lean runtime that opens it has no inspector.
+    """
+    if precision == "bf16":
+        raise ExportError(
+            f"{label} knows no bfloat16, and this graph is bf16; export it with --precision fp16, or build with TensorRT 10 or newer"
+        )
+    if options.version_compatible:
+        raise UsageError(
+            f"{label} does not tell what a version-compatible plan's layers run in, so {precision} cannot be proven; "
+            "leave out --version-compatible, or build with TensorRT 10 or newer"
+        )
 
 
 def refuse_what_is_missing(builder: Any, types: GraphTypes, precision: str, label: str) -> None:

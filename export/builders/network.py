@@ -10,14 +10,14 @@ from dlcv.export.builders.capabilities import OLDEST_OPSET
 from dlcv.export.builders.failures import reason, remedy
 from dlcv.export.builders.find import Builder
 from dlcv.export.builders.graph_types import GraphTypes, graph_types
-from dlcv.export.builders.layer_types import allow, hold, refuse_what_is_missing
+from dlcv.export.builders.layer_types import allow, hold, refuse_what_cannot_be, refuse_what_is_missing
 from dlcv.export.builders.options import BuildOptions
 from dlcv.export.builders.plan_types import executed_in, require_held, told
 from dlcv.export.builders.timing import TimingCache
 from dlcv.export.builders.watch import BuildWatch
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.card_reader import PLAN_PREFIX
-from dlcv.runtime.errors import EngineError, ExportError, UsageError
+from dlcv.runtime.errors import EngineError, ExportError
 from dlcv.runtime.inspection.onnx_graph import read_onnx_graph
 from dlcv.runtime.plan_header import RTX_TARGETS
 from dlcv.runtime.sessions.cuda import gpu_name_and_capability
@@ -39,18 +39,8 @@ class Build:
             builder.library.log,
         )
         self._log.clear()
-        if card.precision == "bf16" and not self._can.typed_by_graph:
-            raise ExportError(
-                f"{self._label} knows no bfloat16, and this graph is bf16; "
-                "export it with --precision fp16, or build with TensorRT 10 or newer"
-            )
-        if (
-            self._chooses_types and options.version_compatible
-        ):  # the lean runtime that opens such a plan has no inspector
-            raise UsageError(
-                f"{self._label} does not tell what a version-compatible plan's layers run in, so {card.precision} cannot be proven; "
-                "leave out --version-compatible, or build with TensorRT 10 or newer"
-            )
+        if self._chooses_types:
+            refuse_what_cannot_be(card.precision, options, self._label)
         self._builder = self._trt.Builder(self._log)
         flag = getattr(self._trt.NetworkDefinitionCreationFlag, self._can.typed_flag or "", None)
         self._network = self._builder.create_network(0 if flag is None else 1 << int(flag))
