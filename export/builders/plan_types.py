@@ -6,7 +6,9 @@ tell, such as one that was fused into a larger kernel, proves nothing either way
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from dlcv.runtime.errors import ExportError, VerdictError
@@ -15,8 +17,8 @@ from dlcv.runtime.sessions.trt_layers import inspected
 from dlcv.runtime.sessions.trt_library import TrtLibrary
 
 _NAMED = 3
-_FUSED = " + "
-"""Between the names of layers that became one."""
+_FUSED = re.compile(r" \+ | \|\| ")
+"""Between the names of layers that became one: behind one another, or beside."""
 
 
 def executed_in(library: TrtLibrary, plan: Any, shape: tuple[int, ...], by: str) -> Executed:
@@ -56,11 +58,12 @@ def require_held(ran: Executed, held: Mapping[str, str], precision: str, *, tf32
     Raises:
         VerdictError: when a layer runs in another precision, or too few in the card's.
     """
+    if tf32:  # then it is what float32 means here
+        fp32 = (replace(one, precision="fp32") if one.precision == "tf32" else one for one in ran.operators)
+        ran = replace(ran, operators=tuple(fp32))
     wrong = []
     for operator in ran.operators:
-        wanted = {held[name] for name in operator.name.split(_FUSED) if name in held}
-        if tf32 and "fp32" in wanted:
-            wanted.add("tf32")
+        wanted = {held[name] for name in _FUSED.split(operator.name) if name in held}
         if wanted and operator.precision not in wanted:
             wrong.append(f"{operator.name} in {operator.precision}, expected {' or '.join(sorted(wanted))}")
     more = f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
@@ -71,6 +74,6 @@ def require_held(ran: Executed, held: Mapping[str, str], precision: str, *, tf32
 
 def told(ran: Executed, held: Mapping[str, str]) -> str:
     """In a line: what ran, and of how many layers with weights it is told."""
-    known = sum(any(name in held for name in operator.name.split(_FUSED)) for operator in ran.operators)
+    known = sum(any(name in held for name in _FUSED.split(operator.name)) for operator in ran.operators)
     counted = f", {known} of them held to the graph's types" if held else ""
     return f"{ran.sentence()} ({len(ran.operators)} layers with weights are told{counted})"

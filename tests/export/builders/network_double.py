@@ -1,6 +1,6 @@
 """Layers of a network as the parser of TensorRT 8.6 makes them of a graph (onnx-tensorrt, branch 8.6-GA), for the builder's double.
 
-What it knows of types is the least that 8.6 might: only constants and casts tell theirs, all else in floating point is FLOAT.
+What it knows of types is the least that 8.6 might: only constants tell theirs, all else in floating point is FLOAT.
 """
 
 from __future__ import annotations
@@ -46,8 +46,11 @@ class ILayer:
         self, note: Note, name: str, kind: Any, inputs: list[Any], outputs: list[Tensor], weights: int = 0
     ) -> None:
         self._note, self.name, self.type, self.weights = note, name, kind, weights
-        self._inputs, self._outputs, self.held = inputs, outputs, None
-        self.num_inputs, self.num_outputs = len(inputs), len(outputs)
+        self._outputs, self.num_outputs, self.held = outputs, len(outputs), None
+        self.read(*inputs)
+
+    def read(self, *inputs: Any) -> None:
+        self._inputs, self.num_inputs = inputs, len(inputs)
 
     @property
     def precision(self) -> Any:
@@ -141,7 +144,8 @@ class _Parser:
 
     def of_cast(self, node: Any, given: list[Any]) -> None:
         (code,) = (attribute.i for attribute in node.attribute if attribute.name == "to")
-        self._add(node.name, "CAST", given, [self._named(node, self._dtype(code))])
+        dtype = self._dtype(code)
+        self._add(node.name, "CAST", given, [self._named(node, DataType.FLOAT if dtype is DataType.HALF else dtype)])
 
     def of_shape(self, node: Any, given: list[Any]) -> None:
         self._add(node.name, "SHAPE", given, [self._named(node, DataType.INT32, True)])
@@ -165,7 +169,13 @@ class _Parser:
         )
 
     def of_gemm(self, node: Any, given: list[Any]) -> None:
+        """With an alpha, which the parser makes a FLOAT constant, whatever the product is in."""
         product = self._unnamed("Matrix Multiply", DataType.FLOAT)
         self._add(node.name, "MATRIX_MULTIPLY", given[:2], [product], self._count(node))
-        summed = self._named(node, DataType.FLOAT)
-        self._add(f"(Unnamed Layer* {len(self.layers)}) [ElementWise]", "ELEMENTWISE", [given[2], product], [summed])
+        if any(attribute.name == "alpha" for attribute in node.attribute):
+            alpha = self._unnamed("Constant", DataType.FLOAT)
+            self._add("alpha", "CONSTANT", [], [alpha])
+            scaled = self._unnamed("ElementWise", DataType.FLOAT)
+            self._add("scaled", "ELEMENTWISE", [alpha, product], [scaled])
+            product = scaled
+        self._add("summed", "ELEMENTWISE", [product, given[2]], [self._named(node, DataType.FLOAT)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import pytest
 from dlcv.export.builders import build, find, network, readback
 from dlcv.export.builders.build import build_plan
 from dlcv.export.builders.options import BuildOptions
+from dlcv.export.builders.plan_types import require_held
 from dlcv.export.builders.rebuild import plan_facts
 from dlcv.runtime.errors import ExportError, UsageError, VerdictError
+from dlcv.runtime.sessions.executed import Executed, Operator
 
 onnx = pytest.importorskip("onnx", reason="onnx makes the graphs of these tests")
 GRAPHS = runpy.run_path(str(Path(__file__).with_name("graphs.py")))
@@ -82,19 +85,40 @@ def test_casts_constants_and_shapes_are_left_as_they_are(run: Any, world: Any, h
     assert squeezed.endswith("[Shuffle]")
 
 
-def test_a_layer_that_computes_a_shape_is_not_held(
-    run: Any, world: Any, half: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    parse = DOUBLE["NETWORK"]["layers_of"]
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """(change) -> the parser's layers, by name, go through `change` from now on."""
 
-    def parsed(path: str, note: Any) -> Any:
-        layers = parse(path, note)
-        next(layer for layer in layers if layer.name == "average").get_output(0).is_shape_tensor = True
-        return layers
+    def change_by(change: Any) -> None:
+        parse = DOUBLE["NETWORK"]["layers_of"]
 
-    monkeypatch.setitem(DOUBLE["NETWORK"], "layers_of", parsed)
+        def changed(path: str, note: Any) -> Any:
+            layers = parse(path, note)
+            change({layer.name: layer for layer in layers})
+            return layers
+
+        monkeypatch.setitem(DOUBLE["NETWORK"], "layers_of", changed)
+
+    return change_by
+
+
+def test_a_layer_that_computes_a_shape_is_not_held(run: Any, world: Any, half: Path, parsed: Any) -> None:
+    parsed(lambda layers: setattr(layers["average"].get_output(0), "is_shape_tensor", True))
     run(half, "fp16")
     assert "average" not in held(world) and held(world)["shift"] == "HALF"
+
+
+def test_the_graphs_word_counts_before_what_flows_in(run: Any, world: Any, half: Path, parsed: Any) -> None:
+    """As where a parser left out the Cast before a layer."""
+    parsed(lambda layers: layers["average"].read(layers["relu"].get_output(0)))
+    run(half, "fp16")
+    assert held(world)["average"] == "FLOAT"
+
+
+def test_an_input_that_is_left_out_is_none(run: Any, world: Any, half: Path, parsed: Any) -> None:
+    parsed(lambda layers: layers["reshape"].read(layers["shift"].get_output(0), None))
+    run(half, "fp16")
+    assert held(world)["reshape"] == "HALF"
 
 
 def test_a_tensor_that_the_parser_made_has_the_type_of_what_flows_into_it(run: Any, world: Any, tmp_path: Path) -> None:
@@ -105,7 +129,7 @@ def test_a_tensor_that_the_parser_made_has_the_type_of_what_flows_into_it(run: A
         h.make_node("Cast", ["image"], ["floats"], to=types.FLOAT, name="to_float"),
         h.make_node("Cast", ["floats"], ["low"], to=types.FLOAT16, name="to_half"),
         h.make_node("Reshape", ["low", "rows"], ["flat"], name="flatten"),
-        h.make_node("Gemm", ["flat", "w", "b"], ["raw"], name="fc"),
+        h.make_node("Gemm", ["flat", "w", "b"], ["raw"], name="fc", alpha=0.5),
         h.make_node("Reshape", ["raw", "back"], ["logits_low"], name="unflatten"),
         h.make_node("Cast", ["logits_low"], ["logits"], to=types.FLOAT, name="raise"),
         h.make_node("ArgMax", ["logits"], ["classes"], axis=3, keepdims=0, name="argmax"),
@@ -115,9 +139,9 @@ def test_a_tensor_that_the_parser_made_has_the_type_of_what_flows_into_it(run: A
     shapes = {"rows": np.array([-1, 3]), "back": np.array([-1, 16, 24, 3])}
     graph = GRAPHS["_write"](tmp_path / "gemm.onnx", nodes, weights | shapes)
     run(graph, "fp16")
-    product, summed = (layer for layer in world.layers if layer.type.name in ("MATRIX_MULTIPLY", "ELEMENTWISE"))
-    assert (product.held.name, summed.held.name) == ("HALF", "HALF")
-    assert "[ElementWise]" in summed.name
+    assert {name: held(world)[name] for name in ("fc", "scaled", "summed")} == dict.fromkeys(
+        ("fc", "scaled", "summed"), "HALF"
+    )
 
 
 def test_a_graph_of_int8_alone_sets_the_flag_and_holds_nothing(run: Any, world: Any, tmp_path: Path) -> None:
@@ -187,6 +211,22 @@ def test_a_restored_layer_that_ran_in_float16_is_caught(run: Any, world: Any, ha
     world.ran = {"up": "HALF"}
     with pytest.raises(VerdictError, match=r"runs up in fp16, expected fp32$"):
         run(half, "fp16")
+
+
+@pytest.mark.parametrize("name", ["up", "up + PWN(relu)", "score || up", "first + up"])
+def test_a_layer_is_known_in_what_it_was_fused_to(name: str) -> None:
+    ran = Executed("X", (Operator(name, "CaskConvolution", "fp32", 1), Operator("conv", "CaskConvolution", "fp16", 9)))
+    require_held(ran, {"conv": "fp16"}, "fp16")
+    with pytest.raises(VerdictError, match=r": X runs .*up.* in fp32, expected fp16$"):
+        require_held(ran, {"conv": "fp16", "up": "fp16"}, "fp16")
+
+
+def test_tf32_is_float32_where_it_was_allowed() -> None:
+    ran = Executed("X", (Operator("up", "CaskConvolution", "tf32", 1), Operator("conv", "CaskConvolution", "fp16", 9)))
+    require = partial(require_held, ran, {"up": "fp32", "conv": "fp16"}, "fp16")
+    with pytest.raises(VerdictError, match=r"X runs up in tf32, expected fp32$"):
+        require()
+    require(tf32=True)
 
 
 def test_int8_that_ran_in_float32_is_caught(run: Any, world: Any, tmp_path: Path) -> None:
