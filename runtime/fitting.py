@@ -21,7 +21,8 @@ With `tta` (see `tta.py`) each window is there several times, turned and flipped
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -37,16 +38,13 @@ FITS = FITS_BY_TASK["segmentation"]
 
 
 @dataclass(frozen=True)
-class FittedTile:
-    """A tile as one or more images of the engine's size, made by `fit_tile`.
+class WindowLayout:
+    """How the windows of an image lie, and how what is said of them becomes an answer about the image.
 
     Attributes:
-        windows: uint8 (H, W, 3) each, RGB, row by row; views of the tile where nothing was padded or resized, so not
-            always contiguous. With `tta`, each in all ways before the next one.
         tile_hw: height and width of the tile, in pixels.
     """
 
-    windows: tuple[NDArray[np.uint8], ...]
     tile_hw: tuple[int, int]
     _rows: Side
     _columns: Side
@@ -55,14 +53,23 @@ class FittedTile:
     _ways: tuple[int, ...] = (0,)
     _blend: bool = True
 
-    @property
+    @cached_property
     def count(self) -> int:
         """How many windows there are, in all ways."""
         return len(self._rows.starts) * len(self._columns.starts) * len(self._ways)
 
-    def without_pixels(self) -> FittedTile:
-        """What `join` needs, without `windows`."""
-        return replace(self, windows=())
+    def cut(self, image_rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
+        """See `FittedTile.windows`.
+
+        Args:
+            image_rgb: uint8 (h, w, 3) of `tile_hw`; where the image is scaled, that of the windows' size, scaled already.
+        """
+        whole = padded(padded(image_rgb, self._rows, axis=0), self._columns, axis=1)
+        height, width = self._rows.window, self._columns.window
+        windows = (whole[y : y + height, x : x + width] for y in self._rows.starts for x in self._columns.starts)
+        if len(self._ways) == 1:
+            return tuple(windows)
+        return tuple(turned(window, way) for window in windows for way in self._ways)
 
     def join(self, results: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """The tile's result from its windows' results.
@@ -127,6 +134,29 @@ class FittedTile:
                 raise ValueError(f"expected results (..., {size_hw[0]}, {size_hw[1]}) of one shape, got {result.shape}")
 
 
+@dataclass(frozen=True)
+class FittedTile:
+    """A tile as one or more images of the engine's size, made by `fit_tile` or `fit_to_card`.
+
+    Attributes:
+        windows: uint8 (H, W, 3) each, RGB, row by row; views of the tile where nothing was padded or resized, so not
+            always contiguous. With `tta`, each in all ways before the next one.
+        layout: how they lie.
+    """
+
+    windows: tuple[NDArray[np.uint8], ...]
+    layout: WindowLayout
+
+    @property
+    def tile_hw(self) -> tuple[int, int]:
+        """Height and width of the tile, in pixels."""
+        return self.layout.tile_hw
+
+    def join(self, results: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """See `WindowLayout.join`."""
+        return self.layout.join(results)
+
+
 def fit_to_card(
     image_rgb: NDArray[np.uint8],
     card: ModelCard,
@@ -150,24 +180,16 @@ def fit_to_card(
         TileError, UsageError: see `fit_tile`; UsageError also when `fit` is not one for the card's task, or `tta` not for its
             input size.
     """
-    check_tta(tta, card.input_size_hw)
-    return _in_all_ways(replace(_fitted(image_rgb, card, fit, overlap), _blend=blend), TTAS[tta])
-
-
-def _in_all_ways(fitted: FittedTile, ways: tuple[int, ...]) -> FittedTile:
-    if len(ways) == 1:
-        return fitted
-    return replace(fitted, windows=tuple(turned(window, way) for window in fitted.windows for way in ways), _ways=ways)
-
-
-def _fitted(image_rgb: NDArray[np.uint8], card: ModelCard, fit: str | None, overlap: float) -> FittedTile:
+    tile_hw = (image_rgb.shape[0], image_rgb.shape[1])
     if card.task == "segmentation":
-        return fit_tile(image_rgb, card.input_size_hw, fit or card.fit, overlap)
+        layout = _layout(tile_hw, card.input_size_hw, fit or card.fit, overlap, blend, tta)
+        return FittedTile(layout.cut(_scaled(image_rgb, card.input_size_hw, fit or card.fit)), layout)
     if fit not in (None, card.fit):
         raise UsageError(f"fit {fit!r} is for segmentation; {card.model} classifies and takes its card's {card.fit}")
-    image = centre_crop(image_rgb, card.input_size_hw, card.short_side, card.interpolation)
-    rows, columns = (Side.of(side, side, 0.0) for side in card.input_size_hw)
-    return FittedTile((image,), (image_rgb.shape[0], image_rgb.shape[1]), rows, columns, _whole=True)
+    layout = _layout_of_whole(tile_hw, card.input_size_hw, tta)
+    return FittedTile(
+        layout.cut(centre_crop(image_rgb, card.input_size_hw, card.short_side, card.interpolation)), layout
+    )
 
 
 def centre_crop(
@@ -208,22 +230,39 @@ def fit_tile(image_rgb: NDArray[np.uint8], size_hw: tuple[int, int], fit: str, o
         TileError: when `fit` is `pad` and the tile is larger than the engine's input.
         UsageError: when `fit` is unknown or `overlap` out of range.
     """
+    layout = _layout((image_rgb.shape[0], image_rgb.shape[1]), size_hw, fit, overlap, True, "none")
+    return FittedTile(layout.cut(_scaled(image_rgb, size_hw, fit)), layout)
+
+
+@lru_cache(maxsize=256)  # a folder's tiles are of few sizes
+def _layout(
+    tile_hw: tuple[int, int], size_hw: tuple[int, int], fit: str, overlap: float, blend: bool, tta: str
+) -> WindowLayout:
+    check_tta(tta, size_hw)
     if fit not in FITS:
         raise UsageError(f"unknown fit {fit!r}; it is one of {', '.join(FITS)}")
     if not 0 <= overlap < 1:
         raise UsageError(f"the overlap of windows is {overlap:g}, expected 0 or more and less than 1")
-    tile_hw = (image_rgb.shape[0], image_rgb.shape[1])
-    if fit == "resize":
-        sides = Side.of(size_hw[0], size_hw[0], 0.0), Side.of(size_hw[1], size_hw[1], 0.0)
-        return FittedTile((resized(image_rgb, size_hw),), tile_hw, *sides, _resized=True)
     if fit == "pad" and (tile_hw[0] > size_hw[0] or tile_hw[1] > size_hw[1]):
         raise TileError(
             f"tile is {tile_hw[0]} x {tile_hw[1]}, the engine takes {size_hw[0]} x {size_hw[1]}; pass --fit windows"
         )
+    if fit == "resize":
+        rows, columns = (Side.of(side, side, 0.0) for side in size_hw)
+        return WindowLayout(tile_hw, rows, columns, _resized=True, _ways=TTAS[tta], _blend=blend)
     rows, columns = (Side.of(n, window, overlap) for n, window in zip(tile_hw, size_hw, strict=True))
-    whole = padded(padded(image_rgb, rows, axis=0), columns, axis=1)
-    windows = tuple(whole[y : y + size_hw[0], x : x + size_hw[1]] for y in rows.starts for x in columns.starts)
-    return FittedTile(windows, tile_hw, rows, columns)
+    return WindowLayout(tile_hw, rows, columns, _ways=TTAS[tta], _blend=blend)
+
+
+@lru_cache(maxsize=256)
+def _layout_of_whole(tile_hw: tuple[int, int], size_hw: tuple[int, int], tta: str) -> WindowLayout:
+    check_tta(tta, size_hw)
+    rows, columns = (Side.of(side, side, 0.0) for side in size_hw)
+    return WindowLayout(tile_hw, rows, columns, _whole=True, _ways=TTAS[tta])
+
+
+def _scaled(image_rgb: NDArray[np.uint8], size_hw: tuple[int, int], fit: str) -> NDArray[np.uint8]:
+    return resized(image_rgb, size_hw) if fit == "resize" else image_rgb
 
 
 def padded(image: NDArray[Any], side: Side, axis: int) -> NDArray[Any]:

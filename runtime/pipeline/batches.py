@@ -7,8 +7,7 @@ The groups that were used last are used first, so that a run touches no more mem
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from threading import Condition, Lock
@@ -81,22 +80,18 @@ class Batches(Generic[T]):
         lock = Lock()
         self._freed, self._filled = Condition(lock), Condition(lock)
 
-    def put(
-        self, window: NDArray[np.uint8], tag: T, at_work: Callable[[], AbstractContextManager[Any]] = nullcontext
-    ) -> None:
+    def put(self, window: NDArray[np.uint8], tag: T) -> None:
         """Copies a window into the batch that is being filled; waits for room.
 
         Args:
             window: uint8 (H, W, 3), RGB.
             tag: comes back beside it.
-            at_work: entered while copying, not while waiting.
 
         Raises:
             Aborted: when `abort` was called.
         """
         group, position = self._place()
-        with at_work():
-            self._images[group.number, position] = window
+        self._images[group.number, position] = window
         with self._filled:
             group.tags[position] = tag
             group.filled += 1

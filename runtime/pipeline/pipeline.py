@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Iterable
 from queue import Empty, SimpleQueue
 from threading import Lock, Semaphore
 from typing import Any, Generic, TypeVar
@@ -47,10 +45,10 @@ class _Job(Generic[T]):
     """A tile on its way: how its windows lie, and the answers that have come back."""
 
     def __init__(self, tile: T, fitted: FittedTile) -> None:
-        self.tile, self.fitted = tile, fitted.without_pixels()
-        self.answers: list[NDArray[Any] | None] = [None] * fitted.count
+        self.tile, self.layout = tile, fitted.layout
+        self.answers: list[NDArray[Any] | None] = [None] * fitted.layout.count
         self.failed = False
-        self._missing, self._lock = fitted.count, Lock()
+        self._missing, self._lock = fitted.layout.count, Lock()
         self.suspect = False  # it was in a batch on which the session hung
 
     def take(self, index: int, answer: NDArray[Any]) -> bool:
@@ -124,6 +122,8 @@ class Pipeline(Generic[T, R]):
             finally:
                 self._stop(report)
                 self.times.batches = self._runner.calls
+                for worker in self._ever:
+                    self.times.add(worker.stage, worker.busy_s, worker.cpu_s)
 
     @property
     def batch(self) -> int:
@@ -148,6 +148,7 @@ class Pipeline(Generic[T, R]):
             *(self._worker("session", self._infer) for _ in range(hands)),
             *(self._worker("write", self._write) for _ in range(settings.writers)),
         ]
+        self._ever = list(self._workers)
 
     def _worker(self, stage: str, body: Callable[[Worker], None]) -> Worker:
         return Worker(stage, body, self._ended)
@@ -225,8 +226,10 @@ class Pipeline(Generic[T, R]):
 
     def _replace(self, worker: Worker, body: Callable[[Worker], None]) -> None:
         self._workers.remove(worker)
-        self._workers.append(self._worker(worker.stage, body))
-        self._workers[-1].thread.start()
+        new = self._worker(worker.stage, body)
+        self._workers.append(new)
+        self._ever.append(new)
+        new.thread.start()
 
     def _stop(self, report: Callable[[Outcome[T, R]], None]) -> None:
         self._stopping = True
@@ -253,7 +256,7 @@ class Pipeline(Generic[T, R]):
         settings = self._settings
         while (tile := self._next_tile()) is not None:
             try:
-                with worker.at(tile), self.times.working("decode"):
+                with worker.at(tile):
                     fitted = fit_to_card(
                         self._read(tile), self._session.card, fit=settings.fit, overlap=settings.overlap,
                         blend=settings.blend, tta=settings.tta,
@@ -263,7 +266,7 @@ class Pipeline(Generic[T, R]):
                 continue
             job = _Job(tile, fitted)
             for index, window in enumerate(fitted.windows):
-                self._windows.put(window, (job, index), partial(self.times.working, "decode"))
+                self._windows.put(window, (job, index))
             del fitted, window  # while the next one is read
         self._windows.close()
 
@@ -273,7 +276,7 @@ class Pipeline(Generic[T, R]):
 
     def _infer(self, worker: Worker) -> None:
         while (batch := self._next_batch()) is not None:
-            answers = self._runner.run(batch.images, partial(self._in_session, worker, batch))
+            answers = self._runner.run(batch.images, lambda: worker.at((self._session.generation, batch)))
             self._windows.release(batch)
             complete = []
             for (job, index), answer in zip(batch.tags, answers):
@@ -284,11 +287,6 @@ class Pipeline(Generic[T, R]):
                     complete.append(job)
             self._answered.put_many(complete)
         self._answered.close()
-
-    @contextmanager
-    def _in_session(self, worker: Worker, batch: Batch[tuple[_Job[T], int]]) -> Iterator[None]:
-        with worker.at((self._session.generation, batch)), self.times.working("session"):
-            yield
 
     def _next_batch(self) -> Batch[tuple[_Job[T], int]] | None:
         """The next batch, without the windows of tiles that were put aside; None when no more will come.
@@ -313,9 +311,9 @@ class Pipeline(Generic[T, R]):
     def _write(self, worker: Worker) -> None:
         while (job := self._answered.get()) is not None:
             outcome: Outcome[T, R]
-            with self.times.working("write"):
+            with worker.at(job.tile):
                 try:
-                    answer = job.fitted.join([answer for answer in job.answers if answer is not None])
+                    answer = job.layout.join([answer for answer in job.answers if answer is not None])
                     outcome = Outcome(job.tile, result=self._finish(job.tile, answer))
                 except TileError as error:
                     outcome = Outcome(job.tile, error=error)

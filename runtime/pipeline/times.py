@@ -61,17 +61,10 @@ class StageTimes:
             for stage in STAGES
         }
 
-    @contextmanager
-    def working(self, stage: str) -> Iterator[None]:
-        """Counts what the calling thread does inside as the work of a stage."""
-        start, cpu_start = time.perf_counter(), time.thread_time()
-        try:
-            yield
-        finally:
-            seconds, cpu_seconds = time.perf_counter() - start, time.thread_time() - cpu_start
-            with self._lock:
-                self.busy_s[stage] += seconds
-                self.cpu_s[stage] += cpu_seconds
+    def add(self, stage: str, busy_s: float, cpu_s: float) -> None:
+        """Counts what one of a stage's threads did."""
+        self.busy_s[stage] += busy_s
+        self.cpu_s[stage] += cpu_s
 
     def add_cpu(self, stage: str, seconds: float) -> None:
         """Counts what other processes did for a stage."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from threading import Lock, Thread
 from typing import Any
 
@@ -23,30 +22,37 @@ class Worker:
 
     Attributes:
         task: what it has at work now; None when it waits.
+        busy_s: at work so far, in seconds on the clock.
+        cpu_s: CPU time of the thread up to the end of its last task, in seconds.
     """
 
     def __init__(self, stage: str, body: Callable[[Worker], None], end: Callable[[BaseException | None], None]) -> None:
         self.stage, self.task = stage, None  # type: str, Any
+        self.busy_s = self.cpu_s = 0.0
         self._body, self._end = body, end
         self._since, self._left, self._lock = 0.0, False, Lock()
         self.thread = Thread(target=self._run, name=f"dlcv-{stage}", daemon=True)
 
-    @contextmanager
-    def at(self, task: Any) -> Iterator[None]:
-        """Marks what happens inside as work on `task`.
+    def at(self, task: Any) -> Worker:
+        """For `with`: what happens inside is work on `task`. Written out, since it is entered several times a tile.
 
         Raises:
             Left: at the end, when the worker was left behind meanwhile; an error from inside is dropped then.
         """
         with self._lock:
             self.task, self._since = task, time.monotonic()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self.task = None
-                if self._left:
-                    raise Left
+        return self
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        with self._lock:
+            self.task = None
+            self.busy_s += time.monotonic() - self._since
+            self.cpu_s = time.thread_time()
+            if self._left:
+                raise Left
 
     def leave_if_late(self, limit_s: float, patient_from: float = 0.0) -> Any:
         """Leaves the worker behind when it has been at one task for longer than `limit_s`; gives that task, else None.

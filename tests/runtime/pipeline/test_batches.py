@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,14 +45,15 @@ def test_a_batch_is_not_given_before_its_last_window_is_there() -> None:
     copying, go_on = threading.Event(), threading.Event()
 
     class Slow:
-        def __enter__(self) -> None:
+        """A window whose copy takes its time."""
+
+        def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
             copying.set()
             assert go_on.wait(20)
+            return window(1)
 
-        def __exit__(self, *error: object) -> None:
-            pass
-
-    first = in_thread(lambda: batches.put(window(1), 1, Slow))
+    slow: Any = Slow()
+    first = in_thread(lambda: batches.put(slow, 1))
     assert copying.wait(20)
     batches.put(window(2), 2)  # the second place, and copied first
     got: list[Batch[int] | None] = []
