@@ -43,7 +43,7 @@ NOTHING_LOST = (
     ),
     Protection(
         "a row is with the system at once", "runtime/journal.py", "        self._file.flush()\n", "",
-        _FAULTS + "test_kill.py::test_inference_killed_anywhere_goes_on_to_the_same_bytes",
+        _RUNTIME + "test_journal.py::test_a_line_is_with_the_operating_system_at_once",
     ),
     Protection(
         "a name with a line break is one line", "runtime/journal.py", "[escape(value) for value in values]", "list(values)",
@@ -161,6 +161,14 @@ FAULTS = (
     Protection(
         "SIGTERM ends a process that is inside a library", _TERMINATION, "                os._exit(EXIT_TERMINATED)\n", "",
         _FAULTS + "test_sigterm.py::test_inference_in_a_batch_of_minutes_ends_too",
+    ),
+    Protection(
+        "... and Ray does not take it away", "runtime/distributed/cluster.py", "        _handled_by(sigterm)\n        yield ray\n", "        yield ray\n",
+        _RUNTIME + "distributed/test_cluster.py::test_sigterm_stays_the_commands",
+    ),
+    Protection(
+        "a forked process does not end by its parent's handler", _TERMINATION, "        signal.signal(signal.SIGTERM, signal.SIG_DFL)\n", "",
+        _RUNTIME + "cli/test_termination.py::test_a_forked_process_ends_at_once_and_its_parent_goes_on",
     ),
     Protection(
         "a second run in the folder is refused", _RUN_FOLDER, "            _lock(self._lock)\n", "            pass\n",

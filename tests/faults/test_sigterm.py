@@ -104,6 +104,21 @@ def test_inference_in_a_batch_of_minutes_ends_too(harness: Any, infer: Callable[
     harness.check_counts(tmp_path / "m", 120)
 
 
+@pytest.mark.long
+def test_inference_on_ray_ends_as_after_ctrl_c(
+    harness: Any, infer: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Ray has a handler of its own, in Python and in C; what it takes to start is the reason why this is not in CI."""
+    pytest.importorskip("ray", reason="the ray extra is not installed")
+    process = infer(tmp_path / "m", "--ray", "local", before=SLOW)
+    wait_for(process, (tmp_path / "m/manifest.csv").exists)
+    time.sleep(1.0)
+    err = terminated(process)
+    assert err.endswith(f"interrupted; finished tiles are whole and in {tmp_path / 'm'}; go on with --resume\n")
+    harness.life_of(infer(tmp_path / "m", "--resume"))
+    harness.check_counts(tmp_path / "m", 120)
+
+
 @pytest.fixture
 def train(fork: Callable[..., Any], tiny_data: Path) -> Callable[..., Any]:
 
