@@ -80,42 +80,61 @@ def start(
         process.communicate()
 
 
-PRELOADED = {
-    "dlcv-train": ("torch", "dlcv.train.run", "dlcv.train.cli.train", "dlcv.train.config"),
-    "dlcv-export": ("torch", "onnxscript", "dlcv.export.export_model", "dlcv.export.cli.export"),
-}
+PRELOADED = ("torch", "dlcv.train.run", "dlcv.train.cli.train", "dlcv.train.config")
+"""What training and export need; not what export needs beside it, which each of its processes then imports."""
 
 
 @pytest.fixture(scope="session")
-def servers(
-    harness: Any, command_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[str], Any]]:
-    """Command -> the server that forks it, made once: torch takes seconds to import."""
-    made: dict[str, Any] = {}
-
-    def server(name: str) -> Any:
-        pytest.importorskip("torch", reason="the train extra is not installed")
-        if name not in made:
-            made[name] = harness.Server(PRELOADED[name], command_env, tmp_path_factory.mktemp("server"))
-        return made[name]
-
-    yield server
-    for one in made.values():
-        one.close()
+def server(harness: Any, command_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Forks processes that have torch, which takes seconds to import."""
+    pytest.importorskip("torch", reason="the train extra is not installed")
+    one = harness.Server(PRELOADED, command_env, tmp_path_factory.mktemp("server"))
+    yield one
+    one.close()
 
 
 @pytest.fixture
-def fork(servers: Callable[[str], Any]) -> Iterator[Callable[..., Any]]:
+def fork(server: Any) -> Iterator[Callable[..., Any]]:
     """As `start`, for the commands that import torch: forked from a process that has done so."""
     running: list[Any] = []
 
     def start(name: str, *arguments: Any, before: str = "") -> Any:
-        running.append(servers(name).start(COMMANDS[name], name, arguments, before))
+        running.append(server.start(COMMANDS[name], name, arguments, before))
         return running[-1]
 
     yield start
     for process in running:
         process.kill()
+
+
+@pytest.fixture
+def go_on() -> Callable[..., None]:
+    """`dlcv-infer --resume` without a process of its own: what is on the disk is all that it goes on from."""
+    from dlcv.runtime.inference import InferSettings, infer
+
+    def go_on(tiles: Path, engine: Path, folder: Path, **options: Any) -> None:
+        settings = InferSettings.of(
+            sources=(str(tiles),), engine=engine, output=folder, device="cpu", resume=True, quiet=True, **options
+        )
+        summary = infer(settings)
+        assert (summary.done, summary.failed) == (summary.tiles, 0)
+
+    return go_on
+
+
+@pytest.fixture
+def export(fork: Callable[..., Any], tiny_checkpoint: Path, tiny_onnx: Path) -> Callable[..., Any]:
+    """Starts an export whose graph is there already: torch takes seconds for it, in which nothing is written."""
+
+    def export(folder: Path, before: str = "") -> Any:
+        at_hand = (
+            "import onnx, dlcv.export.export_model as export_model\n"
+            f"export_model.onnx_from_model = lambda *a, **k: onnx.load({str(tiny_onnx)!r})\n"
+        )
+        given = ("--model", "fcn8s", "--checkpoint", tiny_checkpoint, "--format", "onnx", "--output", folder)
+        return fork("dlcv-export", *given, before=at_hand + before)
+
+    return export
 
 
 @pytest.fixture
