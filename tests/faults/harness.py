@@ -179,6 +179,15 @@ def settings(long: bool, few: int) -> tuple[int, int | None]:
     return int(os.environ.get("DLCV_MOMENTS", "100")), int(os.environ.get("DLCV_SEED", "0"))
 
 
+def wait_until(process: Any, sign: Callable[[], bool]) -> None:
+    """Waits for a sign of a process that must not end before it."""
+    deadline = time.monotonic() + ENDED
+    while not sign():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "it does not get on"
+        time.sleep(0.001)
+
+
 def life_of(process: Any) -> float:
     """Seconds that an undisturbed process takes from its start; it must end well."""
     started = time.monotonic()

@@ -75,7 +75,17 @@ def outcome(copy: Path) -> Callable[[str], tuple[str, str]]:
     def run(test: str) -> tuple[str, str]:
         env = os.environ | {"PYTHONPATH": str(copy / ".typing"), "PYTHONDONTWRITEBYTECODE": "1"}
         env.pop("DLCV_FIGURES", None)
-        given = [sys.executable, "-m", "pytest", "-q", "-rfE", "-p", "no:cacheprovider", f"--basetemp={copy / 'tmp'}", test]
+        given = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-rfE",
+            "-p",
+            "no:cacheprovider",
+            f"--basetemp={copy / 'tmp'}",
+            test,
+        ]
         process = subprocess.Popen(
             given, cwd=copy, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
             start_new_session=True,

@@ -89,7 +89,14 @@ def infer(start: Callable[..., Any], many_tiles: Path, tiny_onnx: Path) -> Calla
     return infer
 
 
-def test_inference_ends_as_after_ctrl_c(harness: Any, infer: Callable[..., Any], go_on: Callable[..., None], many_tiles: Path, tiny_onnx: Path, tmp_path: Path) -> None:
+def test_inference_ends_as_after_ctrl_c(
+    harness: Any,
+    infer: Callable[..., Any],
+    go_on: Callable[..., None],
+    many_tiles: Path,
+    tiny_onnx: Path,
+    tmp_path: Path,
+) -> None:
     process = infer(tmp_path / "m", before=SLOW)
     wait_for(process, lambda: rows(tmp_path / "m") > 10)
     err = terminated(process)
@@ -99,7 +106,14 @@ def test_inference_ends_as_after_ctrl_c(harness: Any, infer: Callable[..., Any],
     harness.check_counts(tmp_path / "m", 120)
 
 
-def test_inference_in_a_batch_of_minutes_ends_too(harness: Any, infer: Callable[..., Any], go_on: Callable[..., None], many_tiles: Path, tiny_onnx: Path, tmp_path: Path) -> None:
+def test_inference_in_a_batch_of_minutes_ends_too(
+    harness: Any,
+    infer: Callable[..., Any],
+    go_on: Callable[..., None],
+    many_tiles: Path,
+    tiny_onnx: Path,
+    tmp_path: Path,
+) -> None:
     process = infer(tmp_path / "m", before=LONG_BATCH)
     wait_for(process, lambda: rows(tmp_path / "m") > 0)
     time.sleep(0.3)
@@ -110,7 +124,12 @@ def test_inference_in_a_batch_of_minutes_ends_too(harness: Any, infer: Callable[
 
 @pytest.mark.long
 def test_inference_on_ray_ends_as_after_ctrl_c(
-    harness: Any, infer: Callable[..., Any], go_on: Callable[..., None], many_tiles: Path, tiny_onnx: Path, tmp_path: Path
+    harness: Any,
+    infer: Callable[..., Any],
+    go_on: Callable[..., None],
+    many_tiles: Path,
+    tiny_onnx: Path,
+    tmp_path: Path,
 ) -> None:
     """Ray has a handler of its own, in Python and in C; what it takes to start is the reason why this is not in CI."""
     pytest.importorskip("ray", reason="the ray extra is not installed")
@@ -150,7 +169,12 @@ def test_training_saves_its_step(harness: Any, train: Callable[..., Any], tmp_pa
 
 def test_training_in_a_step_of_minutes_ends_too(harness: Any, train: Callable[..., Any], tmp_path: Path) -> None:
     marker = tmp_path / "marker"
-    process = train(tmp_path / "run", "--workers", "0", before=f"MARKER = {str(marker)!r}{MARK}" + LONG_STEP.replace("BLOCK", FOR_EVER))
+    process = train(
+        tmp_path / "run",
+        "--workers",
+        "0",
+        before=f"MARKER = {str(marker)!r}{MARK}" + LONG_STEP.replace("BLOCK", FOR_EVER),
+    )
     wait_for(process, marker.exists)
     assert terminated(process).endswith("dlcv-train: ended by SIGTERM; what was finished is whole\n")
     assert (tmp_path / "run/last.pt").exists(), "of the epoch before"
