@@ -80,8 +80,11 @@ def start(
         process.communicate()
 
 
-PRELOADED = ("torch", "dlcv.train.run", "dlcv.train.cli.train", "dlcv.train.config")
-"""What training and export need; not what export needs beside it, which each of its processes then imports."""
+PRELOADED = (
+    "torch", "torch._dynamo", "torch.profiler", "dlcv.train.run", "dlcv.train.cli.train", "dlcv.train.config",
+    "dlcv.export.export_model", "dlcv.export.cli.export",
+)  # fmt: skip
+"""What training and export import, some of it late: seconds of each process that is not forked."""
 
 
 @pytest.fixture(scope="session")

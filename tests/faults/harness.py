@@ -46,7 +46,9 @@ files.open = journal.open = slow
 SERVER = """
 import json, os, signal, sys, traceback
 from importlib import import_module
-for name in PRELOAD: import_module(name)
+for name in PRELOAD:
+    try: import_module(name)
+    except ImportError: pass  # an extra that is not installed
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 def put(path, text):
     with open(path + "~", "w") as file: file.write(text)
