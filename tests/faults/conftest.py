@@ -80,29 +80,45 @@ def start(
         process.communicate()
 
 
-PRELOADED = (
+WITH_TORCH = (
     "torch", "torch._dynamo", "torch.profiler", "dlcv.train.run", "dlcv.train.cli.train", "dlcv.train.config",
     "dlcv.export.export_model", "dlcv.export.cli.export",
 )  # fmt: skip
-"""What training and export import, some of it late: seconds of each process that is not forked."""
+PRELOADED = {
+    "dlcv-infer": ("dlcv.runtime.cli.infer", "dlcv.runtime.inference", "dlcv.runtime.sessions.onnxrt", "cv2"),
+    "dlcv-train": WITH_TORCH,
+    "dlcv-export": WITH_TORCH,
+}
+"""What a command imports, some of it late: most of the seconds of a short life."""
 
 
 @pytest.fixture(scope="session")
-def server(harness: Any, command_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Forks processes that have torch, which takes seconds to import."""
-    pytest.importorskip("torch", reason="the train extra is not installed")
-    one = harness.Server(PRELOADED, command_env, tmp_path_factory.mktemp("server"))
-    yield one
-    one.close()
+def servers(
+    harness: Any, command_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Any]]:
+    """Command -> the server that forks it, made once."""
+    made: dict[tuple[str, ...], Any] = {}
+
+    def server(name: str) -> Any:
+        modules = PRELOADED[name]
+        if modules is WITH_TORCH:
+            pytest.importorskip("torch", reason="the train extra is not installed")
+        if modules not in made:
+            made[modules] = harness.Server(modules, command_env, tmp_path_factory.mktemp("server"))
+        return made[modules]
+
+    yield server
+    for one in made.values():
+        one.close()
 
 
 @pytest.fixture
-def fork(server: Any) -> Iterator[Callable[..., Any]]:
-    """As `start`, for the commands that import torch: forked from a process that has done so."""
+def fork(servers: Callable[[str], Any]) -> Iterator[Callable[..., Any]]:
+    """As `start`, forked from a process that has imported what the command does."""
     running: list[Any] = []
 
     def start(name: str, *arguments: Any, before: str = "") -> Any:
-        running.append(server.start(COMMANDS[name], name, arguments, before))
+        running.append(servers(name).start(COMMANDS[name], name, arguments, before))
         return running[-1]
 
     yield start

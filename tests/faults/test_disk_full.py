@@ -44,12 +44,12 @@ def check_told(process: Any) -> None:
 
 @pytest.mark.parametrize("long", TIERS)
 def test_inference_tells_it_and_goes_on(
-    harness: Any, start: Callable[..., Any], go_on: Callable[..., None], small_disk: Callable[[int], Path],
+    harness: Any, fork: Callable[..., Any], go_on: Callable[..., None], small_disk: Callable[[int], Path],
     many_tiles: Path, tiny_onnx: Path, tmp_path: Path, long: bool,
 ) -> None:  # fmt: skip
     def infer(folder: Path) -> Any:
         arguments = (many_tiles, "--engine", tiny_onnx, "--output", folder, "--device", "cpu", *EXTRAS)
-        return start("dlcv-infer", *arguments)
+        return fork("dlcv-infer", *arguments)
 
     small_disk(ENOUGH_KB)
     undisturbed = tmp_path / "undisturbed"

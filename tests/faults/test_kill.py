@@ -1,7 +1,7 @@
 """kill -9 at moments of a process's whole life, and going on: nothing lost, nothing differs, nothing partial.
 
-CI kills each command at a few moments spread evenly over its life; `--long` at 100 that are drawn. Training and export are forked from a process
-that has imported torch, since a life is mostly that import and writes nothing in it; `DLCV_WHOLE_LIVES=1` kills whole lives of training, too.
+CI kills each command at a few moments spread evenly over its life; `--long` at 100 that are drawn. They are forked from a process that has
+imported what they need, since a life is mostly that and writes nothing in it; `DLCV_WHOLE_LIVES=1` kills whole lives of inference and training.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ SAME: dict[str, Any] = {"overlay": True, "areas": True, "polygons": True, "min_a
 
 @pytest.mark.parametrize("long", TIERS)
 def test_inference_killed_anywhere_goes_on_to_the_same_bytes(
-    harness: Any, start: Callable[..., Any], go_on: Callable[..., None], many_tiles: Path, tiny_onnx: Path, tmp_path: Path,
+    harness: Any, begin: Callable[..., Any], go_on: Callable[..., None], many_tiles: Path, tiny_onnx: Path, tmp_path: Path,
     long: bool,
 ) -> None:  # fmt: skip
     def infer(folder: Path) -> Any:
         arguments = (many_tiles, "--engine", tiny_onnx, "--output", folder, "--device", "cpu", *EXTRAS)
-        return start("dlcv-infer", *arguments, before=harness.slow_disk(0.002))
+        return begin("dlcv-infer", *arguments, before=harness.slow_disk(0.002))
 
     undisturbed, folder = tmp_path / "undisturbed", tmp_path / "killed"
     began, tiles = time.monotonic(), len(list(many_tiles.rglob("*.png")))
@@ -93,7 +93,7 @@ def test_inference_killed_again_and_again_ends_all_the_same(
 
 @pytest.fixture
 def begin(start: Callable[..., Any], fork: Callable[..., Any]) -> Callable[..., Any]:
-    """How a training is started."""
+    """How inference or a training is started."""
     return start if os.environ.get("DLCV_WHOLE_LIVES") else fork
 
 
@@ -135,7 +135,9 @@ def test_training_killed_anywhere_goes_on_to_the_same_losses(
 
     undisturbed, folder = tmp_path / "undisturbed", tmp_path / "killed"
     began = time.monotonic()
-    life_s = harness.life_of(train(undisturbed))
+    first = train(undisturbed)
+    harness.wait_until(first, undisturbed.exists)
+    work_s = harness.life_of(first)
     names = ("last.pt", "best.pt", *(f"kept/{path.name}" for path in (undisturbed / "kept").iterdir()))
     expected = {name: load_checkpoint(undisturbed / name) for name in names}
     count, seed = harness.settings(long, few=2)
@@ -143,10 +145,12 @@ def test_training_killed_anywhere_goes_on_to_the_same_losses(
 
     def fresh() -> Any:
         shutil.rmtree(folder, ignore_errors=True)
-        return train(folder)
+        process = train(folder)
+        harness.wait_until(process, folder.exists)  # before it has a folder nothing can be left
+        return process
 
-    for moment in harness.killed(fresh, life_s, count, seed):
-        where = f"killed at {moment:.3f} of its life"
+    for moment in harness.killed(fresh, work_s, count, seed):
+        where = f"killed at {moment:.3f} of its work"
         for path in folder.rglob("*.pt"):
             load_checkpoint(path)  # checks every byte
         begun += (folder / "last.pt").exists()
@@ -157,7 +161,7 @@ def test_training_killed_anywhere_goes_on_to_the_same_losses(
             assert found.scores == checkpoint.scores, where
             assert all(torch.equal(found.weights[key], checkpoint.weights[key]) for key in checkpoint.weights), where
         assert not list(folder.rglob("*.partial")), where
-    harness.note("train", {"kills": count, "in_the_work": begun, "life_s": life_s, "s": time.monotonic() - began})
+    harness.note("train", {"kills": count, "with_a_position": begun, "work_s": work_s, "s": time.monotonic() - began})
 
 
 @pytest.mark.parametrize("long", TIERS)

@@ -44,10 +44,12 @@ def tiles(many_tiles: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def infer(start: Callable[..., Any], tiles: Path, tiny_onnx: Path, tmp_path: Path) -> Callable[..., Any]:
+def infer(
+    start: Callable[..., Any], fork: Callable[..., Any], tiles: Path, tiny_onnx: Path, tmp_path: Path
+) -> Callable[..., Any]:
     def infer(*options: Any, before: str = "", engine: Path = tiny_onnx, **how: Any) -> Any:
         given = (tiles, "--engine", engine, "--output", tmp_path / "m", "--device", "cpu", "--decoders", "1", *options)
-        return start("dlcv-infer", *given, before=before, **how)
+        return start("dlcv-infer", *given, before=before, **how) if how else fork("dlcv-infer", *given, before=before)
 
     return infer
 

@@ -33,10 +33,10 @@ SMALL_MEMORY = PATCH.replace("FAULT", 'if len(images) > 3: raise OutOfMemory(f"n
 
 
 @pytest.fixture
-def infer(start: Callable[..., Any], many_tiles: Path, tiny_onnx: Path) -> Callable[..., tuple[int, list[str]]]:
+def infer(fork: Callable[..., Any], many_tiles: Path, tiny_onnx: Path) -> Callable[..., tuple[int, list[str]]]:
     def infer(folder: Path, *options: str, before: str = "") -> tuple[int, list[str]]:
         given = (many_tiles, "--engine", tiny_onnx, "--output", folder, "--device", "cpu", "--session", "onnxruntime")
-        process = start("dlcv-infer", *given, *options, before=before)
+        process = fork("dlcv-infer", *given, *options, before=before)
         _, err = process.communicate(timeout=300)
         assert "Traceback" not in err
         return process.returncode, err.splitlines()
@@ -97,7 +97,7 @@ def test_memory_that_runs_out_makes_the_batch_smaller(harness: Any, infer: Calla
 
 
 def test_an_engine_exchanged_meanwhile_is_not_opened_in_its_place(
-    start: Callable[..., Any], many_tiles: Path, tiny_onnx: Path, tmp_path: Path
+    fork: Callable[..., Any], many_tiles: Path, tiny_onnx: Path, tmp_path: Path
 ) -> None:
     engine = tmp_path / "engine.onnx"
     engine.write_bytes(tiny_onnx.read_bytes())
@@ -105,7 +105,7 @@ def test_an_engine_exchanged_meanwhile_is_not_opened_in_its_place(
     before = PATCH.replace(
         "FAULT", f'if call == 20: {exchange}\n    if call > 20: raise EngineError("the device was lost")'
     )
-    process = start(
+    process = fork(
         "dlcv-infer", many_tiles, "--engine", engine, "--output", tmp_path / "m", "--device", "cpu", "--session",
         "onnxruntime", before=before,
     )  # fmt: skip

@@ -81,10 +81,10 @@ def rows(folder: Path) -> int:
 
 
 @pytest.fixture
-def infer(start: Callable[..., Any], many_tiles: Path, tiny_onnx: Path) -> Callable[..., Any]:
+def infer(fork: Callable[..., Any], many_tiles: Path, tiny_onnx: Path) -> Callable[..., Any]:
     def infer(folder: Path, *options: str, before: str = "") -> Any:
         given = (many_tiles, "--engine", tiny_onnx, "--output", folder, "--device", "cpu", "--session", "onnxruntime")
-        return start("dlcv-infer", *given, *options, before=before)
+        return fork("dlcv-infer", *given, *options, before=before)
 
     return infer
 
