@@ -85,7 +85,7 @@ FAULTS = (
     Protection(
         "a full disk is a line", "runtime/files.py",
         "    except OSError as error:\n        remove_file(temporary)", "    except ZeroDivisionError as error:\n        remove_file(temporary)",
-        _FAULTS + "test_disk_full.py::test_training_tells_it_and_goes_on",
+        _RUNTIME + "test_files.py::test_a_full_disk_is_told_and_the_old_file_stays",
     ),
     Protection(
         "a manifest that takes no more is a line", "runtime/journal.py",
@@ -256,6 +256,11 @@ NOBODY_IN = (
     Protection(
         "the bytes that were checked are those that are run", "runtime/sessions/onnxrt.py",
         "str(wanted.path) if wanted.data is None else wanted.data, options", "str(wanted.path), options",
+        _RUNTIME + "provenance/test_trust.py::test_a_file_that_is_exchanged_after_the_check_is_not_run",
+    ),
+    Protection(
+        "... in OpenVINO too", "runtime/sessions/openvino.py",
+        "str(wanted.path) if wanted.data is None else wanted.data)", "str(wanted.path))",
         _RUNTIME + "provenance/test_trust.py::test_a_file_that_is_exchanged_after_the_check_is_not_run",
     ),
     Protection(
