@@ -4,8 +4,10 @@ the data is elsewhere. Their hash stands in the checkpoint.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -18,14 +20,17 @@ from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.datasets.loading import LABELS_NAME, labelled_for, write_labelled_csv
 from dlcv.runtime.datasets.masks.tiles import DESCRIPTION_NAME, SegmentationSet
 from dlcv.runtime.errors import CheckpointError, OutputError
-from dlcv.runtime.files import make_folder, sha256_of, write_bytes
+from dlcv.runtime.files import PARTIAL_SUFFIX, make_folder, partial_name, sha256_of, write_bytes
 
 PROBE_COUNT = {"segmentation": 16, "classification": 48}
 """How many images are kept at most: tiles with many pixels, or small images of which each is one answer."""
 
 
 def write_probe(folder: Path, validation: LabelledSet[Any]) -> str:
-    """Copies images and labels, evenly spaced over `validation`, and what labels mean into `folder`, emptied first.
+    """Copies images and labels, evenly spaced over `validation`, and what labels mean into `folder`, in the place of an older probe.
+
+    The folder has its name once it is whole: half of a probe, left by a process that was killed, could not be told from files of
+    somebody else, and the next run would refuse it.
 
     Returns:
         The probe's hash.
@@ -35,14 +40,27 @@ def write_probe(folder: Path, validation: LabelledSet[Any]) -> str:
     """
     if folder.is_dir() and any(folder.iterdir()) and not _is_probe(folder):
         raise OutputError(f"{folder} holds files that are not a run's probe; choose another folder with --output")
-    shutil.rmtree(folder, ignore_errors=True)
-    make_folder(folder)
-    few = validation.evenly(PROBE_COUNT[validation.task])
-    if isinstance(few, SegmentationSet):
-        _write_pairs(folder, few)
-    elif isinstance(few, ClassificationSet):
-        write_labelled_csv(folder, few)
+    _remove_left(folder)
+    staging = partial_name(folder)
+    try:
+        make_folder(staging)
+        few = validation.evenly(PROBE_COUNT[validation.task])
+        if isinstance(few, SegmentationSet):
+            _write_pairs(staging, few)
+        elif isinstance(few, ClassificationSet):
+            write_labelled_csv(staging, few)
+        if folder.is_dir():  # away in one step, since half of it could not be told either
+            os.replace(folder, folder.with_name(f".{folder.name}.older{PARTIAL_SUFFIX}"))
+        os.replace(staging, folder)
+    finally:
+        _remove_left(folder)
     return probe_sha256(folder)
+
+
+def _remove_left(folder: Path) -> None:
+    """Takes away what this process, or one that was killed, has left beside `folder`."""
+    for left in folder.parent.glob(f".{glob.escape(folder.name)}.*{PARTIAL_SUFFIX}"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _is_probe(folder: Path) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+from _thread import get_ident  # `threading` is loaded when it is needed
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -20,7 +21,9 @@ GRACE_S = 4.0
 STARTED_BY_TORCHRUN = "TORCHELASTIC_RUN_ID"
 """Stands in the environment of torchrun's processes: it sends SIGTERM to all when one has ended, gives them 30 s, and kills."""
 _active: list[int] = []
-"""The pipe that the signal writes into, while `ended_by_sigterm` is at work in this process."""
+"""The pipe that the signal writes into, its ends, while `ended_by_sigterm` is at work in this process."""
+_masks: dict[int, Any] = {}
+"""By thread: the signals that were blocked in it before it forked."""
 
 
 @contextmanager
@@ -64,7 +67,7 @@ def _watch(name: str, came: list[int]) -> Callable[[], None]:
         os.close(reader)
         os.close(writer)
         return lambda: None
-    _active.append(writer)
+    _active.extend((reader, writer))
     done = threading.Event()
     thread = threading.Thread(
         target=_end_after_grace, args=(reader, done, name, came), name="dlcv-sigterm", daemon=True
@@ -95,21 +98,27 @@ def _end_after_grace(reader: int, done: Any, name: str, came: list[int]) -> None
 
 def _before_fork() -> None:
     if _active:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        _masks[get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 
 def _in_parent() -> None:
-    if _active:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    """What was blocked stays so; and what this thread blocked is free again, though another one has ended the watch meanwhile."""
+    if (mask := _masks.pop(get_ident(), None)) is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _in_child() -> None:
-    """A forked process is none of this: it ends at once, and must not wake its parent's thread, which it shares the pipe with."""
+    """A forked process is none of this: it ends at once, and must not wake its parent's thread, or hold it up by an open pipe."""
+    mask = _masks.pop(get_ident(), None)
+    _masks.clear()
     if _active:
-        _active.clear()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        for end in _active:
+            os.close(end)
+        _active.clear()
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 if hasattr(os, "register_at_fork"):

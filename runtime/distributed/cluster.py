@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +61,7 @@ def joined(address: str) -> Iterator[Any]:
         yield ray
         return
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    sigterm = signal.getsignal(signal.SIGTERM)
     try:
         if address == LOCAL:
             ray.init(address=LOCAL, num_cpus=cpu_count(), include_dashboard=False, **quiet)
@@ -70,9 +72,17 @@ def joined(address: str) -> Iterator[Any]:
         words = " ".join(str(error).split())[:300]
         raise EngineError(f"no Ray cluster at {address}: {words}; start one with: ray start --head") from error
     try:
+        _handled_by(sigterm)
         yield ray
     finally:
         ray.shutdown()
+        _handled_by(sigterm)
+
+
+def _handled_by(sigterm: Any) -> None:
+    """Gives SIGTERM back to who had it: Ray takes it, in Python and in C beneath, and at its end leaves the system's default in C."""
+    with suppress(ValueError, TypeError):  # in another thread than the main one; a handler that Python did not set
+        signal.signal(signal.SIGTERM, sigterm)
 
 
 def _knock(address: str) -> None:

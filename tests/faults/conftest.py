@@ -80,24 +80,32 @@ def start(
         process.communicate()
 
 
+WITH_TORCH = (
+    "torch", "torch._dynamo", "torch.profiler", "dlcv.train.run", "dlcv.train.cli.train", "dlcv.train.config",
+    "dlcv.export.export_model", "dlcv.export.cli.export",
+)  # fmt: skip
 PRELOADED = {
-    "dlcv-train": ("torch", "dlcv.train.run", "dlcv.train.cli.train", "dlcv.train.config"),
-    "dlcv-export": ("torch", "onnxscript", "dlcv.export.export_model", "dlcv.export.cli.export"),
+    "dlcv-infer": ("dlcv.runtime.cli.infer", "dlcv.runtime.inference", "dlcv.runtime.sessions.onnxrt", "cv2"),
+    "dlcv-train": WITH_TORCH,
+    "dlcv-export": WITH_TORCH,
 }
+"""What a command imports, some of it late: most of the seconds of a short life."""
 
 
 @pytest.fixture(scope="session")
 def servers(
     harness: Any, command_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str], Any]]:
-    """Command -> the server that forks it, made once: torch takes seconds to import."""
-    made: dict[str, Any] = {}
+    """Command -> the server that forks it, made once."""
+    made: dict[tuple[str, ...], Any] = {}
 
     def server(name: str) -> Any:
-        pytest.importorskip("torch", reason="the train extra is not installed")
-        if name not in made:
-            made[name] = harness.Server(PRELOADED[name], command_env, tmp_path_factory.mktemp("server"))
-        return made[name]
+        modules = PRELOADED[name]
+        if modules is WITH_TORCH:
+            pytest.importorskip("torch", reason="the train extra is not installed")
+        if modules not in made:
+            made[modules] = harness.Server(modules, command_env, tmp_path_factory.mktemp("server"))
+        return made[modules]
 
     yield server
     for one in made.values():
@@ -106,7 +114,7 @@ def servers(
 
 @pytest.fixture
 def fork(servers: Callable[[str], Any]) -> Iterator[Callable[..., Any]]:
-    """As `start`, for the commands that import torch: forked from a process that has done so."""
+    """As `start`, forked from a process that has imported what the command does."""
     running: list[Any] = []
 
     def start(name: str, *arguments: Any, before: str = "") -> Any:
@@ -116,6 +124,36 @@ def fork(servers: Callable[[str], Any]) -> Iterator[Callable[..., Any]]:
     yield start
     for process in running:
         process.kill()
+
+
+@pytest.fixture
+def go_on() -> Callable[..., None]:
+    """`dlcv-infer --resume` without a process of its own: what is on the disk is all that it goes on from."""
+    from dlcv.runtime.inference import InferSettings, infer
+
+    def go_on(tiles: Path, engine: Path, folder: Path, **options: Any) -> None:
+        settings = InferSettings.of(
+            sources=(str(tiles),), engine=engine, output=folder, device="cpu", resume=True, quiet=True, **options
+        )
+        summary = infer(settings)
+        assert (summary.done, summary.failed) == (summary.tiles, 0)
+
+    return go_on
+
+
+@pytest.fixture
+def export(fork: Callable[..., Any], tiny_checkpoint: Path, tiny_onnx: Path) -> Callable[..., Any]:
+    """Starts an export whose graph is there already: torch takes seconds for it, in which nothing is written."""
+
+    def export(folder: Path, before: str = "") -> Any:
+        at_hand = (
+            "import onnx, dlcv.export.export_model as export_model\n"
+            f"export_model.onnx_from_model = lambda *a, **k: onnx.load({str(tiny_onnx)!r})\n"
+        )
+        given = ("--model", "fcn8s", "--checkpoint", tiny_checkpoint, "--format", "onnx", "--output", folder)
+        return fork("dlcv-export", *given, before=at_hand + before)
+
+    return export
 
 
 @pytest.fixture

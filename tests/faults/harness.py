@@ -46,7 +46,9 @@ files.open = journal.open = slow
 SERVER = """
 import json, os, signal, sys, traceback
 from importlib import import_module
-for name in PRELOAD: import_module(name)
+for name in PRELOAD:
+    try: import_module(name)
+    except ImportError: pass  # an extra that is not installed
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 def put(path, text):
     with open(path + "~", "w") as file: file.write(text)
@@ -177,6 +179,15 @@ def settings(long: bool, few: int) -> tuple[int, int | None]:
     if not long:
         return few, None
     return int(os.environ.get("DLCV_MOMENTS", "100")), int(os.environ.get("DLCV_SEED", "0"))
+
+
+def wait_until(process: Any, sign: Callable[[], bool]) -> None:
+    """Waits for a sign of a process that must not end before it."""
+    deadline = time.monotonic() + ENDED
+    while not sign():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "it does not get on"
+        time.sleep(0.001)
 
 
 def life_of(process: Any) -> float:

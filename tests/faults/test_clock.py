@@ -41,17 +41,17 @@ def test_the_wall_clock_is_asked_for_dates_alone() -> None:
 
 @pytest.mark.slow
 def test_a_clock_that_goes_back_changes_no_figure_and_no_answer(
-    harness: Any, start: Callable[..., Any], many_tiles: Path, tiny_onnx: Path, tmp_path: Path
+    harness: Any, fork: Callable[..., Any], many_tiles: Path, tiny_onnx: Path, tmp_path: Path
 ) -> None:
     given = (many_tiles, "--engine", tiny_onnx, "--device", "cpu", "--output")
-    took_s = harness.life_of(start("dlcv-infer", *given, tmp_path / "m", before=BACKWARDS))
+    took_s = harness.life_of(fork("dlcv-infer", *given, tmp_path / "m", before=BACKWARDS))
     facts = json.loads((tmp_path / "m/summary.json").read_text())
     assert 0 < facts["seconds"] <= took_s
     assert facts["tiles_per_second"] == pytest.approx(120 / facts["seconds"], rel=0.05)  # both are rounded
     for stage in facts["time"].values():
         assert 0 <= stage["busy_s"] <= took_s * stage["threads"]
     before = harness.tree(tmp_path / "m")
-    again = start("dlcv-infer", *given, tmp_path / "m", "--resume", before=BACKWARDS)
+    again = fork("dlcv-infer", *given, tmp_path / "m", "--resume", before=BACKWARDS)
     _, err = again.communicate(timeout=300)
     assert "(120 of them before)" in err, "tiles are known by what they were, not by who is newer"
     assert harness.tree(tmp_path / "m") == before

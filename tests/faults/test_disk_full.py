@@ -15,6 +15,8 @@ import pytest
 pytestmark = pytest.mark.slow
 TIERS = [pytest.param(False, id="few"), pytest.param(True, id="long", marks=pytest.mark.long)]
 EXTRAS = ("--overlay", "--areas", "--polygons", "--min-area", "20")
+SAME: dict[str, Any] = {"overlay": True, "areas": True, "polygons": True, "min_area": 20}
+"""`EXTRAS` for `go_on`."""
 ENOUGH_KB = 64 << 10
 
 
@@ -42,19 +44,19 @@ def check_told(process: Any) -> None:
 
 @pytest.mark.parametrize("long", TIERS)
 def test_inference_tells_it_and_goes_on(
-    harness: Any, start: Callable[..., Any], small_disk: Callable[[int], Path], many_tiles: Path, tiny_onnx: Path,
-    tmp_path: Path, long: bool,
+    harness: Any, fork: Callable[..., Any], go_on: Callable[..., None], small_disk: Callable[[int], Path],
+    many_tiles: Path, tiny_onnx: Path, tmp_path: Path, long: bool,
 ) -> None:  # fmt: skip
-    def infer(folder: Path, *options: str) -> Any:
-        arguments = (many_tiles, "--engine", tiny_onnx, "--output", folder, "--device", "cpu", *EXTRAS, *options)
-        return start("dlcv-infer", *arguments)
+    def infer(folder: Path) -> Any:
+        arguments = (many_tiles, "--engine", tiny_onnx, "--output", folder, "--device", "cpu", *EXTRAS)
+        return fork("dlcv-infer", *arguments)
 
     small_disk(ENOUGH_KB)
     undisturbed = tmp_path / "undisturbed"
     began = time.monotonic()
-    harness.life_of(infer(undisturbed))
+    go_on(many_tiles, tiny_onnx, undisturbed, **SAME)
     expected, tiles = harness.tree(undisturbed), len(list(many_tiles.rglob("*.png")))
-    tried = sizes(harness, long, 3, used_kb(undisturbed))
+    tried = sizes(harness, long, 2, used_kb(undisturbed))
     for number, kilobytes in enumerate(tried):
         folder = small_disk(ENOUGH_KB) / str(number)
         folder.mkdir()
@@ -63,7 +65,7 @@ def test_inference_tells_it_and_goes_on(
         harness.check_whole(folder, expected)
         assert not [path for path in folder.rglob("*.partial") if path.is_file()]
         small_disk(ENOUGH_KB)
-        harness.life_of(infer(folder, "--resume"))
+        go_on(many_tiles, tiny_onnx, folder, **SAME)
         assert harness.tree(folder) == expected, f"{kilobytes} KB"
         harness.check_counts(folder, tiles)
         empty(folder)
@@ -106,13 +108,8 @@ def test_training_tells_it_and_goes_on(
 
 @pytest.mark.parametrize("long", TIERS)
 def test_export_tells_it_and_leaves_nothing(
-    harness: Any, fork: Callable[..., Any], small_disk: Callable[[int], Path], tiny_checkpoint: Path, tmp_path: Path,
-    long: bool,
-) -> None:  # fmt: skip
-    def export(folder: Path) -> Any:
-        given = ("--model", "fcn8s", "--checkpoint", tiny_checkpoint, "--format", "onnx", "--output", folder)
-        return fork("dlcv-export", *given)
-
+    harness: Any, export: Callable[..., Any], small_disk: Callable[[int], Path], tmp_path: Path, long: bool
+) -> None:
     small_disk(ENOUGH_KB)
     undisturbed = tmp_path / "undisturbed"
     harness.life_of(export(undisturbed))

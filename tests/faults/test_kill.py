@@ -1,7 +1,7 @@
 """kill -9 at moments of a process's whole life, and going on: nothing lost, nothing differs, nothing partial.
 
-CI kills each command at a few moments spread evenly over its life; `--long` at 100 that are drawn. Training and export are forked from a process
-that has imported torch, since a life is mostly that import and writes nothing in it; `DLCV_WHOLE_LIVES=1` kills whole lives of theirs, too.
+CI kills each command at a few moments spread evenly over its life; `--long` at 100 that are drawn. They are forked from a process that has
+imported what they need, since a life is mostly that and writes nothing in it; `DLCV_WHOLE_LIVES=1` kills whole lives of inference and training.
 """
 
 from __future__ import annotations
@@ -18,22 +18,25 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="signals of a Unix")]
 TIERS = [pytest.param(False, id="few"), pytest.param(True, id="long", marks=pytest.mark.long)]
 EXTRAS = ("--overlay", "--areas", "--polygons", "--min-area", "20")
+SAME: dict[str, Any] = {"overlay": True, "areas": True, "polygons": True, "min_area": 20}
+"""`EXTRAS` for `go_on`."""
 
 
 @pytest.mark.parametrize("long", TIERS)
 def test_inference_killed_anywhere_goes_on_to_the_same_bytes(
-    harness: Any, start: Callable[..., Any], many_tiles: Path, tiny_onnx: Path, tmp_path: Path, long: bool
-) -> None:
-    def infer(folder: Path, *options: str) -> Any:
-        arguments = (many_tiles, "--engine", tiny_onnx, "--output", folder, "--device", "cpu", *EXTRAS, *options)
-        return start("dlcv-infer", *arguments, before=harness.slow_disk(0.002))
+    harness: Any, begin: Callable[..., Any], go_on: Callable[..., None], many_tiles: Path, tiny_onnx: Path, tmp_path: Path,
+    long: bool,
+) -> None:  # fmt: skip
+    def infer(folder: Path) -> Any:
+        arguments = (many_tiles, "--engine", tiny_onnx, "--output", folder, "--device", "cpu", *EXTRAS)
+        return begin("dlcv-infer", *arguments, before=harness.slow_disk(0.002))
 
     undisturbed, folder = tmp_path / "undisturbed", tmp_path / "killed"
     began, tiles = time.monotonic(), len(list(many_tiles.rglob("*.png")))
     life_s = harness.life_of(infer(undisturbed))
     expected, differing = harness.tree(undisturbed), 0
     harness.check_counts(undisturbed, tiles)
-    count, seed = harness.settings(long, few=5)
+    count, seed = harness.settings(long, few=2)
     begun = 0  # kills that found a manifest
 
     def fresh() -> Any:
@@ -43,7 +46,7 @@ def test_inference_killed_anywhere_goes_on_to_the_same_bytes(
     def check(where: str) -> int:
         if folder.exists():
             harness.check_whole(folder, expected)
-        harness.life_of(infer(folder, "--resume"))
+        go_on(many_tiles, tiny_onnx, folder, **SAME)
         differing: int = harness.differing_bytes(harness.tree(folder), expected)
         assert differing == 0, where
         harness.check_counts(folder, tiles)
@@ -90,7 +93,7 @@ def test_inference_killed_again_and_again_ends_all_the_same(
 
 @pytest.fixture
 def begin(start: Callable[..., Any], fork: Callable[..., Any]) -> Callable[..., Any]:
-    """How a training or an export is started."""
+    """How inference or a training is started."""
     return start if os.environ.get("DLCV_WHOLE_LIVES") else fork
 
 
@@ -132,18 +135,22 @@ def test_training_killed_anywhere_goes_on_to_the_same_losses(
 
     undisturbed, folder = tmp_path / "undisturbed", tmp_path / "killed"
     began = time.monotonic()
-    life_s = harness.life_of(train(undisturbed))
+    first = train(undisturbed)
+    harness.wait_until(first, undisturbed.exists)
+    work_s = harness.life_of(first)
     names = ("last.pt", "best.pt", *(f"kept/{path.name}" for path in (undisturbed / "kept").iterdir()))
     expected = {name: load_checkpoint(undisturbed / name) for name in names}
-    count, seed = harness.settings(long, few=3)
+    count, seed = harness.settings(long, few=2)
     begun = 0
 
     def fresh() -> Any:
         shutil.rmtree(folder, ignore_errors=True)
-        return train(folder)
+        process = train(folder)
+        harness.wait_until(process, folder.exists)  # before it has a folder nothing can be left
+        return process
 
-    for moment in harness.killed(fresh, life_s, count, seed):
-        where = f"killed at {moment:.3f} of its life"
+    for moment in harness.killed(fresh, work_s, count, seed):
+        where = f"killed at {moment:.3f} of its work"
         for path in folder.rglob("*.pt"):
             load_checkpoint(path)  # checks every byte
         begun += (folder / "last.pt").exists()
@@ -154,35 +161,52 @@ def test_training_killed_anywhere_goes_on_to_the_same_losses(
             assert found.scores == checkpoint.scores, where
             assert all(torch.equal(found.weights[key], checkpoint.weights[key]) for key in checkpoint.weights), where
         assert not list(folder.rglob("*.partial")), where
-    harness.note("train", {"kills": count, "in_the_work": begun, "life_s": life_s, "s": time.monotonic() - began})
+    harness.note("train", {"kills": count, "with_a_position": begun, "work_s": work_s, "s": time.monotonic() - began})
 
 
 @pytest.mark.parametrize("long", TIERS)
 def test_export_killed_anywhere_leaves_no_partial_file_and_goes_on(
-    harness: Any, begin: Callable[..., Any], tiny_checkpoint: Path, tmp_path: Path, long: bool
+    harness: Any, export: Callable[..., Any], tmp_path: Path, long: bool
 ) -> None:
-    def export(folder: Path) -> Any:
-        given = ("--model", "fcn8s", "--checkpoint", tiny_checkpoint, "--format", "onnx", "--output", folder)
-        return begin("dlcv-export", *given, before=harness.slow_disk(0.2))
+    """Moments of what it does once it has a folder: of the seconds before, in which torch computes, nothing can be left."""
+
+    def slow(folder: Path) -> Any:
+        return export(folder, before=harness.slow_disk(0.2))
 
     def files(folder: Path) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in folder.glob("[!.]*")}
 
     undisturbed, folder = tmp_path / "undisturbed", tmp_path / "killed"
     began = time.monotonic()
-    life_s = harness.life_of(export(undisturbed))
+    first = slow(undisturbed)
+    harness.wait_until(first, lambda: bool(hidden(undisturbed)))
+    work_s = harness.life_of(first)
     expected = files(undisturbed)
     assert len(expected) == 3
-    count, seed = harness.settings(long, few=3)
+    count, seed = harness.settings(long, few=2)
+    before = set[Path]()
     begun = 0
-    for number, moment in enumerate(harness.killed(lambda: export(folder), life_s, count, seed)):
-        where, found = f"killed at {moment:.3f} of its life", files(folder)
+
+    def fresh() -> Any:
+        before.clear()
+        before.update(hidden(folder))
+        process = slow(folder)
+        harness.wait_until(process, lambda: bool(hidden(folder) - before))
+        return process
+
+    for number, moment in enumerate(harness.killed(fresh, work_s, count, seed)):
+        where, found = f"killed at {moment:.3f} of its work", files(folder)
         assert all(expected[name] == data for name, data in found.items()), where
         assert not ("fcn8s.json" in found and len(found) < len(expected)), "the sidecar comes last"
-        begun += folder.exists()
-        if number % 10 == 1:
-            harness.life_of(export(folder))
+        begun += bool(hidden(folder))
+        if number % 5 == 1:
+            harness.life_of(slow(folder))
             assert files(folder) == expected, where
-            assert not list(folder.glob(".*")), "what the killed one left is gone"
+            assert not hidden(folder), "what the killed one left is gone"
             shutil.rmtree(folder)
-    harness.note("export", {"kills": count, "in_the_work": begun, "life_s": life_s, "s": time.monotonic() - began})
+    harness.note("export", {"kills": count, "in_the_work": begun, "work_s": work_s, "s": time.monotonic() - began})
+
+
+def hidden(folder: Path) -> set[Path]:
+    """What stands in a folder by a name that begins with a dot."""
+    return set(folder.glob(".*"))

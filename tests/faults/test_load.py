@@ -67,8 +67,8 @@ def red_engine(tmp_path: Path) -> Path:
     return path
 
 
-def tiny_tiles(folder: Path, count: int, write_tile: Callable[..., None]) -> Path:
-    """Tiles of 8 x 8, 1,000 in a folder: names of their own, links to 20 files, every 1,000th no image at all."""
+def tiny_tiles(folder: Path, count: int, write_tile: Callable[..., None], bad_every: int = 1000) -> Path:
+    """Tiles of 8 x 8, 1,000 in a folder: names of their own, links to 20 files, every `bad_every`th no image at all."""
     import numpy as np
 
     for k in range(20):
@@ -78,7 +78,7 @@ def tiny_tiles(folder: Path, count: int, write_tile: Callable[..., None]) -> Pat
         place = folder / "tiles" / f"f{k // 1000:03}"
         if k % 1000 == 0:
             place.mkdir(parents=True)
-        os.link(folder / f"sources/{'bad' if k % 1000 == 999 else k % 20}.png", place / f"t{k:06}.png")
+        os.link(folder / f"sources/{'bad' if k % bad_every == bad_every - 1 else k % 20}.png", place / f"t{k:06}.png")
     return folder / "tiles"
 
 
@@ -170,8 +170,9 @@ def state() -> dict[str, int]:
 def test_a_soak_ends_with_what_it_had_after_its_first_minute(
     harness: Any, red_engine: Path, write_tile: Callable[..., None], tmp_path: Path, long: bool
 ) -> None:
-    minutes = float(os.environ.get("DLCV_SOAK_MINUTES", "30")) if long else 0.1
-    soak = Soak(tmp_path / "m", tiny_tiles(tmp_path, 1000, write_tile), red_engine)
+    minutes = float(os.environ.get("DLCV_SOAK_MINUTES", "30")) if long else 0.0
+    count = 1000 if long else 300
+    soak = Soak(tmp_path / "m", tiny_tiles(tmp_path, count, write_tile, count), red_engine)
     began = time.monotonic()
     warm_s = min(60.0, minutes * 60 / 2)
     while soak.rounds < 3 or time.monotonic() - began < warm_s:

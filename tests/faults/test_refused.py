@@ -44,10 +44,12 @@ def tiles(many_tiles: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def infer(start: Callable[..., Any], tiles: Path, tiny_onnx: Path, tmp_path: Path) -> Callable[..., Any]:
+def infer(
+    start: Callable[..., Any], fork: Callable[..., Any], tiles: Path, tiny_onnx: Path, tmp_path: Path
+) -> Callable[..., Any]:
     def infer(*options: Any, before: str = "", engine: Path = tiny_onnx, **how: Any) -> Any:
         given = (tiles, "--engine", engine, "--output", tmp_path / "m", "--device", "cpu", "--decoders", "1", *options)
-        return start("dlcv-infer", *given, before=before, **how)
+        return start("dlcv-infer", *given, before=before, **how) if how else fork("dlcv-infer", *given, before=before)
 
     return infer
 
@@ -72,7 +74,7 @@ def wait_for_rows(process: Any, folder: Path, count: int) -> None:
 
 
 def test_tiles_that_may_not_be_read_fail_and_are_done_when_they_may(
-    infer: Callable[..., Any], tiles: Path, tmp_path: Path, harness: Any
+    infer: Callable[..., Any], tiles: Path, tmp_path: Path, harness: Any, go_on: Callable[..., None], tiny_onnx: Path
 ) -> None:
     closed = sorted(tiles.iterdir())[3:5]
     for path in closed:
@@ -84,7 +86,7 @@ def test_tiles_that_may_not_be_read_fail_and_are_done_when_they_may(
     assert all("Permission denied" in reason for reason in failed.values())
     for path in closed:
         path.chmod(0o644)
-    assert ended(infer("--resume", preexec_fn=without_privileges))[0] == 0
+    go_on(tiles, tiny_onnx, tmp_path / "m")
     harness.check_counts(tmp_path / "m", 30)
 
 
@@ -99,7 +101,7 @@ def test_a_folder_that_may_not_be_written_is_a_sentence(infer: Callable[..., Any
 
 
 def test_a_folder_that_is_closed_during_the_run_is_a_sentence(
-    infer: Callable[..., Any], tmp_path: Path, harness: Any
+    infer: Callable[..., Any], tmp_path: Path, harness: Any, go_on: Callable[..., None], tiles: Path, tiny_onnx: Path
 ) -> None:
     process = infer(before=SLOW, preexec_fn=without_privileges)
     wait_for_rows(process, tmp_path / "m", 5)
@@ -110,12 +112,12 @@ def test_a_folder_that_is_closed_during_the_run_is_a_sentence(
     assert err.splitlines()[-1].startswith("dlcv-infer: cannot write ")
     assert err.splitlines()[-1].endswith(": Permission denied")
     assert 5 <= len(rows(tmp_path / "m")) < 30
-    assert ended(infer("--resume"))[0] == 0
+    go_on(tiles, tiny_onnx, tmp_path / "m")
     harness.check_counts(tmp_path / "m", 30)
 
 
 def test_a_folder_that_takes_no_more_files_is_a_sentence(
-    infer: Callable[..., Any], tmp_path: Path, harness: Any
+    infer: Callable[..., Any], tmp_path: Path, harness: Any, go_on: Callable[..., None], tiles: Path, tiny_onnx: Path
 ) -> None:
     """Even for root, as on a disk that the kernel has taken out of use."""
     process, folder = infer(before=SLOW), tmp_path / "m"
@@ -129,7 +131,7 @@ def test_a_folder_that_takes_no_more_files_is_a_sentence(
     assert code == 2
     assert err.splitlines()[-1].startswith("dlcv-infer: cannot write "), err
     assert err.splitlines()[-1].endswith(": Operation not permitted"), err
-    assert ended(infer("--resume"))[0] == 0
+    go_on(tiles, tiny_onnx, tmp_path / "m")
     harness.check_counts(folder, 30)
 
 
@@ -149,7 +151,7 @@ def test_a_tile_whose_bytes_cannot_be_read_fails_alone(
 
 
 def test_tiles_that_vanish_or_change_meanwhile(
-    infer: Callable[..., Any], tiles: Path, tmp_path: Path, harness: Any
+    infer: Callable[..., Any], tiles: Path, tmp_path: Path, harness: Any, go_on: Callable[..., None], tiny_onnx: Path
 ) -> None:
     names = sorted(tiles.iterdir())
     vanishing, changing, cut = names[25], names[1], names[27]
@@ -167,7 +169,7 @@ def test_tiles_that_vanish_or_change_meanwhile(
     assert failed[vanishing.name] == "there is no such file"
     vanishing.write_bytes(kept)
     cut.write_bytes(whole)
-    assert ended(infer("--resume"))[0] == 0
+    go_on(tiles, tiny_onnx, tmp_path / "m")
     harness.check_counts(tmp_path / "m", 30)
     masks = {path.name: path.read_bytes() for path in (tmp_path / "m").glob("*.png")}
     assert masks[f"{changing.name}.png"] == masks[f"{names[2].name}.png"], (
@@ -175,7 +177,9 @@ def test_tiles_that_vanish_or_change_meanwhile(
     )
 
 
-def test_an_output_folder_that_vanishes_is_a_sentence(infer: Callable[..., Any], tmp_path: Path, harness: Any) -> None:
+def test_an_output_folder_that_vanishes_is_a_sentence(
+    infer: Callable[..., Any], tmp_path: Path, harness: Any, go_on: Callable[..., None], tiles: Path, tiny_onnx: Path
+) -> None:
     process = infer(before=SLOW)
     wait_for_rows(process, tmp_path / "m", 5)
     (tmp_path / "m").rename(tmp_path / "gone")
@@ -184,7 +188,7 @@ def test_an_output_folder_that_vanishes_is_a_sentence(infer: Callable[..., Any],
     assert err.splitlines()[-1].startswith(f"dlcv-infer: cannot write {tmp_path / 'm'}")
     shutil.rmtree(tmp_path / "m", ignore_errors=True)
     (tmp_path / "gone").rename(tmp_path / "m")
-    assert ended(infer("--resume"))[0] == 0
+    go_on(tiles, tiny_onnx, tmp_path / "m")
     harness.check_counts(tmp_path / "m", 30)
 
 

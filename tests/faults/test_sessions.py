@@ -33,10 +33,10 @@ SMALL_MEMORY = PATCH.replace("FAULT", 'if len(images) > 3: raise OutOfMemory(f"n
 
 
 @pytest.fixture
-def infer(start: Callable[..., Any], many_tiles: Path, tiny_onnx: Path) -> Callable[..., tuple[int, list[str]]]:
+def infer(fork: Callable[..., Any], many_tiles: Path, tiny_onnx: Path) -> Callable[..., tuple[int, list[str]]]:
     def infer(folder: Path, *options: str, before: str = "") -> tuple[int, list[str]]:
         given = (many_tiles, "--engine", tiny_onnx, "--output", folder, "--device", "cpu", "--session", "onnxruntime")
-        process = start("dlcv-infer", *given, *options, before=before)
+        process = fork("dlcv-infer", *given, *options, before=before)
         _, err = process.communicate(timeout=300)
         assert "Traceback" not in err
         return process.returncode, err.splitlines()
@@ -53,9 +53,10 @@ def infer(start: Callable[..., Any], many_tiles: Path, tiny_onnx: Path) -> Calla
     ids=["raises", "hangs"],
 )
 def test_it_is_restarted_once_and_the_summary_says_so(
-    harness: Any, infer: Callable[..., Any], tmp_path: Path, before: str, reason: str
-) -> None:
-    assert infer(tmp_path / "undisturbed")[0] == 0
+    harness: Any, infer: Callable[..., Any], go_on: Callable[..., None], many_tiles: Path, tiny_onnx: Path, tmp_path: Path,
+    before: str, reason: str,
+) -> None:  # fmt: skip
+    go_on(many_tiles, tiny_onnx, tmp_path / "undisturbed")
     code, lines = infer(tmp_path / "m", "--batch", "2", "--session-timeout", "1", before=before)
     assert code == 0, lines
     assert lines[0] == f"120 of 120 tiles done, 0 failed: {tmp_path / 'm'}"
@@ -76,12 +77,13 @@ def test_it_is_restarted_once_and_the_summary_says_so(
     ids=["raises", "hangs"],
 )
 def test_one_that_is_gone_ends_the_run_and_is_gone_on_with(
-    harness: Any, infer: Callable[..., Any], tmp_path: Path, before: str, words: str
-) -> None:
+    harness: Any, infer: Callable[..., Any], go_on: Callable[..., None], many_tiles: Path, tiny_onnx: Path, tmp_path: Path,
+    before: str, words: str,
+) -> None:  # fmt: skip
     code, lines = infer(tmp_path / "m", "--session-timeout", "0.5", before=before)
     assert code == 2
     assert lines[-1].startswith(words)
-    assert infer(tmp_path / "m", "--resume")[0] == 0
+    go_on(many_tiles, tiny_onnx, tmp_path / "m", session="onnxruntime")
     harness.check_counts(tmp_path / "m", 120)
 
 
@@ -95,7 +97,7 @@ def test_memory_that_runs_out_makes_the_batch_smaller(harness: Any, infer: Calla
 
 
 def test_an_engine_exchanged_meanwhile_is_not_opened_in_its_place(
-    start: Callable[..., Any], many_tiles: Path, tiny_onnx: Path, tmp_path: Path
+    fork: Callable[..., Any], many_tiles: Path, tiny_onnx: Path, tmp_path: Path
 ) -> None:
     engine = tmp_path / "engine.onnx"
     engine.write_bytes(tiny_onnx.read_bytes())
@@ -103,7 +105,7 @@ def test_an_engine_exchanged_meanwhile_is_not_opened_in_its_place(
     before = PATCH.replace(
         "FAULT", f'if call == 20: {exchange}\n    if call > 20: raise EngineError("the device was lost")'
     )
-    process = start(
+    process = fork(
         "dlcv-infer", many_tiles, "--engine", engine, "--output", tmp_path / "m", "--device", "cpu", "--session",
         "onnxruntime", before=before,
     )  # fmt: skip

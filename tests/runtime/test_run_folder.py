@@ -114,6 +114,18 @@ def test_overwrite_takes_away_what_stands_beside_the_answers_and_nothing_else(tm
     assert left == ["polygons/a.geojson", "overlays/b.jpg"], "one kind was not the run's, one tile neither"
 
 
+def test_overwrite_removes_nothing_outside_the_folder(tmp_path: Path) -> None:
+    """A manifest may come from elsewhere, with the folder; what it lists must not make this run delete other files."""
+    folder, beside, elsewhere = tmp_path / "out", tmp_path / "beside.png", tmp_path / "elsewhere.png"
+    folder.mkdir()
+    for path in (beside, elsewhere, folder / "mine.png"):
+        path.write_text("x")
+    _run(folder, Row("a", DONE, "../beside.png"), Row("b", DONE, str(elsewhere)), Row("c", DONE, "mine.png"))
+    with RunFolder(folder, IDENTITY, overwrite=True):
+        left = [path.name for path in (beside, elsewhere, folder / "mine.png") if path.exists()]
+    assert left == ["beside.png", "elsewhere.png"]
+
+
 def test_overwrite_where_a_file_has_the_name_of_a_folder(tmp_path: Path) -> None:
     _run(tmp_path, Row("a", DONE, "gallery"))
     (tmp_path / "gallery").write_text("a mask by that name")

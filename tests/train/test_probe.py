@@ -70,6 +70,28 @@ def test_an_older_probe_is_emptied(validation: SegmentationSet, tiny_card: Model
     assert names == [validation.examples[0].name]
 
 
+def test_at_no_moment_is_there_half_of_a_probe(
+    validation: SegmentationSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process killed in between left one that the next run took for files of somebody else, and refused."""
+    folder, copy, seen = tmp_path / "run/probe", shutil.copyfile, list[list[str]]()
+
+    def copyfile(source: Path, target: Path) -> Path:
+        seen.append(sorted(path.name for path in folder.iterdir()) if folder.exists() else [])
+        return copy(source, target)
+
+    monkeypatch.setattr("dlcv.train.probe.shutil.copyfile", copyfile)
+    left = folder.with_name(".probe.4711.partial")
+    left.mkdir(parents=True)
+    write_probe(folder, validation)
+    assert seen == [[]] * len(seen) != []
+    whole = sorted(path.name for path in folder.iterdir())
+    seen.clear()
+    write_probe(folder, validation.with_examples(validation.examples[:1]))
+    assert seen == [whole] * 2
+    assert [path.name for path in folder.parent.iterdir()] == ["probe"], "nothing is left, of a killed process neither"
+
+
 def test_a_folder_of_other_files_is_left_alone(
     validation: SegmentationSet, tiny_card: ModelCard, tmp_path: Path
 ) -> None:

@@ -90,3 +90,34 @@ with ended_by_sigterm("x") as came:
     assert not came()
 """
     in_a_process_of_its_own(code)
+
+
+def test_a_forked_process_that_stays_does_not_hold_up_the_end() -> None:
+    in_a_process_of_its_own("""
+import os, signal, threading, time
+from dlcv.runtime.cli.termination import ended_by_sigterm
+with ended_by_sigterm("x"):
+    child = os.fork()
+    if not child:
+        time.sleep(60)
+        os._exit(0)
+left = threading.active_count()
+os.kill(child, signal.SIGKILL)
+assert left == 1, "the thread that watches has seen the end of its pipe"
+""")
+
+
+def test_what_a_thread_has_blocked_stays_blocked_over_a_fork() -> None:
+    in_a_process_of_its_own("""
+import os, signal
+from dlcv.runtime.cli.termination import ended_by_sigterm
+for blocked in ({signal.SIGTERM}, set()):
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    with ended_by_sigterm("x"):
+        child = os.fork()
+        found = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        if not child:
+            os._exit(found != blocked)
+        assert found == blocked
+        assert os.waitpid(child, 0)[1] == 0
+""")

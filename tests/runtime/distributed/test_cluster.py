@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import types
 
 import pytest
 
@@ -56,6 +58,26 @@ def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
         joined("local"),
     ):
         pass
+
+
+def test_sigterm_stays_the_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray takes the signal at its start, so that a command ended with exit code 15, a stack trace and no word of --resume."""
+    heard: list[str] = []
+    ray = types.ModuleType("ray")
+    ray.is_initialized = lambda: False  # type: ignore[attr-defined]
+    ray.init = lambda **how: signal.signal(signal.SIGTERM, lambda *_: heard.append("ray"))  # type: ignore[attr-defined]
+    ray.shutdown = lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL)  # type: ignore[attr-defined]
+    ray.data = types.ModuleType("ray.data")  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "ray.data", ray.data)
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append("the command"))
+    try:
+        with joined("local"):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == ["the command"] * 2
 
 
 def test_nobody_at_that_address() -> None:

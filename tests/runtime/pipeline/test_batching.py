@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from dlcv.runtime.errors import EngineError, OutOfMemory
-from dlcv.runtime.pipeline.batching import MOST_IN_A_ROW, automatic_batch
+from dlcv.runtime.pipeline.batching import MOST_IN_A_ROW, BatchRunner, automatic_batch
 from dlcv.runtime.pipeline.outcome import Outcome
 from dlcv.runtime.pipeline.pipeline import Pipeline
 from dlcv.runtime.pipeline.settings import PipelineSettings
@@ -89,6 +90,36 @@ def test_a_session_that_fails_on_all_but_the_harmless_is_given_up(stand_in: Any)
     assert len(session.batches) <= 3 * MOST_IN_A_ROW, (
         "each image and a harmless one, and what the other thread tries until it is stopped"
     )
+
+
+def test_a_session_that_one_thread_gave_up_is_tried_by_no_other(stand_in: Any) -> None:
+    both = threading.Barrier(2)
+
+    def before(images: NDArray[np.uint8]) -> None:
+        if not images.any():  # a harmless image, with which the first of them asks whether the session is alive
+            return
+        both.wait(30)
+
+    session = stand_in.StandIn(parallel=2, dead_from=1, before=before)
+    runner = BatchRunner(session, lambda outputs: outputs["mask"], 1, lambda line: None)
+    image, said = stand_in.tile_image(1)[None], list[str]()
+
+    def run() -> None:
+        try:
+            runner.run(image)
+        except EngineError as error:
+            said.append(str(error))
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert said == ["the device has gone"] * 2
+    assert session.batches == [1, 1, 1], "one image each, and one harmless image for both"
+    run()  # a third one that comes later
+    assert said == ["the device has gone"] * 3
+    assert len(session.batches) == 3, "it is not called any more"
 
 
 @pytest.mark.parametrize("fits", [1, 3, 5])

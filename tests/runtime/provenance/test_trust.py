@@ -89,9 +89,11 @@ def test_an_empty_environment_refuses_rather_than_allows(
 
 
 @pytest.mark.parametrize("asked", ["hash", "signature"])
+@pytest.mark.parametrize("library", ["onnxruntime", "openvino"])
 def test_a_file_that_is_exchanged_after_the_check_is_not_run(
-    engine: Path, signer: Any, monkeypatch: pytest.MonkeyPatch, asked: str
+    engine: Path, signer: Any, monkeypatch: pytest.MonkeyPatch, asked: str, library: str
 ) -> None:
+    pytest.importorskip(library)
     signer.sign(engine)
     trust = Trust.of(sha256_of(engine)) if asked == "hash" else Trust.of(key=signer.public)
     real = session_module.check_engine
@@ -102,7 +104,7 @@ def test_a_file_that_is_exchanged_after_the_check_is_not_run(
         return data
 
     monkeypatch.setattr(session_module, "check_engine", then_exchanged)
-    with open_session(engine, device="cpu", trust=trust) as session:
+    with open_session(engine, device="cpu", session=library, trust=trust) as session:
         assert session.card.head == "mask"
 
 
