@@ -109,7 +109,11 @@ class Snapshots:
     def wants(self, epoch: int, *, ended: bool = False) -> bool:
         """Whether the masks of this epoch are to be kept; `ended` when no epoch follows, which may be before the last."""
         asked = epoch in self._epochs or (ended and self._at_end)
-        return asked and epoch > 0 and not (ended and all(self._file(epoch, tile).is_file() for tile in self._tiles.examples))
+        return (
+            asked
+            and epoch > 0
+            and not (ended and all(self._file(epoch, tile).is_file() for tile in self._tiles.examples))
+        )
 
     def take(self, session: Session, epoch: int) -> None:
         """Keeps what a session says about the tiles now.
