@@ -18,17 +18,9 @@ from dlcv.train import run
 from dlcv.train.checkpoint import load_checkpoint
 from dlcv.train.loop import Trainer
 from dlcv.train.session import open_checkpoint
-from dlcv.train.settings import TrainSettings
 from dlcv.train.snapshots import snapshot_epochs, snapshot_files, snapshot_tiles
 
 Start = Callable[..., Trainer]
-
-
-@pytest.fixture(scope="module")
-def settings(scenes: Path) -> TrainSettings:
-    return TrainSettings(
-        data=str(scenes), width=0.05, epochs=3, batch=4, crop=64, learning_rate=3e-3, workers=0, device="cpu", seed=1
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ def tsne_figure(
     legend: list[tuple[Any, str]] = []
     for place, index in enumerate(shown):
         own = labels == index
-        look = {"marker": MARKERS[place % len(MARKERS)], "edgecolors": COLOURS[place % len(COLOURS)]}
+        look: dict[str, Any] = {"marker": MARKERS[place % len(MARKERS)], "edgecolors": COLOURS[place % len(COLOURS)]}
         handle = _draw_class(axes, points[own & right], points[own & ~right], 46 if len(points) < 300 else 26, look)
         legend.append((handle, shortened(classes[index], LONGEST_NAME)))
     if rest:
@@ -59,7 +59,7 @@ def tsne_figure(
 
 
 def _draw_class(
-    axes: Axes, right: NDArray[np.float32], wrong: NDArray[np.float32], size: float, look: dict[str, str]
+    axes: Axes, right: NDArray[np.float32], wrong: NDArray[np.float32], size: float, look: dict[str, Any]
 ) -> Any:
     """A class's points; gives what stands for it in the legend."""
     colour = look["edgecolors"]
