@@ -20,6 +20,7 @@ GRACE_S = 4.0
 SAVING_S = 25.0
 """The same while something is being saved that is lost otherwise, see `saving`."""
 _saving: list[None] = []
+"""One entry for each `saving` that is entered."""
 STARTED_BY_TORCHRUN = "TORCHELASTIC_RUN_ID"
 """Stands in the environment of torchrun's processes: it sends SIGTERM to all when one has ended, gives them 30 s, and kills."""
 _active: list[int] = []

@@ -6,8 +6,10 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dlcv.runtime.comparison import or_none
+from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.evaluation import NOUNS
 from dlcv.runtime.files import write_bytes
@@ -94,12 +96,7 @@ def write_report(run: RunRecord, folder: Path, options: ReportOptions, say: Say)
     judged = None
     if labelled is not None:
         judged = judge(run, labelled, where, tiles=options.tiles, device=options.device, say=miss)
-    features: list[Picture] = []
-    if options.features is not None and labelled is None:
-        miss("without data there are no pictures of features")
-    elif options.features is not None and labelled is not None:
-        best = run.folder / "best.pt"
-        features = feature_pictures(best, labelled, folder / "features", options.features, miss)
+    features = _features(run, labelled, folder / "features", options.features, miss)
     body = [
         _key_figures(run, judged),
         notes([*missing, *([judged.note] if judged and judged.note else [])]),
@@ -115,6 +112,17 @@ def write_report(run: RunRecord, folder: Path, options: ReportOptions, say: Say)
     subtitle = f"{card.model}, width {card.width:g}, {card.task} into {len(card.classes)} classes"
     write_page(folder / PAGE, run.name, subtitle, body, palette_style(card) if shows else "", script=shows)
     return folder / PAGE
+
+
+def _features(
+    run: RunRecord, labelled: LabelledSet[Any] | None, folder: Path, options: ExplainOptions | None, say: Say
+) -> list[Picture]:
+    if options is None:
+        return []
+    if labelled is None:
+        say("without data there are no pictures of features")
+        return []
+    return feature_pictures(run.folder / "best.pt", labelled, folder, options, say)
 
 
 def _key_figures(run: RunRecord, judged: Judged | None) -> Html:
