@@ -340,7 +340,7 @@ def run_command(command_line: Callable[..., list[str]], command_env: dict[str, s
     def run(name: str, *arguments: Any, before: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command_line(name, *arguments, before=before), check=False, capture_output=True, text=True,
-            errors="surrogateescape", timeout=120, cwd=cwd, env=command_env,
+            errors="surrogateescape", timeout=600, cwd=cwd, env=command_env,
         )  # fmt: skip
 
     return run

@@ -24,8 +24,8 @@ def settings_text(settings: TrainSettings) -> str:
     return "".join(f"{option_of(name).removeprefix('--')} = {_toml(value)}\n" for name, value in values.items())
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """The names and values of a TOML file.
+def read_config(path: Path, what: str = "--config ") -> dict[str, Any]:
+    """The names and values of a TOML file; `what` stands before its name in an error.
 
     Raises:
         UsageError: when it cannot be read or is not TOML.
@@ -41,11 +41,9 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         values: dict[str, Any] = tomllib.loads(path.read_bytes().decode())
     except OSError as error:
-        raise UsageError(f"--config {path} cannot be read: {error.strerror or error}") from error
+        raise UsageError(f"{what}{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:  # also of bytes that are not UTF-8, and of brackets in brackets
-        raise UsageError(
-            one_line(f"--config {path} is not TOML: {error}; expected lines such as epochs = 20")
-        ) from error
+        raise UsageError(one_line(f"{what}{path} is not TOML: {error}; expected lines such as epochs = 20")) from error
     return values
 
 

@@ -41,7 +41,7 @@ class History:
         values = {name: position[name] for name in POSITION} | scores.figures()
         values |= {f"{each}_{name}": value for name, value in zip(self._classes, scores.per_class, strict=True)}
         self.rows.append({name: _text(value) for name, value in values.items()})
-        with whole_file(self._path) as temporary, open(temporary, "w", newline="") as file:
+        with whole_file(self._path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(values))
             writer.writeheader()
             writer.writerows(self.rows)
@@ -55,7 +55,7 @@ def _read(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     try:
-        with open(path, newline="") as file:
+        with open(path, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file, restkey="", strict=True))
         for row in rows:
             int(row["epoch"])

@@ -10,14 +10,14 @@ from typing import Any
 
 @contextmanager
 def stop_signal() -> Iterator[Callable[[], bool]]:
-    """Within it, the first Ctrl-C or SIGTERM is noted (the function given returns True); a second one interrupts at once.
+    """Within it, the first Ctrl-C or SIGTERM is noted (the function given returns True); a Ctrl-C after it interrupts at once.
 
-    SIGTERM is what torchrun and job schedulers send before they kill.
+    SIGTERM is what torchrun and job schedulers send before they kill; both at once it comes twice and still means a good place.
     """
     pressed: list[int] = []
 
     def note(number: int, frame: Any) -> None:
-        if pressed:
+        if pressed and number == signal.SIGINT:
             raise KeyboardInterrupt
         pressed.append(number)
 

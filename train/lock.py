@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.locks import InUse, lock_folder
+from dlcv.train.place import place_of_torchrun
 
 _held: dict[str, tuple[int, int]] = {}
 """By folder: a descriptor, and how many owners in this process."""
@@ -19,7 +20,7 @@ def hold(folder: Path, owner: object) -> None:
     Raises:
         UsageError: when another process holds it.
     """
-    if os.environ.get("RANK", "0") != "0":
+    if not place_of_torchrun().main:
         return
     key = os.path.realpath(folder)
     if key in _held:
@@ -39,8 +40,21 @@ def hold(folder: Path, owner: object) -> None:
 
 
 def _release(key: str) -> None:
+    if key not in _held:  # in a child, which has copies of the owners
+        return
     descriptor, owners = _held.pop(key)
     if owners > 1:
         _held[key] = descriptor, owners - 1
     else:
         os.close(descriptor)
+
+
+def _in_child() -> None:
+    """A worker holds nothing: it lives a few seconds longer than a training process that was killed, and so would the lock."""
+    for descriptor, _ in _held.values():
+        os.close(descriptor)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from dlcv.runtime.card import ModelCard
+from dlcv.runtime.cli.termination import saving
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.errors import DlcvError, Interrupted
 from dlcv.runtime.metrics import Scores, Tally
@@ -231,6 +232,7 @@ class Trainer:
             raise self._interrupted()
         return result
 
+    @saving()
     def _finish_epoch(self, scores: Scores, validation_loss: float) -> None:
         self.last_scores = scores.figures() | {
             "epoch": self.epoch,
@@ -249,6 +251,7 @@ class Trainer:
         if self.processes.main:
             self.kept.clear_up()
 
+    @saving()
     def save_last(self) -> None:
         """Writes `last.pt` with everything that a resumed run needs; to be called by all processes."""
         states = random_states(self.processes, self.device)

@@ -17,6 +17,7 @@ from dlcv.train.checkpoint import Checkpoint, resumable
 from dlcv.train.checks import check, try_a_step
 from dlcv.train.config import SETTINGS_NAME, settings_text
 from dlcv.train.distributed import ALONE, Processes
+from dlcv.train.folder import PROBE_FOLDER, SPLIT_NAME
 from dlcv.train.kept import FOLDER as KEPT_FOLDER
 from dlcv.train.kept import KeptCheckpoints, kept_files
 from dlcv.train.lock import hold
@@ -25,9 +26,6 @@ from dlcv.train.plan import data_of, plan_of
 from dlcv.train.probe import write_probe
 from dlcv.train.settings import TrainSettings, settings_on_resume
 from dlcv.train.watching import forget_watched
-
-PROBE_FOLDER = "probe"
-SPLIT_NAME = "split.csv"
 
 Labelled = LabelledSet[Any]
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.datasets.classes.text_rows import shown
-from dlcv.runtime.datasets.labelled import LabelledSet
+from dlcv.runtime.datasets.labelled import Example, LabelledSet
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.evaluation import answer_images
-from dlcv.runtime.files import make_folder
+from dlcv.runtime.files import make_folder, remove_file, remove_partials
 from dlcv.runtime.outputs.masks import write_mask
 from dlcv.runtime.sessions.base import Session
 
@@ -59,16 +59,28 @@ def snapshot_tiles(validation: LabelledSet[Any], names: Sequence[str]) -> Labell
 def snapshot_files(run: Path) -> dict[int, dict[str, Path]]:
     """Epoch -> tile -> the mask's file, of what a run has kept, in order."""
     found: dict[int, dict[str, Path]] = {}
-    for folder in sorted((run / FOLDER).glob("epoch-*")):
-        if number := re.fullmatch(r"epoch-([0-9]+)", folder.name):
-            files = sorted(folder.rglob("*.png"))
-            found[int(number[1])] = {path.relative_to(folder).as_posix()[:-4]: path for path in files}
+    for epoch, folder in _epoch_folders(run):
+        files = sorted(folder.rglob("*.png"))
+        found[epoch] = {path.relative_to(folder).as_posix()[:-4]: path for path in files}
     return {epoch: tiles for epoch, tiles in sorted(found.items()) if tiles}
 
 
 def forget_snapshots(run: Path) -> None:
-    """Removes what an older run in the folder has kept."""
-    shutil.rmtree(run / FOLDER, ignore_errors=True)
+    """Removes the masks that an older run in the folder has kept, and folders that are empty then; nothing else."""
+    for path in (path for tiles in snapshot_files(run).values() for path in tiles.values()):
+        remove_file(path)
+    folders = [run / FOLDER]
+    for _, folder in _epoch_folders(run):
+        folders += [folder, *(path for path in folder.rglob("*") if path.is_dir())]
+    for folder in sorted(folders, reverse=True):  # those inside a folder come before it
+        remove_partials(folder)
+        with suppress(OSError):  # something else lies there
+            folder.rmdir()
+
+
+def _epoch_folders(run: Path) -> list[tuple[int, Path]]:
+    folders = [(re.fullmatch(r"epoch-([0-9]+)", path.name), path) for path in sorted((run / FOLDER).glob("epoch-*"))]
+    return [(int(number[1]), path) for number, path in folders if number and path.is_dir()]
 
 
 class Snapshots:
@@ -91,13 +103,17 @@ class Snapshots:
         self._run, self._card = run, card
         wanted = epochs or (DEFAULT_EPOCHS if tiles else "")
         self._epochs = snapshot_epochs(wanted, last)
-        self._at_end = "last" in wanted.split(",")
+        self._at_end = "last" in map(str.strip, wanted.split(","))
         self._tiles = snapshot_tiles(validation, tiles) if wanted else validation.with_examples(())
 
     def wants(self, epoch: int, *, ended: bool = False) -> bool:
         """Whether the masks of this epoch are to be kept; `ended` when no epoch follows, which may be before the last."""
         asked = epoch in self._epochs or (ended and self._at_end)
-        return asked and epoch > 0 and not (ended and self._folder(epoch).is_dir())
+        return (
+            asked
+            and epoch > 0
+            and not (ended and all(self._file(epoch, tile).is_file() for tile in self._tiles.examples))
+        )
 
     def take(self, session: Session, epoch: int) -> None:
         """Keeps what a session says about the tiles now.
@@ -108,9 +124,9 @@ class Snapshots:
         """
         for tile in self._tiles.examples:
             answered = answer_images(session, [self._tiles.image(tile)], batch=1)[0]
-            path = self._folder(epoch) / f"{tile.name}.png"
+            path = self._file(epoch, tile)
             make_folder(path.parent)
             write_mask(path, answered.answer, self._card.palette, level=9)
 
-    def _folder(self, epoch: int) -> Path:
-        return self._run / FOLDER / f"epoch-{epoch:04d}"
+    def _file(self, epoch: int, tile: Example) -> Path:
+        return self._run / FOLDER / f"epoch-{epoch:04d}" / f"{tile.name}.png"

@@ -18,6 +18,10 @@ from dlcv.runtime.errors import EXIT_TERMINATED
 
 GRACE_S = 4.0
 """Seconds from SIGTERM to the end at the latest; service managers kill after 10 (Docker) or more."""
+SAVING_S = 25.0
+"""The same while something is being saved that is lost otherwise, see `saving`."""
+_saving: list[None] = []
+"""One entry for each `saving` that is entered."""
 STARTED_BY_TORCHRUN = "TORCHELASTIC_RUN_ID"
 """Stands in the environment of torchrun's processes: it sends SIGTERM to all when one has ended, gives them 30 s, and kills."""
 _active: list[int] = []
@@ -51,6 +55,16 @@ def ended_by_sigterm(name: str) -> Iterator[Callable[[], bool]]:
     finally:
         stop()
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def saving() -> Iterator[None]:
+    """Within it SIGTERM leaves the process `SAVING_S`: to be used where the end follows when all is written."""
+    _saving.append(None)
+    try:
+        yield
+    finally:
+        _saving.pop()
 
 
 def _watch(name: str, came: list[int]) -> Callable[[], None]:
@@ -88,7 +102,7 @@ def _end_after_grace(reader: int, done: Any, name: str, came: list[int]) -> None
     while numbers := os.read(reader, 64):
         if signal.SIGTERM in numbers:
             came.append(signal.SIGTERM)
-            if not done.wait(GRACE_S):
+            if not (done.wait(GRACE_S) or (_saving and done.wait(SAVING_S - GRACE_S))):
                 with suppress(OSError):
                     os.write(2, f"{name}: ended by SIGTERM; what was finished is whole\n".encode())
                 os._exit(EXIT_TERMINATED)

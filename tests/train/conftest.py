@@ -88,6 +88,16 @@ def split_pictures(pictures: Path) -> tuple[ClassificationSet, ClassificationSet
 
 
 @pytest.fixture(scope="module")
+def settings(scenes: Path) -> TrainSettings:
+    """Of a small run on tiles; files of tests have their own."""
+    from dlcv.train.settings import TrainSettings
+
+    return TrainSettings(
+        data=str(scenes), width=0.05, epochs=3, batch=4, crop=64, learning_rate=3e-3, workers=0, device="cpu", seed=1
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
 def start(settings: TrainSettings) -> Callable[..., Trainer]:
     """folder, changes of the file's own `settings` -> a trainer that has not trained yet."""
     from dlcv.train import run

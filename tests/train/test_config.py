@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -71,4 +72,6 @@ def test_what_is_no_toml_is_one_sentence(tmp_path: Path) -> None:
         (tmp_path / "a.toml").write_bytes(content)
         with pytest.raises(UsageError, match=r"a\.toml is not TOML: .*; expected lines such as epochs = 20") as told:
             read_config(tmp_path / "a.toml")
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(told.value) and str(told.value).startswith("--config ")
+    with pytest.raises(UsageError, match=rf"^{re.escape(str(tmp_path))}/a\.toml is not TOML: "):
+        read_config(tmp_path / "a.toml", what="")

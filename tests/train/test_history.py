@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -120,3 +123,21 @@ def test_a_damaged_history_is_told_in_a_line(tmp_path: Path, content: bytes, rea
     assert reason in str(told.value)
     assert "\n" not in str(told.value)
     History(tmp_path / "history.csv", CLASSES)  # a new run does not read it
+
+
+def test_names_of_classes_are_utf_8_whatever_the_machine_speaks(tmp_path: Path) -> None:
+    """A process of its own: the encoding of files is settled when Python starts."""
+    code = """
+import sys
+from pathlib import Path
+from dlcv.runtime.metrics import ClassificationTally
+from dlcv.train.history import POSITION, History
+for epoch in (1, 2):
+    history = History(Path(sys.argv[1]), ("\\u6d77",), epoch=epoch - 1)
+    history.add(ClassificationTally(1).scores(), **dict.fromkeys(POSITION, epoch))
+"""
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-c", code, str(tmp_path / "history.csv")]
+    subprocess.run(command, check=True, timeout=600, env={**os.environ, **plain})
+    text = (tmp_path / "history.csv").read_text("utf-8")
+    assert "recall_\u6d77" in text and len(text.splitlines()) == 3

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 import torch
 
+from dlcv.runtime.cli import termination
 from dlcv.runtime.errors import Interrupted, UsageError
-from dlcv.train import run, validation
+from dlcv.train import loop, run, validation
 from dlcv.train.checkpoint import load_checkpoint
 from dlcv.train.data import loading
 from dlcv.train.kept import kept_files
@@ -266,17 +267,25 @@ def test_a_second_ctrl_c_interrupts_at_once(
 def test_sigterm_is_taken_like_ctrl_c(
     settings: TrainSettings, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Job schedulers and torchrun send it before they kill."""
+    """Job schedulers and torchrun send it before they kill, one after the other."""
     original, handler = Trainer._step, signal.getsignal(signal.SIGTERM)
+    save, given_time = loop.save_checkpoint, []
 
     def step(self: Trainer, *args: Any) -> float:
         os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
         return original(self, *args)
 
+    def noted(*args: Any) -> None:
+        given_time.append(bool(termination._saving))
+        save(*args)
+
     monkeypatch.setattr(Trainer, "_step", step)
+    monkeypatch.setattr(loop, "save_checkpoint", noted)
     with pytest.raises(Interrupted, match="saved at epoch 1, step 1 of 4"):
         begin(settings, tmp_path / "run").train()
     monkeypatch.undo()
+    assert given_time == [True] and not termination._saving
     assert signal.getsignal(signal.SIGTERM) is handler
     again(tmp_path / "run").train()
     assert_same_run(tmp_path / "run", whole)

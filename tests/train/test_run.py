@@ -23,18 +23,10 @@ from dlcv.train.loop import Trainer
 from dlcv.train.losses import make_loss
 from dlcv.train.probe import read_probe
 from dlcv.train.session import TorchSession
-from dlcv.train.settings import TrainSettings
 from dlcv.train.validation import validate
 
 Start = Callable[..., Trainer]
 TIMES = ("seconds", "data_wait")
-
-
-@pytest.fixture(scope="module")
-def settings(scenes: Path) -> TrainSettings:
-    return TrainSettings(
-        data=str(scenes), width=0.05, epochs=3, batch=4, crop=64, learning_rate=3e-3, workers=0, device="cpu", seed=1
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -18,17 +18,9 @@ from dlcv.train import run
 from dlcv.train.checkpoint import load_checkpoint
 from dlcv.train.loop import Trainer
 from dlcv.train.session import open_checkpoint
-from dlcv.train.settings import TrainSettings
 from dlcv.train.snapshots import snapshot_epochs, snapshot_files, snapshot_tiles
 
 Start = Callable[..., Trainer]
-
-
-@pytest.fixture(scope="module")
-def settings(scenes: Path) -> TrainSettings:
-    return TrainSettings(
-        data=str(scenes), width=0.05, epochs=3, batch=4, crop=64, learning_rate=3e-3, workers=0, device="cpu", seed=1
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +106,7 @@ def test_the_last_epoch_of_a_run_that_stops_early_is_kept(
     start: Start, tmp_path: Path, validation: SegmentationSet
 ) -> None:
     name = validation.examples[1].name
-    trainer = start(tmp_path / "run", snapshot_tiles=(name,), snapshot_epochs="last", patience=1, epochs=50)
+    trainer = start(tmp_path / "run", snapshot_tiles=(name,), snapshot_epochs="40, last", patience=1, epochs=50)
     trainer.best = 2.0  # no epoch is better
     trainer.train()
     assert {epoch: list(tiles) for epoch, tiles in snapshot_files(tmp_path / "run").items()} == {1: [name]}
@@ -130,7 +122,22 @@ def test_a_new_run_in_the_folder_forgets_them(start: Start, tmp_path: Path) -> N
     start(tmp_path / "run", epochs=1, snapshot_epochs="1").train()
     assert kept(tmp_path / "run")
     start(tmp_path / "run", epochs=1, overwrite=True)
-    assert not kept(tmp_path / "run")
+    assert not (tmp_path / "run/snapshots").exists()
+
+
+def test_a_new_run_leaves_what_is_not_a_runs(start: Start, tmp_path: Path) -> None:
+    """Also in a folder that no run has been in."""
+    folder = tmp_path / "run/snapshots"
+    (folder / "epoch-0001/deeper").mkdir(parents=True)
+    mine = {folder / "mine.png", folder / "epoch-final/mine.png", folder / "epoch-0001/mine.txt"}
+    for path in mine:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("")
+    (folder / "epoch-0001/deeper/tile.png").write_text("")
+    (folder / "epoch-0001/.tile.png.7.partial").write_text("")
+    start(tmp_path / "run")
+    assert {path for path in folder.rglob("*") if path.is_file()} == mine
+    assert not (folder / "epoch-0001/deeper").exists()
 
 
 def test_a_wrong_tile_refuses_the_run_before_an_older_one_goes(start: Start, tmp_path: Path) -> None:

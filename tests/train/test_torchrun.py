@@ -31,8 +31,9 @@ pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parent
 EPOCHS, STEPS = 2, 3  # 9 tiles in batches of 3, of which one process takes 1 and the other 2
-QUICK_S = 60.0
-"""torchrun and torch start in 5 to 15 s on a busy machine; a process that waits for one that has gone would take 30 minutes."""
+QUICK_S = 600.0
+"""torchrun and torch start in 5 to 15 s, several times that on a busy machine; a process that waits for one that has gone would
+take 30 minutes, which is what this tells apart."""
 
 
 def torchrun(*arguments: Any) -> list[str]:
@@ -101,7 +102,7 @@ def together(jobs: dict[str, Any], alone: Path, command_env: dict[str, str]) -> 
         jobs[name] = {**more, "settings": jobs["weighted"]["settings"]}
     (folder / "jobs.json").write_text(json.dumps(jobs))
     command = torchrun(HERE / "two_processes.py", folder / "jobs.json")
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300, env=command_env)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=900, env=command_env)
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr, done.stderr
     return folder
@@ -233,9 +234,7 @@ def test_an_error_in_one_process_ends_both(
     batches.epoch = 1
     images[batches.of_step(1)[2]].write_bytes(b"no image")
     command = torchrun("-m", "dlcv.train", *arguments_of(tiles, tmp_path / "data", tmp_path / "run", workers=1))
-    started = time.monotonic()
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=200, env=command_env)
-    assert time.monotonic() - started < QUICK_S
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=QUICK_S, env=command_env)
     assert done.returncode == 1, done.stderr  # torchrun's own; it tells ours
     told = [line for line in done.stderr.splitlines() if line.startswith("dlcv-train: ")]
     assert len(told) == 1 and images[batches.of_step(1)[2]].name in told[0], done.stderr

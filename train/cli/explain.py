@@ -9,6 +9,7 @@ import click
 
 from dlcv.runtime.cli.common import Command, note, version_option
 from dlcv.train.cli.explain_options import explain_options, take_explain
+from dlcv.train.folder import SPLIT_NAME
 
 
 @click.command("dlcv-explain", cls=Command)
@@ -30,7 +31,7 @@ from dlcv.train.cli.explain_options import explain_options, take_explain
     "--output", type=click.Path(path_type=Path), default=None, help="[default: explain/ beside the checkpoint]"
 )
 @explain_options
-@click.option("--device", default="auto", show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @version_option
 def main(
     run: Path, data: Path, dataset: str | None, split: Path | None, output: Path | None, device: str, **options: Any
@@ -63,5 +64,5 @@ def _files_of(run: Path, split: Path | None) -> tuple[Path, Path | None]:
     """The checkpoint, and which images validate: of a run's folder its `best.pt` and `split.csv`."""
     if not run.is_dir():
         return run, split
-    own = run / "split.csv"
+    own = run / SPLIT_NAME
     return run / "best.pt", split or (own if own.is_file() else None)

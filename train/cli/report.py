@@ -62,8 +62,9 @@ def main(
 
         page = write_comparison(records, output or Path("comparison"), note)
     else:
+        from dlcv.train.explain.options import ExplainOptions
         from dlcv.train.report.one_run import ReportOptions, write_report
 
-        options = ReportOptions(data, dataset, tiles, features, device)
+        options = ReportOptions(data, dataset, tiles, ExplainOptions(device=device) if features else None, device)
         page = write_report(records[0], output or runs[0] / "report", options, note)
     click.echo(page)

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,7 +15,6 @@ from dlcv.runtime.cli.common import Command, note, version_option
 from dlcv.runtime.errors import UsageError
 from dlcv.train.cli.train_options import HEADINGS, train_options
 from dlcv.train.place import place_of_torchrun
-from dlcv.train.torchrun import joined
 
 if TYPE_CHECKING:
     from dlcv.train.distributed import Processes
@@ -57,6 +55,8 @@ def main(ctx: click.Context, /, **options: Any) -> None:
     dlcv-train --model resnet18 --data images/ --epochs 20
     torchrun --nproc-per-node 2 -m dlcv.train --model resnet18 --data images/
     """
+    from dlcv.train.torchrun import joined
+
     with joined() as processes:
         _train(ctx, processes, **options)
 
@@ -156,6 +156,8 @@ def _tell(settings: TrainSettings, processes: Processes, say: Callable[[str], No
 
 def _end(trainer: Trainer, folder: Path, name: str, *, named: bool) -> None:
     """What came of it, and the commands that go on from there."""
+    from shlex import quote
+
     export = f"dlcv-export --model {trainer.run.settings.model}"
     best = f" --checkpoint {quote(str(folder / 'best.pt'))}" if named else ""
     note(f"best {name} {trainer.best:.4f}: {folder / 'best.pt'}; export it with: {export}{best}")

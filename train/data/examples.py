@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -103,7 +102,7 @@ class EpochBatches(Sampler[list[Key]]):
             step: from 0.
             ranks: of the processes.
         """
-        order, shares = self._order(), [replace(self._place, rank=rank).share(self._batch) for rank in ranks]
+        order, shares = self._order(), [self._place._replace(rank=rank).share(self._batch) for rank in ranks]
         batches = range(step * self.accumulate, (step + 1) * self.accumulate)
         keys = [order[k * self._batch : (k + 1) * self._batch][share] for k in batches for share in shares]
         return [key[1] for part in keys for key in part]

@@ -10,13 +10,12 @@ import numpy as np
 
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.errors import DlcvError
-from dlcv.train.explain.figures.style import save
 from dlcv.train.explain.figures.tsne import tsne_figure
 from dlcv.train.explain.observation import LEAST_SHARE, Features
 from dlcv.train.explain.options import ExplainOptions
 from dlcv.train.explain.subject import Subject
-from dlcv.train.explain.tables import write_csv
 from dlcv.train.explain.tsne import NEIGHBOURS, Embedding, embed
+from dlcv.train.pictures.keep import keep
 from dlcv.train.pictures.picture import Picture
 
 NAME = "tsne"
@@ -47,17 +46,16 @@ def draw_tsne(
             raise
         say(f"no t-SNE: {error}")
         return []
-    png, table = folder / f"{NAME}.png", folder / f"{NAME}.csv"
     labels, predicted = np.array(features.labels)[embedding.rows], np.array(features.predicted)[embedding.rows]
     rows = [
         (float(x), float(y), features.names[k], data.classes[label], data.classes[said], features.share[k])
         for (x, y), k, label, said in zip(embedding.points, embedding.rows, labels, predicted, strict=True)
     ]
-    write_csv(table, HEADER, rows)
     kind = "regions" if data.task == "segmentation" else "images"
     title = f"{subject.card.model}: features of {len(rows)} {kind}"
-    save(tsne_figure(embedding.points, labels, predicted == labels, data.classes, title), png)
-    return [Picture(NAME, "Features by class (t-SNE)", caption_of(embedding, data), png, table)]
+    figure = tsne_figure(embedding.points, labels, predicted == labels, data.classes, title)
+    caption = caption_of(embedding, data)
+    return [keep(folder, NAME, figure, title="Features by class (t-SNE)", caption=caption, table=(HEADER, rows))]
 
 
 def caption_of(embedding: Embedding, data: LabelledSet[Any]) -> str:
@@ -68,9 +66,8 @@ def caption_of(embedding: Embedding, data: LabelledSet[Any]) -> str:
         what += "; uncounted classes are left out" if data.uncounted else ""
     else:
         what = "A point is an image, by the features that the classifier reads"
-    chosen = (
-        f"{count} of {embedding.of}, as many of each class as there are" if count < embedding.of else f"all {count}"
-    )
+    some = f"{count} of {embedding.of}, as many of each class as of any other where there are enough"
+    chosen = some if count < embedding.of else f"all {count}"
     first = f"PCA to {embedding.components}, then t-SNE" if embedding.components else "t-SNE"
     return (
         f"{what}: {chosen}. {first} with perplexity {embedding.perplexity:.3g}. In the features themselves "

@@ -10,14 +10,14 @@ import numpy as np
 
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.train.explain.figures.filters import FilterRow, Hit, filters_figure
-from dlcv.train.explain.figures.style import clipped, save
 from dlcv.train.explain.layers import Layer
 from dlcv.train.explain.maximisation import Maximised, maximise
 from dlcv.train.explain.observation import Observation, Strongest
 from dlcv.train.explain.options import ExplainOptions
 from dlcv.train.explain.receptive import receptive_field
 from dlcv.train.explain.subject import Subject, view_of
-from dlcv.train.explain.tables import write_arrays, write_csv
+from dlcv.train.explain.tables import write_arrays
+from dlcv.train.pictures.keep import keep
 from dlcv.train.pictures.picture import Picture
 
 HEADER = ("layer", "filter", "rank", "name", "activation", "y", "x")
@@ -49,17 +49,16 @@ def draw_filters(
     names = data.classes if layer.channels == len(data.classes) and layer.kind == "Linear" else None
     rows = []
     for number, index in enumerate(filters):
-        label = clipped(names[index]) if names else f"filter {index}"
+        label = names[index] if names else f"filter {index}"
         hits = _hits(subject, data, observation, strongest, index)
         rows.append(FilterRow(label, maximised.images[number], float(maximised.highest[number]), hits))
 
     name = f"filters-{layer.name}"
-    png, table = folder / f"{name}.png", folder / f"{name}.csv"
-    write_csv(table, HEADER, _table(layer, filters, rows, subject.card.input_size_hw))
     write_arrays(folder / f"{name}.npz", _arrays(filters, maximised))
-    save(filters_figure(rows, field_hw, f"{subject.card.model}, {layer.name}: what its filters look for"), png)
+    figure = filters_figure(rows, field_hw, f"{subject.card.model}, {layer.name}: what its filters look for")
     caption = caption_of(layer, strongest, field_hw, len(observation.examples), len(filters))
-    return [Picture(name, f"Filters of {layer.name}", caption, png, table)]
+    table = (HEADER, _table(layer, filters, rows, subject.card.input_size_hw))
+    return [keep(folder, name, figure, title=f"Filters of {layer.name}", caption=caption, table=table, exact=True)]
 
 
 def alive(strongest: Strongest) -> list[int]:

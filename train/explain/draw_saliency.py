@@ -11,12 +11,12 @@ import numpy as np
 from dlcv.runtime.datasets.labelled import Example, LabelledSet
 from dlcv.runtime.progress import Progress
 from dlcv.train.explain.figures.saliency import saliency_figure
-from dlcv.train.explain.figures.style import save
 from dlcv.train.explain.options import ExplainOptions
 from dlcv.train.explain.saliency import saliency
 from dlcv.train.explain.subject import Subject, view_of
 from dlcv.train.explain.tables import write_arrays
 from dlcv.train.pictures.picture import Picture
+from dlcv.train.pictures.style import write_png
 
 NAME = "saliency"
 
@@ -49,7 +49,7 @@ def draw_saliency(
             "classes": np.array([data.classes[one.target] for one in found]),
         },
     )
-    save(saliency_figure(found, data.classes, f"{subject.card.model}: what moves the score"), png)
+    write_png(saliency_figure(found, data.classes, f"{subject.card.model}: what moves the score"), png, exact=True)
     return [Picture(NAME, "Saliency", caption_of(data.task, options.smooth), png, archive)]
 
 

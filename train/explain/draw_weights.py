@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dlcv.train.explain.figures.style import save
 from dlcv.train.explain.figures.weights import MOST_SHOWN, weights_figure
 from dlcv.train.explain.layers import Layer
 from dlcv.train.explain.subject import Subject
 from dlcv.train.explain.tables import write_arrays
 from dlcv.train.pictures.picture import Picture
+from dlcv.train.pictures.style import write_png
 
 NAME = "first-layer"
 
@@ -32,7 +32,7 @@ def draw_weights(subject: Subject, layers: Sequence[Layer], folder: Path, say: C
     png, data = folder / f"{NAME}.png", folder / f"{NAME}.npz"
     write_arrays(data, {"weights": weights})
     shown, size = min(len(weights), MOST_SHOWN), "x".join(map(str, weights.shape[2:]))
-    save(weights_figure(weights, f"{first.name}: {shown} filters of {size} pixels"), png)
+    write_png(weights_figure(weights, f"{first.name}: {shown} filters of {size} pixels"), png, exact=True)
     caption = (
         f"The weights of {first.name} as colours, {shown} of {len(weights)} filters, each on its own scale: grey is 0, a red spot "
         "answers to red there. Edges and colour spots are what a trained network has; noise without structure is what training has "

@@ -19,14 +19,23 @@ Table = tuple[Sequence[str], Iterable[Sequence[object]]]
 """Header and rows."""
 
 
-def keep(folder: Path, name: str, figure: Figure, *, title: str, caption: str, table: Table | None = None) -> Picture:
-    """Writes `NAME.png` and, with a table, `NAME.csv` into a folder that is there.
+def keep(
+    folder: Path,
+    name: str,
+    figure: Figure,
+    *,
+    title: str,
+    caption: str,
+    table: Table | None = None,
+    exact: bool = False,
+) -> Picture:
+    """Writes `NAME.png` (`exact` as in `png_bytes`) and, with a table, `NAME.csv` into a folder that is there.
 
     Raises:
         OutputError: when one cannot be written.
     """
     png, data = folder / f"{name}.png", folder / f"{name}.csv" if table else None
-    write_png(figure, png)
+    write_png(figure, png, exact=exact)
     if table and data:
         write_table(data, *table)
     return Picture(name, title, caption, png, data)

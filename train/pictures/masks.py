@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,7 @@ def draw_masks(tiles: Sequence[TileMasks], classes: Sequence[str], palette: Pale
         tiles: at least one; a heading that a tile lacks is left blank.
         classes, palette: names and (R, G, B), 0..255, of the indices.
     """
-    headings = list(dict.fromkeys(heading for tile in tiles for heading in tile.masks))
+    headings = _in_order(dict.fromkeys(heading for tile in tiles for heading in tile.masks))
     columns = 1 + len(headings)
     heights = [tile.image_rgb.shape[0] / tile.image_rgb.shape[1] for tile in tiles]  # in widths of a panel
     legend_in = 0.3 * math.ceil(len(classes) / columns)
@@ -63,6 +64,16 @@ def draw_masks(tiles: Sequence[TileMasks], classes: Sequence[str], palette: Pale
                 axes.imshow(coloured(_thinned(tile.masks[heading]), palette), interpolation="nearest")
     _legend(figure, classes, palette, columns)
     return figure
+
+
+def _in_order(headings: Iterable[str]) -> list[str]:
+    """The truth, then epochs by their number, then the others: tiles may have been kept at different epochs."""
+
+    def place(heading: str) -> tuple[int, int]:
+        number = re.fullmatch(r"epoch ([0-9]+)", heading)
+        return (1, int(number[1])) if number else (0 if heading == "truth" else 2, 0)
+
+    return sorted(headings, key=place)
 
 
 def coloured(mask: NDArray[np.uint8], palette: Palette) -> NDArray[np.uint8]:

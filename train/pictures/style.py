@@ -80,30 +80,32 @@ def new_figure(width_in: float, height_in: float) -> Figure:
 
 
 @styled
-def png_bytes(figure: Figure) -> bytes:
+def png_bytes(figure: Figure, *, exact: bool = False) -> bytes:
     """The figure as a PNG of at most 256 colours, a quarter of the size of one in true colours.
 
     The same figure gives the same bytes (no date, no version inside). Colours move by a level or two; single pixels of photographs
-    by more, which nobody sees at their size.
+    by more, which nobody sees at their size. With `exact` no colour moves: where single pixels are what is to be seen.
     """
     from PIL import Image
 
     drawn, indexed = io.BytesIO(), io.BytesIO()
     # the layout may leave a title over the edge; so the edge goes where the drawing ends
     figure.savefig(drawn, format="png", metadata={"Software": None}, bbox_inches="tight", pad_inches=0.1)
+    if exact:
+        return drawn.getvalue()
     with Image.open(drawn) as image:
         few = image.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT)
     few.save(indexed, format="PNG", optimize=True)
     return indexed.getvalue()
 
 
-def write_png(figure: Figure, path: Path) -> None:
-    """Writes the figure, whole or not at all.
+def write_png(figure: Figure, path: Path, *, exact: bool = False) -> None:
+    """Writes the figure, whole or not at all; see `png_bytes`.
 
     Raises:
         OutputError: when the file cannot be written.
     """
-    write_bytes(path, png_bytes(figure))
+    write_bytes(path, png_bytes(figure, exact=exact))
 
 
 def shortened(name: str, longest: int = LONGEST_NAME) -> str:

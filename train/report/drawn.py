@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from dlcv.runtime.metrics import per_class_lines
 from dlcv.train.pictures.classes import draw_classes
 from dlcv.train.pictures.confusion import confused_pairs, draw_confusion, normalised
 from dlcv.train.pictures.curves import draw_curves
@@ -45,10 +44,7 @@ def draw_per_class(run: RunRecord, judged: Judged | None, folder: Path) -> list[
     mean = (judged.scores.figures() if judged else {k: _score(run, k) for k in ("mean_iou", "balanced_accuracy")}).get(
         "mean_iou" if card.task == "segmentation" else "balanced_accuracy", math.nan
     )
-    if judged:
-        names = [label for label, _ in per_class_lines(judged.scores, card.classes, card.uncounted)]
-    else:
-        names = list(card.classes)
+    names = [name + (" (not counted)" if k in card.uncounted else "") for k, name in enumerate(card.classes)]
     what = (
         "the share of a class's pixels, true or predicted, that are both"
         if name == "IoU"

@@ -8,11 +8,12 @@ from typing import Any
 
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.errors import MissingPackageError
+from dlcv.train.explain.options import ExplainOptions
 from dlcv.train.pictures.picture import Picture
 
 
 def feature_pictures(
-    checkpoint: Path, data: LabelledSet[Any], folder: Path, *, device: str, say: Callable[[str], None]
+    checkpoint: Path, data: LabelledSet[Any], folder: Path, options: ExplainOptions, say: Callable[[str], None]
 ) -> list[Picture]:
     """Pictures of what a network has learned.
 
@@ -20,15 +21,14 @@ def feature_pictures(
         checkpoint: a run's `best.pt`.
         data: labelled images to explain it on.
         folder: takes them; made if it is missing.
-        device: `auto`, `cpu`, `cuda`.
+        options: which and how much, and on what device.
         say: takes lines for people.
 
     Raises:
         MissingPackageError: when what they need is missing.
     """
     try:
-        from dlcv.train.explain.options import ExplainOptions
         from dlcv.train.explain.run import explain
     except ModuleNotFoundError as error:
         raise MissingPackageError(str(error.name), "draw features", "pip install 'dlcv-edge[report]'") from error
-    return list(explain(checkpoint, data, folder, ExplainOptions(device=device), say))
+    return list(explain(checkpoint, data, folder, options, say))

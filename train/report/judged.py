@@ -19,13 +19,13 @@ from dlcv.runtime.metrics import Scores
 from dlcv.runtime.outputs.masks import read_mask
 from dlcv.runtime.pipeline.settings import PipelineSettings
 from dlcv.train.checkpoint import model_from_checkpoint
+from dlcv.train.folder import PROBE_FOLDER, SPLIT_NAME
 from dlcv.train.pictures.masks import TileMasks
 from dlcv.train.probe import read_probe
 from dlcv.train.report.record import RunRecord
 from dlcv.train.session import TorchSession, torch_device
 from dlcv.train.snapshots import snapshot_files
 
-PROBE_FOLDER, SPLIT_NAME = "probe", "split.csv"
 TILES = 6
 """Shown where none are named and the run kept no masks."""
 _BATCH = {"segmentation": 1, "classification": 16}
@@ -102,13 +102,14 @@ def judge(
         say: takes a sentence for each thing that is missing.
 
     Raises:
-        UsageError: when a name in `tiles` is no tile's.
+        UsageError: when a name in `tiles` is no tile's; before any work.
         DatasetError: when an image cannot be read.
     """
     card = run.best.card
+    chosen = _chosen(run, labelled, tiles) if card.task == "segmentation" else None
     session = TorchSession(model_from_checkpoint(run.best), card, torch_device(device))
     tally = evaluate(session, labelled, PipelineSettings(batch=_BATCH[card.task], fit=card.fit))
-    shown_tiles = _tiles(run, session, _chosen(run, labelled, tiles), say) if card.task == "segmentation" else []
+    shown_tiles = _tiles(run, session, chosen, say) if chosen is not None else []
     return Judged(labelled, where, tally.confusion, tally.scores(), shown_tiles, one_class_note(tally, card.classes))
 
 

@@ -6,11 +6,15 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dlcv.runtime.comparison import or_none
+from dlcv.runtime.datasets.labelled import LabelledSet
+from dlcv.runtime.errors import UsageError
 from dlcv.runtime.evaluation import NOUNS
 from dlcv.runtime.files import write_bytes
 from dlcv.runtime.pages import Html, json_text, tag
+from dlcv.train.explain.options import ExplainOptions
 from dlcv.train.pictures.confusion import confused_pairs
 from dlcv.train.pictures.picture import Picture
 from dlcv.train.report.drawn import UNITS, draw_confusions, draw_history, draw_per_class, draw_tiles
@@ -47,14 +51,14 @@ class ReportOptions:
         data: where the labelled images are now; None where they were.
         dataset: what masks mean; None as the run had it.
         tiles: names of the tiles to look at; empty takes some.
-        features: whether pictures of features are drawn, too.
+        features: which pictures of features are drawn, too; None draws none.
         device: `auto`, `cpu`, `cuda`.
     """
 
     data: Path | None = None
     dataset: str | None = None
     tiles: tuple[str, ...] = ()
-    features: bool = False
+    features: ExplainOptions | None = None
     device: str = "auto"
 
 
@@ -72,10 +76,12 @@ def write_report(run: RunRecord, folder: Path, options: ReportOptions, say: Say)
 
     Raises:
         DatasetError: when `options.data` cannot be used, or an image cannot be read.
-        UsageError: when the folder holds another page, or a name is no tile's.
+        UsageError: when the folder holds another page, a name is no tile's, or tiles are asked of a classifier.
         MissingPackageError: without matplotlib.
         OutputError: when a file cannot be written.
     """
+    if options.tiles and run.best.card.task != "segmentation":
+        raise UsageError(f"--tile: {run.best.card.model} is a classifier, whose report has no masks; leave it out")
     report_folder(folder)
     missing: list[str] = []
 
@@ -90,18 +96,13 @@ def write_report(run: RunRecord, folder: Path, options: ReportOptions, say: Say)
     judged = None
     if labelled is not None:
         judged = judge(run, labelled, where, tiles=options.tiles, device=options.device, say=miss)
-    features: list[Picture] = []
-    if options.features and labelled is None:
-        miss("without data there are no pictures of features")
-    elif options.features and labelled is not None:
-        best = run.folder / "best.pt"
-        features = feature_pictures(best, labelled, folder / "features", device=options.device, say=miss)
+    features = _features(run, labelled, folder / "features", options.features, miss)
     body = [
         _key_figures(run, judged),
         notes([*missing, *([judged.note] if judged and judged.note else [])]),
         section("Curves", *(figure(each, titled=False) for each in history)),
         *_of_judged(run, judged, folder),
-        section("Features", *map(figure, features)),
+        section("Features", *(figure(each, page_folder=folder) for each in features)),
         section("Settings", _settings(run)),
     ]
     card = run.best.card
@@ -111,6 +112,17 @@ def write_report(run: RunRecord, folder: Path, options: ReportOptions, say: Say)
     subtitle = f"{card.model}, width {card.width:g}, {card.task} into {len(card.classes)} classes"
     write_page(folder / PAGE, run.name, subtitle, body, palette_style(card) if shows else "", script=shows)
     return folder / PAGE
+
+
+def _features(
+    run: RunRecord, labelled: LabelledSet[Any] | None, folder: Path, options: ExplainOptions | None, say: Say
+) -> list[Picture]:
+    if options is None:
+        return []
+    if labelled is None:
+        say("without data there are no pictures of features")
+        return []
+    return feature_pictures(run.folder / "best.pt", labelled, folder, options, say)
 
 
 def _key_figures(run: RunRecord, judged: Judged | None) -> Html:
@@ -130,7 +142,7 @@ def _key_figures(run: RunRecord, judged: Judged | None) -> Html:
         facts.append((shown_number(number(row, run.headline)), f"{name} while it trained, epoch {row['epoch']}"))
     if run.rows:
         facts.append((str(len(run.rows)), "epochs"))
-        facts.append((f"{minutes(run.rows)} min", "of training and validation"))
+        facts.append((f"{minutes(run.rows):.0f} min", "of training and validation"))
     return tag("ul", *(tag("li", tag("b", value), tag("span", words)) for value, words in facts), class_="key")
 
 

@@ -45,11 +45,18 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str 
     return tag("div", whole, class_="wide", tabindex="0")
 
 
-def figure(picture: Picture, *, titled: bool = True) -> Html:
-    """A picture in the page itself, and where its data lies; `titled` unless the heading above says it already."""
+def figure(picture: Picture, *, titled: bool = True, page_folder: Path | None = None) -> Html:
+    """A picture in the page itself, and where its data lies.
+
+    Args:
+        picture: of which the file is read.
+        titled: unless the heading above says it already.
+        page_folder: where the page lies; None where the data lies right beside it.
+    """
     words: list[str] = [picture.caption]
     if picture.data is not None:
-        words += [" Data: ", tag("code", picture.data.name), "."]
+        place = picture.data.name if page_folder is None else picture.data.relative_to(page_folder).as_posix()
+        words += [" Data: ", tag("code", place), "."]
     image = tag("img", src=data_uri(picture.png.read_bytes(), ".png"), alt=f"{picture.title}. {picture.caption}")
     return tag("figure", *([tag("h3", picture.title)] if titled else []), image, tag("figcaption", *words))
 
@@ -95,10 +102,9 @@ def report_folder(folder: Path) -> Path:
     return folder
 
 
-def minutes(rows: Iterable[Mapping[str, str]]) -> str:
+def minutes(rows: Iterable[Mapping[str, str]]) -> float:
     """How long the epochs of a history took together."""
-    seconds = math.fsum(value for row in rows if math.isfinite(value := number(row, "seconds")))
-    return f"{seconds / 60:.0f}"
+    return math.fsum(value for row in rows if math.isfinite(value := number(row, "seconds"))) / 60
 
 
 def ordered(settings: Mapping[str, Any]) -> list[str]:

@@ -90,7 +90,7 @@ def read_run(folder: Path, name: str | None = None) -> RunRecord:
     """Reads a run's folder.
 
     Raises:
-        UsageError: when it is no run's folder, or holds no `best.pt` yet.
+        UsageError: when it is no run's folder, holds no `best.pt` yet, or its history or settings cannot be read.
         CheckpointError: when `best.pt` cannot be read.
     """
     if not folder.is_dir():
@@ -137,7 +137,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 def _settings(folder: Path) -> dict[str, Any]:
     """Of `settings.toml`; of an older run those in `last.pt`, under the same names."""
     if (folder / SETTINGS_NAME).is_file():
-        return read_config(folder / SETTINGS_NAME)
+        return read_config(folder / SETTINGS_NAME, what="")
     if not (folder / "last.pt").is_file():
         return {}
     stored = load_checkpoint(folder / "last.pt").training.get("settings", {})

@@ -95,14 +95,23 @@ def _differing(runs: Sequence[RunRecord], folder: Path) -> Html:
 def _scores(runs: Sequence[RunRecord], folder: Path) -> Html:
     """A row a run: the figures of the best epoch, the run's own."""
     columns = list(dict.fromkeys(name for run in runs for name in _figures(run)))
-    rows: list[tuple[str, ...]] = []
+    shown, told = [], []
     for run in runs:
         row = run.best_row()
-        figures = (shown_number(number(row, name)) for name in columns)
-        rows.append((run.name, *figures, row.get("epoch", "\N{EN DASH}"), str(len(run.rows)), minutes(run.rows)))
+        figures, epoch = [number(row, name) for name in columns], row.get("epoch")
+        shown.append(
+            (
+                run.name,
+                *map(shown_number, figures),
+                epoch or "\N{EN DASH}",
+                str(len(run.rows)),
+                f"{minutes(run.rows):.0f}",
+            )
+        )
+        told.append((run.name, *figures, epoch or "", len(run.rows), minutes(run.rows)))
     header = ("run", *(words(name) for name in columns), "best epoch", "epochs", "minutes")
-    write_table(folder / "scores.csv", header, rows)
-    return table(header, rows)
+    write_table(folder / "scores.csv", header, told)
+    return table(header, shown)
 
 
 def _figures(run: RunRecord) -> list[str]:

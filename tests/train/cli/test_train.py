@@ -210,7 +210,7 @@ def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_end(
     options = ("--data", scenes, *TINY, "--epochs", 5, "--batch", 1)
     argv = command_line("dlcv-train", *options, "--output", tmp_path / "run")
     process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, env=command_env, start_new_session=True)
-    watchdog = threading.Timer(100, process.kill)
+    watchdog = threading.Timer(600, process.kill)
     watchdog.start()
     assert process.stderr is not None
     lines = []

@@ -81,6 +81,7 @@ def test_a_batch_stays_until_the_next_step_is_asked_for(
                 assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_worker_is_out_of_reach_of_signals_to_the_training_processes(training: SegmentationSet) -> None:
     steps = steps_of(training, workers=1)
     list(steps)

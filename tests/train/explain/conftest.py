@@ -82,21 +82,22 @@ class LabelledNoise(LabelledSet[Named]):
     Args:
         card: whose size, task and classes they have.
         count: how many.
+        called: what their names begin with.
     """
 
-    def __init__(self, card: ModelCard, count: int = 2) -> None:
+    def __init__(self, card: ModelCard, count: int = 2, called: str = "noise") -> None:
         self.task, self.name, self.classes, self.card = card.task, "noise", card.classes, card
-        self.examples = tuple(Named(f"noise-{k}") for k in range(count))
+        self.examples = tuple(Named(f"{called}-{k}") for k in range(count))
 
     def read(self, example: Named) -> tuple[NDArray[np.uint8], NDArray[Any]]:
         return self.image(example), self.label(example)
 
     def image(self, example: Named) -> NDArray[np.uint8]:
-        return random_image(self.card.input_size_hw[0], int(example.name.split("-")[1]))
+        return random_image(self.card.input_size_hw[0], int(example.name.split("-")[-1]))
 
     def label(self, example: Named) -> NDArray[Any]:
         if self.task == "classification":
-            return np.array(int(example.name.split("-")[1]) % len(self.classes), np.int64)
+            return np.array(int(example.name.split("-")[-1]) % len(self.classes), np.int64)
         label = np.zeros(self.card.input_size_hw, np.uint8)
         label[:, self.card.input_size_hw[1] // 2 :] = 1
         return label

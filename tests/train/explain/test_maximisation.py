@@ -90,7 +90,7 @@ def test_a_filter_without_a_gradient_gives_grey_noise_and_no_nan(trained: Subjec
     finally:
         with torch.no_grad():
             model.weight.copy_(weight)  # type: ignore[union-attr, operator]
-    assert np.isfinite(found.after).all()
+    assert found.images.std() > 5, "noise, and no plain colour: what comes of a nan"
 
 
 def test_a_filter_of_edges_finds_edges_and_no_plain_colour(subject_around: Callable[..., Subject]) -> None:

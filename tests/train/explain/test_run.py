@@ -15,7 +15,7 @@ import pytest
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.datasets.loading import labelled_for
 from dlcv.runtime.errors import DatasetError, MissingPackageError, UsageError
-from dlcv.train.checkpoint import checkpoint_card
+from dlcv.train.checkpoint import Checkpoint, checkpoint_card, save_checkpoint
 from dlcv.train.explain.options import ExplainOptions
 from dlcv.train.explain.run import explain
 from dlcv.train.pictures.picture import Picture
@@ -94,6 +94,25 @@ def test_a_segmentation_model(tiny_checkpoint: Path, tiny_data: Path, tmp_path: 
     with np.load(tmp_path / "filters-score.npz") as arrays:
         assert arrays["images"].shape == (2, 64, 64, 3)
         assert [f"{value:.6g}" for value in arrays["highest"]] == [rows[0]["activation"], rows[3]["activation"]]
+
+
+@pytest.mark.parametrize("model", ["cnn3", "unet"])
+def test_names_are_text_whatever_they_hold(
+    subject_of: Callable[..., Any], labelled_noise: Callable[..., LabelledSet[Any]], tmp_path: Path, model: str
+) -> None:
+    """Formulas that are none, bytes that are no UTF-8, letters that the font lacks; and a user's own look of figures."""
+    import matplotlib as mpl
+
+    subject = subject_of(model, classes=4)
+    card = replace(subject.card, classes=("_road", "$a_{$", "\u6d77", "two words"))
+    save_checkpoint(tmp_path / "best.pt", Checkpoint(card, subject.model.state_dict(), dataset={}))
+    labelled = labelled_noise(card, 8, "$x^{_caf\udce9\u6d77")
+    layers = ("fc",) if model == "cnn3" else ("score",)
+    options = replace(QUICK, layers=layers, top=1, steps=1, filters=1, saliency_images=1)
+    explain(tmp_path / "best.pt", labelled, tmp_path / "a", options)
+    with mpl.rc_context({"text.usetex": True, "axes.facecolor": "red", "savefig.dpi": 30}):
+        sizes(explain(tmp_path / "best.pt", labelled, tmp_path / "b", options))
+    assert digests(tmp_path / "a") == digests(tmp_path / "b")
 
 
 def test_some_kinds_alone(classified: tuple[Path, LabelledSet[Any]], tmp_path: Path) -> None:

@@ -33,6 +33,12 @@ def test_a_row_a_tile_and_a_column_a_heading() -> None:
     assert png_bytes(figure).startswith(b"\x89PNG")
 
 
+def test_epochs_stand_in_their_order_though_tiles_were_kept_at_others() -> None:
+    tiles = [tile("a", "truth", "epoch 2", "best, epoch 10"), tile("b", "truth", "epoch 1", "epoch 10")]
+    titles = [axes.get_title() for axes in draw_masks(tiles, ("land", "sea"), PALETTE).axes[:6]]
+    assert titles == ["image", "truth", "epoch 1", "epoch 2", "epoch 10", "best, epoch 10"]
+
+
 def test_a_large_tile_is_drawn_small() -> None:
     large = TileMasks("large", np.zeros((3000, 1500, 3), np.uint8), {"truth": np.zeros((3000, 1500), np.uint8)})
     axes = draw_masks([large], ("land",), PALETTE[:1]).axes

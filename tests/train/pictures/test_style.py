@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import cv2
 import matplotlib as mpl
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from dlcv.runtime.errors import MissingPackageError
 from dlcv.train.pictures.keep import keep
@@ -26,9 +32,24 @@ def test_ink_can_be_read() -> None:
     ]  # fmt: skip
 
 
-def test_neighbouring_colours_differ_in_lightness_or_hue_for_everyone() -> None:
-    assert len(set(COLOURS)) == 7
-    assert "#F0E442" not in COLOURS, "yellow is lost on white"
+# linear RGB as it is seen without one kind of cone; Machado, Oliveira and Fernandes 2009, severity 1
+PROTANOPIA = [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+DEUTERANOPIA = [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+
+
+@pytest.mark.parametrize("seen", [np.eye(3), PROTANOPIA, DEUTERANOPIA])
+def test_any_two_colours_lie_apart_for_the_colour_blind_too(seen: Any) -> None:
+    linear = seen_linear(COLOURS) @ np.array(seen, np.float32).T
+    lab = cv2.cvtColor(np.clip(linear, 0, 1)[None], cv2.COLOR_LRGB2LAB)[0]
+    distances = [np.linalg.norm(lab[a] - lab[b]) for a, b in itertools.combinations(range(len(COLOURS)), 2)]
+    # a difference of 2.3 in CIELAB is just noticed beside each other; lines and points lie apart, so several times that
+    assert min(distances) > 15
+
+
+def seen_linear(colours: Sequence[str]) -> NDArray[np.float32]:
+    """`#rrggbb` -> linear RGB, float32 (n, 3), 0..1."""
+    srgb = np.array([list(bytes.fromhex(colour[1:])) for colour in colours], np.float32) / 255
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
 def test_a_users_own_settings_do_not_count() -> None:

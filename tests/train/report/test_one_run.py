@@ -15,8 +15,8 @@ import pytest
 
 from dlcv.runtime.datasets.split import read_split
 from dlcv.runtime.errors import DatasetError, UsageError
-from dlcv.train.pictures.picture import Picture
-from dlcv.train.report import one_run
+from dlcv.train.explain.options import ExplainOptions
+from dlcv.train.report import drawn
 from dlcv.train.report.judged import find_data, judge
 from dlcv.train.report.one_run import ReportOptions, write_report
 from dlcv.train.report.parts import shown_number
@@ -118,7 +118,12 @@ def test_without_data_the_probe_stands_in_and_the_page_says_so(segmented_run: Pa
     assert "not of all" in page.read_text("utf-8")
 
 
-def test_without_data_and_probe_what_is_in_the_folder_is_drawn(segmented_run: Path, tmp_path: Path) -> None:
+def test_without_data_and_probe_what_is_in_the_folder_is_drawn(
+    segmented_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+    draw = drawn.draw_classes
+    monkeypatch.setattr(drawn, "draw_classes", lambda classes, *rest: (names.extend(classes), draw(classes, *rest))[1])
     folder = Path(shutil.copytree(segmented_run, tmp_path / "run"))
     shutil.rmtree(folder / "probe")
     (folder / "settings.toml").unlink()
@@ -126,6 +131,7 @@ def test_without_data_and_probe_what_is_in_the_folder_is_drawn(segmented_run: Pa
     said: list[str] = []
     page = write_report(read_run(folder), tmp_path / "report", CPU, said.append)
     assert {path.name for path in page.parent.iterdir()} == ALWAYS
+    assert [name for name in names if "(not counted)" in name] == ["unknown (not counted)"]
     assert said[0].startswith(
         "the run's data was not found (the run kept no settings that name its data); pass --data DIR"
     )
@@ -165,7 +171,13 @@ def test_tiles_by_name(segmented_run: Path) -> None:
     name = labelled.examples[2].name
     assert [t.name for t in judge(run, labelled, where, tiles=[name], device="cpu", say=print).tiles] == [name]
     with pytest.raises(UsageError, match="--tile: no tile is called 'gone'; there is "):
-        judge(run, labelled, where, tiles=["gone"], device="cpu", say=print)
+        judge(run, labelled, where, tiles=["gone"], device="no device: this is not reached", say=print)
+
+
+def test_tiles_of_a_classifier_are_refused_before_anything_is_written(classified_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"^--tile: cnn3 is a classifier, whose report has no masks; leave it out$"):
+        write_report(read_run(classified_run), tmp_path / "report", ReportOptions(tiles=("a",), device="cpu"), print)
+    assert not (tmp_path / "report").exists()
 
 
 def test_a_page_of_someone_else_is_not_overwritten(classified_run: Path, tmp_path: Path) -> None:
@@ -184,23 +196,13 @@ def test_a_report_is_made_again(classified_run: Path, report_of_classes: Path, t
     assert again.read_bytes() == (report_of_classes / "index.html").read_bytes()
 
 
-def test_pictures_of_features_stand_in_their_own_section(
-    classified_run: Path, report_of_classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def draw(checkpoint: Path, data: Any, folder: Path, **_: Any) -> list[Picture]:
-        assert (checkpoint, folder) == (classified_run / "best.pt", tmp_path / "features")
-        assert len(data) == 8
-        return [
-            Picture("tsne", "t-SNE", "Points <near> each other.", report_of_classes / "curves.png", Path("tsne.csv"))
-        ]
-
-    monkeypatch.setattr(one_run, "feature_pictures", draw)
-    text = write_report(
-        read_run(classified_run), tmp_path, ReportOptions(features=True, device="cpu"), print
-    ).read_text()
+def test_pictures_of_features_stand_in_their_own_section(classified_run: Path, tmp_path: Path) -> None:
+    options = ReportOptions(features=ExplainOptions(kinds=("weights",), device="cpu"), device="cpu")
+    text = write_report(read_run(classified_run), tmp_path, options, pytest.fail).read_text("utf-8")
     section = text.split('<section id="features">')[1].split("</section>")[0]
-    assert "<h3>t-SNE</h3>" in section
-    assert "Points &lt;near&gt; each other. Data: <code>tsne.csv</code>." in section
+    assert "<h3>First-layer weights</h3>" in section
+    assert " Data: <code>features/first-layer.npz</code>." in section
+    assert {path.name for path in (tmp_path / "features").iterdir()} == {"first-layer.npz", "first-layer.png"}
 
 
 def visible_share(browser: Any) -> float:

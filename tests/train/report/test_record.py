@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -63,6 +64,9 @@ def test_what_is_no_run_is_told(copied: Path, tmp_path: Path) -> None:
         read_run(tmp_path / "gone")
     with pytest.raises(UsageError, match=r"holds no best\.pt, which dlcv-train writes after the first epoch"):
         read_run(tmp_path)
+    (copied / "settings.toml").write_text("epochs: 3")
+    with pytest.raises(UsageError, match=rf"^{re.escape(str(copied))}/settings\.toml is not TOML: "):
+        read_run(copied)
     (copied / "best.pt").write_bytes((copied / "best.pt").read_bytes()[:1000])
     with pytest.raises(CheckpointError, match=r"best\.pt"):
         read_run(copied)

@@ -49,7 +49,9 @@ def test_scores_and_classes_side_by_side(two: list[RunRecord], tmp_path: Path) -
     assert {path.name for path in page.parent.iterdir()} == names
     header, first, _ = rows(page.parent / "scores.csv")
     assert header == ["run", "mean IoU", "pixel accuracy", "majority mean IoU", "train loss", "validation loss", "best epoch", "epochs", "minutes"]  # fmt: skip
-    assert float(first[1]) == pytest.approx(two[0].best.scores["mean_iou"], abs=5e-5)  # four digits
+    assert float(first[1]) == pytest.approx(two[0].best.scores["mean_iou"], rel=1e-5)  # six digits
+    seconds = sum(float(row["seconds"]) for row in two[0].rows)
+    assert float(first[-1]) == pytest.approx(seconds / 60, rel=1e-5)
     classes = rows(page.parent / "classes.csv")
     assert classes[0] == ["class", *(run.name for run in two)]
     found = [float(row[1] or "nan") for row in classes[1:]]
@@ -74,6 +76,8 @@ def test_a_run_without_a_history_is_named(two: list[RunRecord], tmp_path: Path) 
     said: list[str] = []
     page = write_comparison([two[0], read_run(two[1].folder)], tmp_path / "out", said.append)
     assert said == ["<b>weighted kept no history.csv: it has no curves and no figures here"]
+    _, _, without = rows(page.parent / "scores.csv")
+    assert without[1:] == ["", "", "", "", "", "", "0", "0"], "numbers or nothing, for programs that read it"
     assert "&lt;b&gt;weighted kept no history.csv" in page.read_text("utf-8")
 
 

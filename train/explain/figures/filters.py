@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.train.explain.figures.style import TEXT_PT, new_figure, show
+from dlcv.train.explain.figures.panel import LONGEST_NAME, TEXT_PT, show
 from dlcv.train.explain.receptive import patch_box
+from dlcv.train.pictures.style import new_figure, shortened, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,6 +57,7 @@ class FilterRow:
     hits: Sequence[Hit]
 
 
+@styled
 def filters_figure(rows: Sequence[FilterRow], field_hw: tuple[int, int] | None, title: str) -> Figure:
     """A row a filter; the number below a panel is its activation.
 
@@ -68,7 +70,7 @@ def filters_figure(rows: Sequence[FilterRow], field_hw: tuple[int, int] | None, 
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for number, row in enumerate(rows):
         show(axes[number, 0], row.found, "found" if number == 0 else "", f"{row.activation:.3g}")
-        axes[number, 0].set_ylabel(row.label, fontsize=TEXT_PT)
+        axes[number, 0].set_ylabel(shortened(row.label, LONGEST_NAME), fontsize=TEXT_PT)
         for place in range(1, columns):
             if place > len(row.hits):
                 axes[number, place].axis("off")

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.train.explain.figures.style import TEXT_PT, clipped, new_figure, short, show
+from dlcv.train.explain.figures.panel import LONGEST_NAME, TEXT_PT, show
 from dlcv.train.explain.saliency import Saliency
+from dlcv.train.pictures.style import new_figure, shortened, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,6 +21,7 @@ BRIGHTEST = 99.5
 COLUMNS = 6
 
 
+@styled
 def saliency_figure(found: Sequence[Saliency], classes: Sequence[str], title: str) -> Figure:
     """Each image above its saliency, for segmentation with the region between them."""
     segmentation = found[0].view.label.ndim == 2
@@ -40,18 +42,17 @@ def saliency_figure(found: Sequence[Saliency], classes: Sequence[str], title: st
         if segmentation:
             show(axes[top + 1, column], _region(one))
         brightest = float(np.percentile(one.map, BRIGHTEST)) or 1.0
-        show(
-            axes[top + height - 1, column], one.map, below=short(one.view.name), cmap="inferno", vmin=0, vmax=brightest
-        )
+        name = shortened(one.view.name, LONGEST_NAME)
+        show(axes[top + height - 1, column], one.map, below=name, cmap="inferno", vmin=0, vmax=brightest)
     return figure
 
 
 def _heading(one: Saliency, classes: Sequence[str], segmentation: bool) -> str:
-    said = clipped(classes[one.target])
+    said = shortened(classes[one.target], LONGEST_NAME)
     if segmentation:
         return f"{said} {one.region.mean():.0%}"
     truth = int(one.view.label)
-    return said if truth == one.target else f"{said}?\n(is {clipped(classes[truth])})"
+    return said if truth == one.target else f"{said}?\n(is {shortened(classes[truth], LONGEST_NAME)})"
 
 
 def _region(one: Saliency) -> NDArray[np.uint8]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.train.explain.figures.style import TEXT_PT, new_figure, show
+from dlcv.train.explain.figures.panel import TEXT_PT, show
+from dlcv.train.pictures.style import new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 MOST_SHOWN = 128
 
 
+@styled
 def weights_figure(weights: NDArray[np.float32], title: str) -> Figure:
     """Grey is 0; a filter that is red somewhere answers to red there. Each filter has its own scale.
 

@@ -1,0 +1,8 @@
+"""Names of what lies in a run's folder, for those who write it and those who only read it. No torch here."""
+
+from __future__ import annotations
+
+PROBE_FOLDER = "probe"
+"""A few validation images, which export verifies on."""
+SPLIT_NAME = "split.csv"
+"""Which images trained and which validated."""
