@@ -196,12 +196,13 @@ def test_threads_end(stand_in: Any) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="signals of a Unix")
 def test_ctrl_c_in_one_that_waits_to_be_alone_lets_the_others_in(stand_in: Any) -> None:
     """A bad image is judged alone; while another thread is inside, the one that judges it waits, and may be interrupted."""
-    bad_is_in, go_on = threading.Event(), threading.Event()
+    good_is_in, bad_is_in, go_on = threading.Event(), threading.Event(), threading.Event()
 
     def before(images: Any) -> None:
         if (images == stand_in.BAD).any():
             bad_is_in.set()
         elif not go_on.is_set():
+            good_is_in.set()
             assert bad_is_in.wait(20)
             while runner._gate._alone is None and time.monotonic() < deadline:
                 time.sleep(0.001)
@@ -213,6 +214,7 @@ def test_ctrl_c_in_one_that_waits_to_be_alone_lets_the_others_in(stand_in: Any) 
     answered: list[Any] = []
     other = threading.Thread(target=lambda: answered.extend(runner.run(stand_in.tile_image(1)[None])), daemon=True)
     other.start()
+    assert good_is_in.wait(20)
     with pytest.raises(KeyboardInterrupt):
         runner.run(stand_in.tile_image(stand_in.BAD)[None])
     go_on.set()
