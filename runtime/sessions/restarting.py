@@ -81,10 +81,15 @@ class RestartingSession(Session):
     @property
     def notices(self) -> list[str]:
         """For people: that it was restarted and why; empty when it was not."""
-        if not self.reasons:
+        return self.notices_since(0)
+
+    def notices_since(self, generation: int) -> list[str]:
+        """The `notices` of the restarts after `generation`."""
+        reasons = self.reasons[generation:]
+        if not reasons:
             return []
-        times = "once" if len(self.reasons) == 1 else f"{len(self.reasons)} times"
-        return [f"the session was restarted {times}: {'; '.join(dict.fromkeys(self.reasons))}"]
+        times = "once" if len(reasons) == 1 else f"{len(reasons)} times"
+        return [f"the session was restarted {times}: {'; '.join(dict.fromkeys(reasons))}"]
 
     def restart(self, generation: int, error: EngineError, *, why: str = "", hung: bool = False) -> None:
         """Leaves the session that broke; the next `run` opens the engine anew. See `Session`."""

@@ -68,6 +68,10 @@ def test_it_is_opened_anew_by_the_next_call_and_says_so(stand_in: Any) -> None:
     session.restart(1, BROKEN, why="it had not answered")
     session.run(IMAGES)
     assert session.notices == ["the session was restarted 2 times: the device has gone; it had not answered"]
+    assert session.notices_since(1) == ["the session was restarted once: it had not answered"], (
+        "a block of tiles tells its own"
+    )
+    assert session.notices_since(2) == []
     session.close()
     assert opener.opened[1]._closed
 
