@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from threading import Condition, Lock
 from typing import Generic, TypeVar
 
@@ -27,7 +28,6 @@ class Channel(Generic[T]):
         self._lock = Lock()
         # One waiting thread is woken for one item: with more cores' worth of threads than cores, waking all costs more than the item.
         self._filled, self._emptied = Condition(self._lock), Condition(self._lock)
-        self._wanted = 1
         self._aborted = False
 
     def put(self, item: T) -> None:
@@ -36,13 +36,21 @@ class Channel(Generic[T]):
         Raises:
             Aborted: when the channel was aborted.
         """
+        self.put_many([item])
+
+    def put_many(self, items: Sequence[T]) -> None:
+        """Adds items in their order; waits for room where there is none for the next.
+
+        Raises:
+            Aborted: when the channel was aborted.
+        """
         with self._lock:
-            while len(self._items) >= self._capacity and not self._aborted:
-                self._emptied.wait()
-            if self._aborted:
-                raise Aborted
-            self._items.append(item)
-            if len(self._items) >= self._wanted:
+            for item in items:
+                while len(self._items) >= self._capacity and not self._aborted:
+                    self._emptied.wait()
+                if self._aborted:
+                    raise Aborted
+                self._items.append(item)
                 self._filled.notify()
 
     def get(self) -> T | None:
@@ -51,29 +59,15 @@ class Channel(Generic[T]):
         Raises:
             Aborted: when the channel was aborted.
         """
-        items = self.get_many(1)
-        return items[0] if items else None
-
-    def get_many(self, count: int) -> list[T]:
-        """The next `count` items; waits until so many are there at once; fewer, or none, when the channel is closed.
-
-        One thread at a time may wait for more than one item.
-
-        Args:
-            count: at most the capacity.
-
-        Raises:
-            Aborted: when the channel was aborted.
-        """
         with self._lock:
-            self._wanted = count
-            while len(self._items) < count and self._open > 0 and not self._aborted:
+            while not self._items and self._open > 0 and not self._aborted:
                 self._filled.wait()
             if self._aborted:
                 raise Aborted
-            items = [self._items.popleft() for _ in range(min(count, len(self._items)))]
-            self._emptied.notify(len(items))
-            return items
+            if not self._items:
+                return None
+            self._emptied.notify()
+            return self._items.popleft()
 
     def close(self) -> None:
         """One producer is done."""

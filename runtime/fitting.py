@@ -55,11 +55,20 @@ class FittedTile:
     _ways: tuple[int, ...] = (0,)
     _blend: bool = True
 
+    @property
+    def count(self) -> int:
+        """How many windows there are, in all ways."""
+        return len(self._rows.starts) * len(self._columns.starts) * len(self._ways)
+
+    def without_pixels(self) -> FittedTile:
+        """What `join` needs, without `windows`."""
+        return replace(self, windows=())
+
     def join(self, results: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """The tile's result from its windows' results.
 
         Args:
-            results: one for each of `windows`, in their order: (..., H, W), any dtype, such as masks uint8 (H, W) or
+            results: one a window, in their order: (..., H, W), any dtype, such as masks uint8 (H, W) or
                 probabilities float32 (C, H, W). The latter are blended, unless that was switched off.
 
         Returns:
@@ -89,7 +98,7 @@ class FittedTile:
         return joined
 
     def _turned_back(self, results: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        self._check_count(results, len(self.windows))
+        self._check_count(results, self.count)
         if any(result.dtype != np.float32 or result.ndim not in (1, 3) for result in results):
             raise ValueError(f"expected probabilities of turned windows, float32, got {results[0].dtype}")
         ways = self._ways
@@ -112,7 +121,7 @@ class FittedTile:
 
     def _check(self, results: Sequence[NDArray[Any]]) -> None:
         size_hw = (self._rows.window, self._columns.window)
-        self._check_count(results, len(self.windows) // len(self._ways))
+        self._check_count(results, self.count // len(self._ways))
         for result in results:
             if result.shape[-2:] != size_hw or result.shape != results[0].shape:
                 raise ValueError(f"expected results (..., {size_hw[0]}, {size_hw[1]}) of one shape, got {result.shape}")

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from dlcv.benchmarks.bench.cuda_events import seconds_between_events
 from dlcv.runtime.errors import EngineError
 from dlcv.runtime.sessions import cuda
-from dlcv.runtime.sessions.trt import INPUT, _dtype, check_plan
+from dlcv.runtime.sessions.trt import _dtype, check_plan
+from dlcv.runtime.sessions.trt_layers import INPUT
 
 
 class TensorrtLoop:

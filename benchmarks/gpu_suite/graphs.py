@@ -14,6 +14,8 @@ from dlcv.benchmarks.gpu_suite.part import FOLDER, run_part, say
 from dlcv.runtime.errors import EngineError
 
 PRECISIONS = ("fp32", "fp16", "int8")
+OPSET = 17
+"""Of the graphs, so that TensorRT 8.6 reads them as well."""
 SIDES = {"segmentation": 512, "classification": 224}
 IMAGES = 4
 CLASSES = 7
@@ -131,11 +133,12 @@ def _proto(model: Any, card: Any, precision: str, images: Any) -> bytes:
 
     own = card.changed(precision=precision)
     if precision == "fp32":
-        proto = onnx_from_model(model, own)
+        proto = onnx_from_model(model, own, newest_opset=OPSET)
     elif precision == "fp16":
-        proto = onnx_from_model(network_at(model, precision, card.input_size_hw), own)
+        proto = onnx_from_model(network_at(model, precision, card.input_size_hw), own, newest_opset=OPSET)
     else:  # min-max is the quickest, and no worse for time
-        proto = with_card(int8_from_onnx(onnx.load(graph_path(card.model, "fp32")), list(images[:2]), "min-max"), own)
+        quantised = int8_from_onnx(onnx.load(graph_path(card.model, "fp32")), list(images[:2]), "min-max")
+        proto = with_card(quantised, own, newest_opset=OPSET)
     return bytes(proto.SerializeToString())
 
 

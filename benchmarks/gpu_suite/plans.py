@@ -65,7 +65,7 @@ def _plan(graph: Path, builder: str, images: Any, expected: Any) -> dict[str, An
         graph, graph.with_suffix(".plan"), card=card, options=BuildOptions(builder, max_batch=max(BATCHES))
     )
     say(report.sentence)
-    facts: dict[str, Any] = {"built": report.sentence}
+    facts: dict[str, Any] = {"built": report.sentence} | ({"ran": report.ran} if report.ran else {})
     with open_plan(report.path) as session, TensorrtLoop(report.path) as bare:
         answer = session.run(images)[card.head]
         classes = answer if card.task == "segmentation" else answer.argmax(1)

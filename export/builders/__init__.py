@@ -3,6 +3,9 @@
 capabilities.py  what each TensorRT can do, and the opsets it reads: the one place for their differences
 find.py          which TensorRT builds here
 options.py       what a plan shall take and how it is built
+graph_types.py   the types that a graph says its values have, without onnx
+layer_types.py   the same for each layer of a TensorRT that chooses types itself (8.x)
+plan_types.py    what the layers of its plan run in, held to that
 network.py       TensorRT's network and configuration for one build
 watch.py         the build itself: time and phase in a line, Ctrl-C
 timing.py        the timing cache beside a plan

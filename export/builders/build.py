@@ -1,8 +1,8 @@
 """ONNX graph -> TensorRT plan that carries the model card, with full TensorRT 8.6 to 11 or TensorRT-RTX.
 
 TensorRT-RTX builds ahead of time on a machine without a GPU; full TensorRT builds on the GPU that will run the plan.
-The graph's own types decide the precision (TensorRT 8.6, which has no such thing, builds float32 only). Of what is left
-under the final name, header and card have been read back from the plan's bytes.
+The graph's own types decide the precision. TensorRT 8.6, which chooses types itself, is held to them layer by layer, and what it
+built is held to them once more. Of what is left under the final name, header and card have been read back from the plan's bytes.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class PlanReport:
         card: as read back from its bytes.
         warnings: TensorRT's, one line each.
         sentence: what was built, for which GPUs, and which ones it does not cover.
+        ran: what its layers run in, in a line, where TensorRT chose that; else empty.
     """
 
     path: Path
@@ -39,6 +40,7 @@ class PlanReport:
     card: ModelCard
     warnings: tuple[str, ...]
     sentence: str
+    ran: str = ""
 
 
 def build_plan(
@@ -62,6 +64,7 @@ def build_plan(
 
     Raises:
         ExportError: when the graph or the card does not fit, or TensorRT cannot build it.
+        VerdictError: when TensorRT chose other types than the graph's.
         MissingPackageError: when no builder is installed.
         UsageError: for options that are out of range, or that this builder does not have.
         OutputError: when the plan cannot be written.
@@ -79,12 +82,15 @@ def build_plan(
     work.configure(timing_cache, tell)
     tell(f"compiling for batches of {options.min_batch} to {options.max_batch}{_sizes(card)}")
     plan = work.compile(tell)
+    if ran := work.prove(plan):
+        tell(ran)
     tell("reading the plan back")
     with whole_file(Path(plan_path)) as temporary:
         with open(temporary, "wb") as file:
             file.write(plan)
         header, found = read_back(temporary, Path(plan_path), chosen, work.card, options)
-    return PlanReport(Path(plan_path), header, found, tuple(chosen.library.log.warnings), sentence(header, options))
+    warnings = tuple(chosen.library.log.warnings)
+    return PlanReport(Path(plan_path), header, found, warnings, sentence(header, options), ran)
 
 
 def _sizes(card: ModelCard) -> str:

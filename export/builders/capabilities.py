@@ -19,7 +19,7 @@ class Capabilities:
     """What a release of TensorRT can do.
 
     Attributes:
-        typed_by_graph: the graph's types decide the precision; else builder flags do.
+        typed_by_graph: the graph's types decide the precision; else builder flags and each layer's own do, and there is no bfloat16.
         typed_flag: the flag of `create_network` that goes with it; None where there is none to set.
         progress: it tells the phase of a build and can be stopped (IProgressMonitor).
         timing_cache: measured tactics can be kept and used again.
@@ -27,6 +27,7 @@ class Capabilities:
         hardware_compatible: it can build plans that run on every GPU of Ampere and later.
         chosen_gpus: the GPUs of a plan are chosen by compute capability; else a plan is for the GPU that builds it.
         outer_tactics: it takes tactics from cuBLAS and cuDNN unless told otherwise, and the plan then needs them to run.
+        asks_to_share: a plan must be built for it that two execution contexts use one profile, as our session does.
     """
 
     typed_by_graph: bool
@@ -37,6 +38,7 @@ class Capabilities:
     hardware_compatible: bool
     chosen_gpus: bool
     outer_tactics: bool
+    asks_to_share: bool = False
 
 
 _8 = Capabilities(
@@ -49,7 +51,8 @@ _10 = replace(_8, typed_by_graph=True, typed_flag="STRONGLY_TYPED", progress=Tru
 TABLE: tuple[tuple[str, Release, Capabilities], ...] = (
     # 8.5: neither VERSION_COMPATIBLE nor HardwareCompatibilityLevel (both: release notes of 8.6)
     ("tensorrt", (8, 5), replace(_8, version_compatible=False, hardware_compatible=False)),
-    ("tensorrt", (8, 6), _8),
+    # 8.6: PreviewFeature.PROFILE_SHARING_0806, off by default; from 9.0 on always so (bindings of 8.6.0)
+    ("tensorrt", (8, 6), replace(_8, asks_to_share=True)),
     ("tensorrt", (10, 0), _10),
     # 11: every network is strongly typed, the flag is accepted and ignored (migration guide 10 to 11)
     ("tensorrt", (11, 0), _10),

@@ -18,13 +18,14 @@ _WORKSPACE = ("workspace",)  # fmt: skip
 """TensorRT: "insufficient workspace"; TensorRT-RTX: "no tactics to implement the operation within workspace limit"."""
 
 
-def remedy(errors: Sequence[str], options: BuildOptions, *, sizes: bool = False) -> str:
+def remedy(errors: Sequence[str], options: BuildOptions, *, sizes: bool = False, held: bool = False) -> str:
     """What to do about a build that failed.
 
     Args:
         errors: TensorRT's messages; what ran out is often told before the last.
         options: of the build.
         sizes: whether height and width vary.
+        held: whether layers were held to types: then one of them may have no kernel in its own.
     """
     text = " ".join(errors).lower()
     smaller = f"a smaller --max-batch than {options.max_batch}" if options.max_batch > 1 else ""
@@ -36,7 +37,7 @@ def remedy(errors: Sequence[str], options: BuildOptions, *, sizes: bool = False)
     if any(word in text for word in _MEMORY):
         less = f"pass {smaller}, or " if smaller else ""
         return f"memory ran out: close other programs on the GPU, {less}bound TensorRT's scratch memory with --workspace-mib"
-    return "export the graph again"
+    return "export it with --precision fp32, or build with TensorRT 10 or newer" if held else "export the graph again"
 
 
 def reason(errors: Sequence[str]) -> str:

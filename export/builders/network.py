@@ -9,7 +9,10 @@ from typing import Any
 from dlcv.export.builders.capabilities import OLDEST_OPSET
 from dlcv.export.builders.failures import reason, remedy
 from dlcv.export.builders.find import Builder
+from dlcv.export.builders.graph_types import GraphTypes, graph_types
+from dlcv.export.builders.layer_types import allow, hold, refuse_what_cannot_be, refuse_what_is_missing
 from dlcv.export.builders.options import BuildOptions
+from dlcv.export.builders.plan_types import executed_in, require_held, told
 from dlcv.export.builders.timing import TimingCache
 from dlcv.export.builders.watch import BuildWatch
 from dlcv.runtime.card import ModelCard
@@ -17,8 +20,9 @@ from dlcv.runtime.card_reader import PLAN_PREFIX
 from dlcv.runtime.errors import EngineError, ExportError
 from dlcv.runtime.inspection.onnx_graph import read_onnx_graph
 from dlcv.runtime.plan_header import RTX_TARGETS
+from dlcv.runtime.sessions.cuda import gpu_name_and_capability
+from dlcv.runtime.sessions.trt_layers import INPUT
 
-INPUT = "image"
 MAX_NAME = 4095
 """Characters that TensorRT keeps as a network's name; a longer one is refused without a word."""
 
@@ -35,19 +39,23 @@ class Build:
             builder.library.log,
         )
         self._log.clear()
-        if card.precision != "fp32" and not self._can.typed_by_graph:
-            raise ExportError(
-                f"{self._label} takes no precision from the graph, and this one is {card.precision}; "
-                "export it with --precision fp32, or build with TensorRT 10 or newer"
-            )
+        if self._chooses_types:
+            refuse_what_cannot_be(card.precision, options, self._label)
         self._builder = self._trt.Builder(self._log)
         flag = getattr(self._trt.NetworkDefinitionCreationFlag, self._can.typed_flag or "", None)
         self._network = self._builder.create_network(0 if flag is None else 1 << int(flag))
         self._config = self._builder.create_builder_config()
         self._timing: TimingCache | None = None
+        self._library, self._types = builder.library, GraphTypes({}, quantised=False)
+        self._held: dict[str, str] = {}
+
+    @property
+    def _chooses_types(self) -> bool:
+        """Whether TensorRT must be held to the graph's types, since it would not keep to them by itself."""
+        return self.card.precision != "fp32" and not self._can.typed_by_graph
 
     def parse(self) -> None:
-        """Reads the graph, checks its input against the card and names the network after the card."""
+        """Reads the graph, checks its input against the card, names the network after the card and holds its layers to the graph."""
         parser = self._trt.OnnxParser(self._network, self._log)
         if not parser.parse_from_file(str(self._path)):
             raise ExportError(f"{self._label} cannot read {self._path}: {_parser_error(parser, self._log)}")
@@ -67,6 +75,10 @@ class Build:
                 f"the model card is {len(name)} characters long as JSON, and a plan holds at most {MAX_NAME}; "
                 "use fewer classes or shorter class names"
             )
+        if self._chooses_types:
+            self._types = graph_types(self._path)
+            refuse_what_is_missing(self._builder, self._types, self.card.precision, self._label)
+            self._held = hold(self._trt, self._network, self._types)
 
     def configure(self, timing_cache: Path | None, say: Callable[[str], None]) -> None:
         """Sets profile, TF32, workspace, compatibility, targets, what the inspector may tell, and the timing cache."""
@@ -75,6 +87,9 @@ class Build:
         # Without it the inspector names layers only, and a session could not prove what precision they run in.
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
         (config.set_flag if options.tf32 else config.clear_flag)(trt.BuilderFlag.TF32)
+        allow(trt, config, self._types)
+        if self._can.asks_to_share:
+            config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
         if options.workspace_mib is not None:
             config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
         if self._can.outer_tactics:
@@ -126,11 +141,26 @@ class Build:
         plan = watch.run(lambda: self._builder.build_serialized_network(self._network, self._config), self._label)
         if plan is None:
             errors = list(self._log.errors)
-            todo = remedy(errors, self._options, sizes=self.card.size_range is not None)
+            todo = remedy(errors, self._options, sizes=self.card.size_range is not None, held=bool(self._held))
             raise ExportError(f"{self._label} cannot build {self._path}: {reason(errors)}; {todo}")
         if self._timing is not None:
             self._timing.save()
         return plan
+
+    def prove(self, plan: Any) -> str:
+        """What the plan's layers run in, in a line, where TensorRT chose it; empty where the graph decides.
+
+        Raises:
+            VerdictError: when a layer does not run in the graph's type.
+            ExportError: when that cannot be told.
+        """
+        if not self._chooses_types:
+            return ""
+        by = f"{self._label} on {gpu_name_and_capability()[0]}"
+        shape = (self._options.batches[1], *self.card.input_size_hw, 3)
+        ran = executed_in(self._library, plan, shape, by)
+        require_held(ran, self._held, self.card.precision, tf32=self._options.tf32)
+        return told(ran, self._held)
 
 
 def check_opset(onnx_path: Path, builder: Builder, say: Callable[[str], None]) -> None:

@@ -23,7 +23,8 @@ RTX_CACHE_SUFFIX = ".rtxcache"
 
 def plan_facts(report: PlanReport) -> dict[str, Any]:
     """What a sidecar holds of a plan, as JSON values."""
-    return {"card": report.card.to_dict(), "built": report.sentence, "warnings": list(report.warnings)}
+    facts = {"card": report.card.to_dict(), "built": report.sentence, "warnings": list(report.warnings)}
+    return facts | ({"ran": report.ran} if report.ran else {})
 
 
 def rebuild_plan(onnx_path: Path, output: Path | None, options: BuildOptions, say: Callable[[str], None]) -> PlanReport:

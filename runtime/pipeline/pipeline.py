@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Lock, Semaphore
@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.answers import answers_of
 from dlcv.runtime.channel import Aborted, Channel
-from dlcv.runtime.errors import DatasetError, EngineError, OutOfMemory, TileError
+from dlcv.runtime.errors import DatasetError, EngineError, TileError
 from dlcv.runtime.fitting import FittedTile, fit_to_card
+from dlcv.runtime.pipeline.batches import Batch, Batches
 from dlcv.runtime.pipeline.batching import BatchRunner
 from dlcv.runtime.pipeline.outcome import Outcome
 from dlcv.runtime.pipeline.settings import PipelineSettings
@@ -43,12 +44,13 @@ LAST_DECODES_S = 5.0
 
 
 class _Job(Generic[T]):
-    """A tile on its way: its windows, and the answers that have come back."""
+    """A tile on its way: how its windows lie, and the answers that have come back."""
 
     def __init__(self, tile: T, fitted: FittedTile) -> None:
-        self.tile, self.fitted = tile, fitted
-        self.answers: list[NDArray[Any] | None] = [None] * len(fitted.windows)
-        self._missing, self._failed, self._lock = len(fitted.windows), False, Lock()
+        self.tile, self.fitted = tile, fitted.without_pixels()
+        self.answers: list[NDArray[Any] | None] = [None] * fitted.count
+        self.failed = False
+        self._missing, self._lock = fitted.count, Lock()
         self.suspect = False  # it was in a batch on which the session hung
 
     def take(self, index: int, answer: NDArray[Any]) -> bool:
@@ -61,7 +63,7 @@ class _Job(Generic[T]):
     def fail(self) -> bool:
         """Puts the tile aside; True the first time."""
         with self._lock:
-            first, self._failed = not self._failed, True
+            first, self.failed = not self.failed, True
             return first
 
 
@@ -130,14 +132,16 @@ class Pipeline(Generic[T, R]):
 
     def _prepare(self, tiles: Iterable[T]) -> None:
         settings = self._settings
-        self._source, self._source_lock, self._gather_lock = iter(tiles), Lock(), Lock()
+        self._source, self._source_lock = iter(tiles), Lock()
         self._stopping, self._hung = False, 0
-        self._alone: deque[tuple[_Job[T], int]] = deque()
+        self._alone: deque[Batch[tuple[_Job[T], int]]] = deque()
         self._messages: SimpleQueue[Outcome[T, R] | BaseException | None] = SimpleQueue()
         self._room = Semaphore(UNREPORTED)
-        hands = self._lanes + 1  # one more fills its batch while the others' are in the session
-        ahead = settings.batch * hands
-        self._windows: Channel[tuple[_Job[T], int]] = Channel(max(ahead, settings.decoders), settings.decoders)
+        hands = self._lanes + 1  # one more gives answers on while the others' batches are in the session
+        ahead = max(hands, -(-settings.decoders // settings.batch))
+        self._windows: Batches[tuple[_Job[T], int]] = Batches(
+            settings.batch, hands + ahead, self._session.card.input_size_hw, settings.decoders
+        )
         self._answered: Channel[_Job[T]] = Channel(max(settings.batch, 2 * settings.writers), hands)
         self._workers = [
             *(self._worker("decode", self._decode) for _ in range(settings.decoders)),
@@ -200,22 +204,23 @@ class Pipeline(Generic[T, R]):
         self,
         worker: Worker,
         generation: int,
-        batch: Sequence[tuple[_Job[T], int]],
+        batch: Batch[tuple[_Job[T], int]],
         report: Callable[[Outcome[T, R]], None],
     ) -> None:
         """Leaves a session behind that hangs; its batch is run again, tile by tile, and what hangs alone then is put aside."""
-        hangs = f"not answered within {self._settings.session_timeout_s:g} s on a batch of {len(batch)}"
+        hangs = f"not answered within {self._settings.session_timeout_s:g} s on a batch of {len(batch.tags)}"
         error = EngineError(
             f"the session has {hangs}; its library or its device hangs: look at it with dlcv-doctor, and go on with --resume"
         )
         self._session.restart(generation, error, why=f"it had {hangs}", hung=True)
         self._runner.abandon(worker.thread.ident)
-        for job, index in batch:
-            if len(batch) > 1 or not job.suspect:
+        for position, (job, index) in enumerate(batch.tags):
+            if len(batch.tags) > 1 or not job.suspect:
                 job.suspect = True
-                self._alone.append((job, index))
+                self._alone.append(Batch(batch.images[position : position + 1].copy(), [(job, index)]))
             elif job.fail():
                 report(Outcome(job.tile, error=TileError(f"the engine hangs on this tile: it has {hangs}, twice")))
+        self._windows.release(batch)
         self._replace(worker, self._infer)
 
     def _replace(self, worker: Worker, body: Callable[[Worker], None]) -> None:
@@ -228,10 +233,13 @@ class Pipeline(Generic[T, R]):
         self._windows.abort()
         self._answered.abort()
         self._room.release(UNREPORTED + len(self._workers))
-        limits = {"decode": LAST_DECODES_S, "session": self._settings.session_timeout_s}
+        limits = {"session": self._settings.session_timeout_s}
+        reading_until = time.monotonic() + LAST_DECODES_S
         for worker in self._workers:
-            if not worker.join(limits.get(worker.stage)) and worker.stage == "session":
-                self._session.hung = True
+            if worker.stage == "decode":
+                worker.join(max(0.0, reading_until - time.monotonic()))
+            elif not worker.join(limits.get(worker.stage)):
+                self._session.hung = self._session.hung or worker.stage == "session"
         while not self._messages.empty():
             message = self._messages.get()
             if isinstance(message, Outcome):
@@ -254,8 +262,9 @@ class Pipeline(Generic[T, R]):
                 self._put_aside(tile, error)
                 continue
             job = _Job(tile, fitted)
-            for index in range(len(fitted.windows)):
-                self._windows.put((job, index))
+            for index, window in enumerate(fitted.windows):
+                self._windows.put(window, (job, index), partial(self.times.working, "decode"))
+            del fitted, window  # while the next one is read
         self._windows.close()
 
     def _next_tile(self) -> T | None:
@@ -263,37 +272,43 @@ class Pipeline(Generic[T, R]):
             return None if self._stopping else next(self._source, None)
 
     def _infer(self, worker: Worker) -> None:
-        height, width = self._session.card.input_size_hw
-        try:
-            buffer = np.empty((self._settings.batch, height, width, 3), np.uint8)
-        except MemoryError as error:
-            raise OutOfMemory(f"no memory for a batch of {self._settings.batch}; pass a smaller --batch") from error
-        while batch := self._gather():
-            for position, (job, index) in enumerate(batch):
-                buffer[position] = job.fitted.windows[index]
-            answers = self._runner.run(buffer[: len(batch)], partial(self._in_session, worker, batch))
-            for (job, index), answer in zip(batch, answers):
+        while (batch := self._next_batch()) is not None:
+            answers = self._runner.run(batch.images, partial(self._in_session, worker, batch))
+            self._windows.release(batch)
+            complete = []
+            for (job, index), answer in zip(batch.tags, answers):
                 if isinstance(answer, EngineError):
                     if job.fail():
                         self._put_aside(job.tile, TileError(f"the engine fails on this tile: {answer}"))
                 elif job.take(index, answer):
-                    self._answered.put(job)
+                    complete.append(job)
+            self._answered.put_many(complete)
         self._answered.close()
 
     @contextmanager
-    def _in_session(self, worker: Worker, batch: Sequence[tuple[_Job[T], int]]) -> Iterator[None]:
+    def _in_session(self, worker: Worker, batch: Batch[tuple[_Job[T], int]]) -> Iterator[None]:
         with worker.at((self._session.generation, batch)), self.times.working("session"):
             yield
 
-    def _gather(self) -> list[tuple[_Job[T], int]]:
-        """The next full batch, or the last short one; one thread gathers at a time, so that only one batch is short.
+    def _next_batch(self) -> Batch[tuple[_Job[T], int]] | None:
+        """The next batch, without the windows of tiles that were put aside; None when no more will come.
 
         What was in a batch on which the session hung comes first, each tile alone.
         """
-        with suppress(IndexError):
-            return [self._alone.popleft()]
-        with self._gather_lock:
-            return self._windows.get_many(self._runner.limit)
+        while True:
+            try:
+                batch = self._alone.popleft()
+            except IndexError:
+                found = self._windows.get()
+                if found is None:
+                    return None
+                batch = found
+            alive = [position for position, (job, _) in enumerate(batch.tags) if not job.failed]
+            if len(alive) < len(batch.tags):
+                batch.keep(alive)
+            if alive:
+                return batch
+            self._windows.release(batch)
 
     def _write(self, worker: Worker) -> None:
         while (job := self._answered.get()) is not None:

@@ -22,12 +22,11 @@ from dlcv.runtime.files import write_bytes
 from dlcv.runtime.plan_header import LABELS, Here, PlanHeader, preflight, read_plan_header, with_card
 from dlcv.runtime.sessions import cuda
 from dlcv.runtime.sessions.base import Session, check_head, head_output
-from dlcv.runtime.sessions.executed import Executed
-from dlcv.runtime.sessions.trt_layers import operators_of
+from dlcv.runtime.sessions.executed import Executed, Operator
+from dlcv.runtime.sessions.trt_layers import INPUT, inspected
 from dlcv.runtime.sessions.trt_library import TrtLibrary, library_for
 from dlcv.runtime.sessions.wanted import Wanted
 
-INPUT = "image"
 SLOTS = 2
 """Batches in flight: one is copied while the other is computed."""
 _DTYPES = {
@@ -101,7 +100,7 @@ class TrtSession(Session):
         self._by = f"{LABELS[header.kind]} {library.version} on {cuda.gpu_name_and_capability()[0]}"
         self.description = f"{self._by}, in {self.computes}"
         self._path, self._log, self._closed = path, library.log, False
-        self._trt = library.module
+        self._library = library
         self._slots: list[_Slot] = []
         self._free: SimpleQueue[_Slot | None] = SimpleQueue()
         self._runtime: Any = None
@@ -161,10 +160,14 @@ class TrtSession(Session):
         """From TensorRT's inspector; None where the plan was built without its layers' details, or the library has no inspector."""
         if self._engine is None or not hasattr(self._engine, "create_engine_inspector"):
             return None
-        with cuda.primary_context(f"inspecting {self._path}"):
-            inspector = self._engine.create_engine_inspector()
-            text = inspector.get_engine_information(self._trt.LayerInformationFormat.JSON)
-        operators = operators_of(text, self.max_batch or 1)
+        slot = self._free.get()
+        try:
+            if slot is None:  # closed meanwhile
+                return None
+            with cuda.primary_context(f"inspecting {self._path}"):
+                operators = slot.inspected(self._library, self._engine)
+        finally:
+            self._free.put(slot)
         return None if operators is None else Executed(self._by, operators)
 
     def _failed(self, call: str) -> EngineError:
@@ -261,6 +264,11 @@ class _Slot:
             self._stream.copy_to_host(view, self._device[name])
         self._stream.synchronize()
         return {name: view[:count].copy() for name, view in views.items()}
+
+    def inspected(self, library: TrtLibrary, engine: Any) -> tuple[Operator, ...] | None:
+        """The engine's layers; `run` sets the context's shape again."""
+        shape = (self._layout.max_batch, *self._layout.image_shape)
+        return inspected(library.module, engine, None if library.is_rtx else self._context, shape)
 
     def _stopped(self, error: EngineError) -> EngineError:
         self._stream.synchronize()  # the copy in may still read the pinned buffer that the next batch writes

@@ -1,6 +1,7 @@
 """What TensorRT's inspector says of a plan's layers, as operators with their precision.
 
-A layer shows its types only in a plan that was built with `ProfilingVerbosity.DETAILED`; otherwise it is a bare name.
+A layer shows its types only in a plan that was built with `ProfilingVerbosity.DETAILED`; otherwise it is a bare name. Where a
+batch varies, full TensorRT tells them for a context that knows its shapes only; without one it writes `N/A due to dynamic shapes`.
 """
 
 from __future__ import annotations
@@ -11,10 +12,30 @@ from typing import Any
 
 from dlcv.runtime.sessions.executed import Operator
 
+INPUT = "image"
+"""The one input of a plan."""
 PRECISIONS = {"float": "fp32", "half": "fp16", "bf16": "bf16", "int8": "int8", "tf32": "tf32", "fp8": "fp8"}
 """TensorRT's words -> ours."""
 _WORDS = {"fp32": "float", "fp16": "half", "bfloat16": "bf16", "i8": "int8"}
 """What the text before `format` in `FP32 NCHW format` may be beside them: releases differ."""
+
+
+def inspected(trt: Any, engine: Any, context: Any, shape: tuple[int, ...]) -> tuple[Operator, ...] | None:
+    """The layers with weights of an opened plan.
+
+    Args:
+        trt: the TensorRT library.
+        engine: the opened plan.
+        context: of the engine, which nobody else uses meanwhile; its shape is set. None where the engine tells by itself.
+        shape: of the input, (N, H, W, 3).
+
+    Returns:
+        None where the plan was built without its layers' details.
+    """
+    inspector = engine.create_engine_inspector()
+    if context is not None and context.set_input_shape(INPUT, shape):
+        inspector.execution_context = context
+    return operators_of(inspector.get_engine_information(trt.LayerInformationFormat.JSON), shape[0])
 
 
 def operators_of(text: str, batch: int) -> tuple[Operator, ...] | None:
@@ -54,8 +75,9 @@ def _operator(layer: Mapping[str, Any], batch: int) -> Operator | None:
 
 
 def _precision(layer: Mapping[str, Any], given: Mapping[str, Any]) -> str:
-    """The input's type; of a float layer whose kernel's name tells TF32, that."""
-    words = str(given.get("Format/Datatype", "")).replace("-", " ").split()
+    """The input's type, else that of the weights; of a float layer whose kernel's name tells TF32, that."""
+    weights = str(layer.get("Weights", {}).get("Type", ""))
+    words = f"{given.get('Format/Datatype', '')} {weights}".replace("-", " ").split()
     named = [_WORDS.get(word.lower(), word.lower()) for word in words]
     precision = next((PRECISIONS[word] for word in named if word in PRECISIONS), "unknown")
     return "tf32" if precision == "fp32" and "tf32" in str(layer.get("TacticName", "")).lower() else precision

@@ -36,9 +36,9 @@ def test_inference_killed_anywhere_goes_on_to_the_same_bytes(
     count, seed = harness.settings(long, few=5)
     begun = 0  # kills that found a manifest
 
-    def fresh(*options: str) -> Any:
+    def fresh() -> Any:
         shutil.rmtree(folder, ignore_errors=True)
-        return infer(folder, *options)
+        return infer(folder)
 
     def check(where: str) -> int:
         if folder.exists():
@@ -56,7 +56,7 @@ def test_inference_killed_anywhere_goes_on_to_the_same_bytes(
         1,
         tiles // 2,
     ):  # how long a life is depends on who else uses the machine; these fall into the work for certain
-        harness.kill_at_rows(fresh("--decoders", "1", "--writers", "1"), folder / "manifest.csv", rows)
+        harness.kill_at_rows(fresh(), folder / "manifest.csv", rows)
         begun, count = begun + 1, count + 1
         differing += check(f"killed at row {rows}")
     harness.note(

@@ -29,8 +29,8 @@ def test_identity_through_windows(height: int, width: int, rows: int, columns: i
     floats = [window.transpose(2, 0, 1).astype(np.float32) for window in fitted.windows]
     joined = fitted.join(floats)
     assert joined.dtype == np.float32
-    # blended, two to nine float32 products are summed: a few roundings of values up to 255
-    np.testing.assert_allclose(joined, image.transpose(2, 0, 1), rtol=1e-6)
+    # blended, up to a hundred float32 products are summed, each and each sum rounded by at most 6e-8; seen: 1.01e-6
+    np.testing.assert_allclose(joined, image.transpose(2, 0, 1), rtol=6e-6)
 
 
 @given(st.integers(1, 16), st.integers(1, 16))

@@ -95,13 +95,13 @@ def _kept(folder: Path, double: Any, wrong: int = 0) -> None:
 
 @pytest.fixture
 def builds(double: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A builder of 8.6, which takes no precision from a graph."""
+    """A builder for a GPU that has float32 alone."""
 
     def build_plan(graph: Path, plan: Path, *, card: Any, options: Any) -> Any:
         if "fp32" not in graph.name:
-            raise ExportError("it takes no precision from the graph")
+            raise ExportError("it finds no fast fp16 or int8")
         plan.write_bytes(double.plan_bytes(CARD.to_json()))
-        return SimpleNamespace(path=plan, sentence="built by a double")
+        return SimpleNamespace(path=plan, sentence="built by a double", ran="all in fp32")
 
     monkeypatch.setattr("dlcv.export.builders.build.build_plan", build_plan)
     monkeypatch.setattr("dlcv.runtime.card_reader.read_card", lambda path, data=None: CARD)
@@ -112,10 +112,10 @@ def builds(double: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_plans_are_built_run_compared_and_timed(world: Any, double: Any, folder: Path) -> None:
     _kept(folder, double)
     facts = plans.check("m")
-    assert facts["fp32"]["agreement"] == 1
+    assert (facts["fp32"]["agreement"], facts["fp32"]["ran"]) == (1, "all in fp32")
     assert set(facts["fp32"]["images/s at batch 4"]) == {"host to host", "bare loop", "device"}
     assert facts["fp32"]["images/s at batch 4"]["device"] == pytest.approx(4 / 2.5e-3), "2.5 ms by the double's clock"
-    assert facts["left out"] == dict.fromkeys(("fp16", "int8"), "it takes no precision from the graph")
+    assert facts["left out"] == dict.fromkeys(("fp16", "int8"), "it finds no fast fp16 or int8")
     assert world.memory == {}
 
 

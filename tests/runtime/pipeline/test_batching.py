@@ -224,3 +224,20 @@ def test_ctrl_c_in_one_that_waits_to_be_alone_lets_the_others_in(stand_in: Any) 
         thread.join(20)
         assert not thread.is_alive(), "it waits for who is alone, and nobody is"
     assert len(answered) == 2
+
+
+def test_a_tile_of_many_windows_that_fails_is_tried_no_further(stand_in: Any) -> None:
+    """Its other windows would count as so many failures in a row, and end the run."""
+    session = stand_in.StandIn()
+
+    def read(tile: int) -> Any:
+        return np.full((8, 800, 3), stand_in.BAD, np.uint8) if tile == 7 else stand_in.tile_image(tile)
+
+    outcomes: list[Outcome[int, int]] = []
+    settings = PipelineSettings(4, overlap=0.0)
+    Pipeline(session, read, lambda tile, mask: int(mask[0, 0]), settings).run(range(40), outcomes.append)
+    failed = {outcome.tile: str(outcome.error) for outcome in outcomes if outcome.error}
+    assert failed == {7: "the engine fails on this tile: an illegal memory access"}
+    assert {outcome.tile: outcome.result for outcome in outcomes if not outcome.error} == {
+        k: k for k in range(40) if k != 7
+    }

@@ -132,16 +132,24 @@ def test_a_session_that_hangs_ends_the_run_in_words(stand_in: Any, never: thread
     assert {tile ^ 1 for tile in done} == done, "three batches of two, whichever of them were first"
 
 
-def test_a_run_that_is_stopped_does_not_wait_for_a_tile_that_hangs(stand_in: Any, never: threading.Event) -> None:
+def test_a_run_that_is_stopped_does_not_wait_for_tiles_that_hang(stand_in: Any, never: threading.Event) -> None:
+    hanging = threading.Barrier(5)
+
     def read(tile: int) -> Any:
-        if tile == 5:
+        if 5 <= tile < 9:
+            hanging.wait(20)
             never.wait(60)
         return stand_in.tile_image(tile)
 
-    def stop(outcome: Outcome[int, None]) -> None:
-        raise KeyboardInterrupt
+    start = 0.0
 
-    start = time.monotonic()
+    def stop(outcome: Outcome[int, None]) -> None:
+        nonlocal start
+        if not start:  # what was done by then is reported, too
+            hanging.wait(20)
+            start = time.monotonic()
+            raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt):
-        Pipeline(stand_in.StandIn(), read, lambda tile, mask: None, PipelineSettings(1, decoders=2)).run(range(9), stop)
-    assert time.monotonic() - start < LAST_DECODES_S + 5
+        Pipeline(stand_in.StandIn(), read, lambda tile, mask: None, PipelineSettings(1, decoders=5)).run(range(9), stop)
+    assert time.monotonic() - start < 3 * LAST_DECODES_S, "four hang, and they are waited for together"

@@ -385,6 +385,25 @@ def test_a_plan_says_what_it_computes_and_what_its_layers_ran_in(world: Any, pla
     assert session.executed() is None
 
 
+def test_full_tensorrt_tells_types_for_a_context_that_knows_its_shapes(
+    world: Any, double: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a batch varies, as it does in every plan of ours; the context is none that a batch is in."""
+    monkeypatch.setitem(sys.modules, "tensorrt", double.make_tensorrt(world, "tensorrt", "8.6.2.3"))
+    path = tmp_path / "tiny.plan"
+    path.write_bytes(double.plan_bytes(CARD.to_json(), magic=b"ftrt", version="8.6.2.3"))
+    side = {"Dimensions": [4, 3, 4, 6], "Format/Datatype": "Row major linear FP32"}
+    layer = {"Name": "conv", "LayerType": "CaskConvolution", "Inputs": [side], "Outputs": [side], "Weights": {"Count": 10}}  # fmt: skip
+    world.layers = json.dumps({"Layers": [layer]})
+    with open_plan(path) as session:
+        ran = session.executed()
+        assert ran is not None and ran.multiply_adds == {"fp32": 240}
+        assert ran.by == "TensorRT 8.6.2.3 on NVIDIA Double"
+        images = np.zeros((2, *CARD.input_size_hw, 3), np.uint8)
+        assert len(session.run(images)[CARD.head]) == 2, "and the context runs again at its own batch"
+    assert session.executed() is None, "closed"
+
+
 def test_what_a_plan_computes_in_was_decided_when_it_was_built(world: Any, plan: Path) -> None:
     with pytest.raises(EngineError, match=r"^--compute tf32 is for a graph: what .*tiny\.plan computes in was decided"):
         open_session(plan, compute="tf32")

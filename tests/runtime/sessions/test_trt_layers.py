@@ -27,12 +27,18 @@ def only(one: dict[str, Any], batch: int = 2) -> Any:
     ("words", "precision"),
     [
         ("Half", "fp16"), ("Channel major FP16 format where channel % 8 == 0", "fp16"), ("Float", "fp32"),
-        ("Row major linear FP32", "fp32"), ("Int8 NC/32HW32", "int8"), ("BF16", "bf16"), ("N/A due to dynamic shapes", "unknown"),
+        ("Row major linear FP32", "fp32"), ("Int8 NC/32HW32", "int8"), ("BF16", "bf16"),
     ],
 )  # fmt: skip
 def test_the_inputs_type_is_the_layers(words: str, precision: str) -> None:
     found = only(layer("CaskConvolution", words, 27, [2, 3, 8, 8], [2, 4, 6, 6]))
     assert (found.precision, found.multiply_adds) == (precision, 27 * 36)
+
+
+def test_a_format_that_depends_on_shapes_leaves_the_weights_type() -> None:
+    one = layer("CaskConvolution", "N/A due to dynamic shapes", 27, [2, 3, 8, 8], [2, 4, 6, 6])
+    assert only(one).precision == "fp16"
+    assert only(one | {"Weights": {"Count": 27}}).precision == "unknown"
 
 
 def test_tf32_shows_in_the_kernels_name_alone() -> None:

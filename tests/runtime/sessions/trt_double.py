@@ -8,6 +8,7 @@ mean over a row, and `probs`, each channel's share of the brightness, of which a
 
 from __future__ import annotations
 
+import re
 import struct
 import threading
 from collections.abc import Callable
@@ -210,9 +211,13 @@ def make_tensorrt(world: World, name: str = "tensorrt_rtx", version: str = VERSI
         return done
 
     class EngineInspector:
+        execution_context: Any = None
+
         def get_engine_information(self, format: Any) -> str:
             world.note("get_engine_information", format.name, bool(world.stack))
-            return world.layers
+            if name == "tensorrt_rtx" or (self.execution_context is not None and self.execution_context.shape):
+                return world.layers
+            return re.sub(r'("Format/Datatype": )"[^"]*"', r'\1"N/A due to dynamic shapes"', world.layers)
 
     class IRuntimeCache:
         def serialize(self) -> bytes:
