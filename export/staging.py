@@ -35,6 +35,8 @@ def staging_folder(output: Path, name: str) -> Iterator[Path]:
     lock = None
     try:
         lock = lock_folder(staging)
+        if not staging.is_dir():  # another export that began at this moment took it for one that was left
+            raise InUse
         if lock is not None:
             _remove_left(output, name, staging)
         yield staging

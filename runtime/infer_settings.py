@@ -9,6 +9,7 @@ from typing import Any
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.decode import DecodeOptions
 from dlcv.runtime.errors import UsageError
+from dlcv.runtime.isolate.wire import START_S
 from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.outputs.overlays import DEFAULT_ALPHA
 from dlcv.runtime.outputs.overlays import DEFAULT_FORMAT as DEFAULT_PICTURE
@@ -261,8 +262,8 @@ def pipeline_settings(settings: InferSettings, session: Session) -> PipelineSett
         writers=settings.writers or cpu_count(),
         fit=settings.fitting.fit,
         overlap=DEFAULT_OVERLAP if settings.fitting.overlap is None else settings.fitting.overlap,
-        # a process that decodes is ended when its time is up; only then its thread could be late
-        tile_timeout_s=settings.tile_timeout_s * (2 if settings.isolate else 1) or None,
+        # a process that decodes is ended when its time is up; only then its thread, which may have to start one, could be late
+        tile_timeout_s=(settings.tile_timeout_s and settings.tile_timeout_s + START_S * settings.isolate) or None,
         session_timeout_s=settings.session_timeout_s or None,
         blend=settings.fitting.blend is not False,
         tta=settings.fitting.tta or "none",

@@ -89,7 +89,7 @@ class Model:
         self.notices: list[str] = []
         """Lines for people about what had to change on the way, such as a smaller batch."""
         batch = min(batch, session.max_batch or batch)
-        self._runner = BatchRunner(session, self._answers_of, batch, self.notices.append)
+        self._runner = BatchRunner(session, self._answers_of, batch, self.notices.append, gives_up=False)
         self._changed, self._inside, self._closing = Condition(), 0, False
 
     @property

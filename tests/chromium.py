@@ -118,6 +118,14 @@ class Browser:
             assert time.monotonic() < deadline, f"never true: {expression}"
             time.sleep(0.02)
 
+    def told(self, what: str) -> None:
+        """Until one of the `problems` holds `what`; they come on their own time, and are heard while something is asked."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while not any(what in problem for problem in self.problems):
+            assert time.monotonic() < deadline, self.problems
+            self.js("0")
+            time.sleep(0.02)
+
     def texts(self, selector: str) -> list[str]:
         """The text of each element."""
         found: list[str] = self.js(f"[...document.querySelectorAll({json.dumps(selector)})].map((e) => e.textContent)")

@@ -76,8 +76,12 @@ class Command(click.Command):
             raise click.exceptions.Exit(EXIT_ERROR) from error
 
     def invoke(self, ctx: click.Context) -> Any:
-        with ended_by_sigterm(str(self.name)) as by_sigterm:
-            return self._invoke(ctx, by_sigterm)
+        came: list[int] = []
+        try:
+            with ended_by_sigterm(str(self.name), came) as by_sigterm:
+                return self._invoke(ctx, by_sigterm)
+        except KeyboardInterrupt:  # before the command itself, or after
+            self._interrupted(ctx, bool(came))
 
     def _invoke(self, ctx: click.Context, by_sigterm: Callable[[], bool]) -> Any:
         try:
@@ -86,8 +90,7 @@ class Command(click.Command):
             interrupted = error.exit_code == EXIT_INTERRUPTED and by_sigterm()
             self._end(ctx, str(error), EXIT_TERMINATED if interrupted else error.exit_code)
         except KeyboardInterrupt:
-            code = EXIT_TERMINATED if by_sigterm() else EXIT_INTERRUPTED
-            self._end(ctx, "interrupted; what was finished is whole", code)
+            self._interrupted(ctx, by_sigterm())
         except BrokenPipeError:
             os.dup2(
                 os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
@@ -95,6 +98,9 @@ class Command(click.Command):
             ctx.exit(EXIT_ERROR)
         except OSError as error:
             self._end(ctx, str(os_error(error)), EXIT_ERROR)
+
+    def _interrupted(self, ctx: click.Context, by_sigterm: bool) -> None:
+        self._end(ctx, "interrupted; what was finished is whole", EXIT_TERMINATED if by_sigterm else EXIT_INTERRUPTED)
 
     def _end(self, ctx: click.Context, message: str, code: int) -> None:
         click.echo(f"{self.name}: {one_line(message)}", err=True)

@@ -30,7 +30,7 @@ def main(
 
     Segmentation: a mask a tile, a palette PNG whose values are class indices. Classification: a row a tile in
     predictions.csv. manifest.csv holds a row a tile, with the reason where one failed. Exit code: 0 all done, 1 some tiles
-    failed, 2 nothing could be done, 130 interrupted.
+    failed, 2 nothing could be done, 130 interrupted, 143 ended by SIGTERM.
 
     \b
     dlcv-infer tiles/ --engine fcn8s.plan

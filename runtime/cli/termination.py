@@ -31,13 +31,14 @@ _masks: dict[int, Any] = {}
 
 
 @contextmanager
-def ended_by_sigterm(name: str) -> Iterator[Callable[[], bool]]:
+def ended_by_sigterm(name: str, came: list[int] | None = None) -> Iterator[Callable[[], bool]]:
     """Within it SIGTERM does what Ctrl-C does; the function given tells whether it came.
 
     Args:
         name: of the command, for the line that says that it did not end by itself.
+        came: takes the signal's number, for a caller who must know of one that came before the function was given.
     """
-    came: list[int] = []
+    came = [] if came is None else came
 
     def handle(number: int, frame: Any) -> None:
         came.append(number)
@@ -49,11 +50,13 @@ def ended_by_sigterm(name: str) -> Iterator[Callable[[], bool]]:
     except ValueError:  # not the main thread: the caller handles signals
         yield lambda: False
         return
-    stop = _watch(name, came)
+    stop: Callable[[], None] | None = None
     try:
+        stop = _watch(name, came)
         yield lambda: bool(came)
     finally:
-        stop()
+        if stop is not None:
+            stop()
         signal.signal(signal.SIGTERM, before)
 
 

@@ -139,7 +139,7 @@ class BlockWorker:
         finally:
             times = pipeline.times
             report.restarts = session.generation - generation
-            report.notices = [*pipeline.notices, *(session.notices if report.restarts else [])]
+            report.notices = [*pipeline.notices, *session.notices_since(generation)]
             report.batches = times.batches
             report.busy_s, report.cpu_s, report.threads = times.busy_s, times.cpu_s, times.threads
             report.process_cpu_s = times.process_cpu_s

@@ -25,10 +25,8 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.decode import DecodeOptions, Decoder
 from dlcv.runtime.errors import DlcvError, TileError, UsageError
-from dlcv.runtime.isolate.wire import BYTES, ORDER, PATH, READY, REPLY
+from dlcv.runtime.isolate.wire import BYTES, ORDER, PATH, READY, REPLY, START_S
 
-START_S = 120.0
-"""How long a process may take to load its libraries."""
 KEPT_BYTES = 64 << 20
 """Of its file in memory that a process keeps from one tile to the next."""
 MOST_WORDS = 1 << 16
@@ -131,7 +129,12 @@ class IsolatedDecoder(Decoder):
         with self._lock:
             if self._closed:
                 raise TileError("the run has ended")
-            process = _Process(self._options)
+            try:
+                process = _Process(self._options)
+            except OSError as error:
+                raise DlcvError(
+                    f"--isolate: no process can be started: {error.strerror or error}; pass fewer --decoders, or run without --isolate"
+                ) from error
             self._all.add(process)
         try:
             process.wait_until_ready()
@@ -171,9 +174,13 @@ class _Process:
             "from dlcv.runtime.isolate.worker import serve\n"
             f"serve({self._pixels}, {options.scale_16bit!r}, {options.max_pixels!r}, {options.max_bytes!r})"
         )
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=(self._pixels,)
-        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=(self._pixels,)
+            )
+        except BaseException:
+            os.close(self._pixels)
+            raise
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._orders, self._answers = self._process.stdin, self._process.stdout

@@ -14,6 +14,8 @@ ORDER = struct.Struct("<BQ")
 REPLY = struct.Struct("<IIQI")
 """Height and width in pixels, both 0 for a tile that failed; CPU time of the process so far in microseconds; how many bytes of a
 sentence follow, UTF-8, that says why it failed."""
+START_S = 120.0
+"""How long a process may take to load its libraries."""
 
 
 def read_exactly(stream: BinaryIO, count: int) -> bytes:

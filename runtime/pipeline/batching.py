@@ -38,14 +38,18 @@ class BatchRunner:
         answers: a session's outputs -> an array with one answer an image.
         batch: the largest batch.
         say: takes a line when the batch has to become smaller.
+        gives_up: whether a session that fails is never tried again; a run ends then, and its threads soon. Where each call
+            stands by itself, the next one may have better luck.
 
     Attributes:
         limit: the largest batch that `run` should be given now.
         calls: how often the session was called.
     """
 
-    def __init__(self, session: Session, answers: Answers, batch: int, say: Callable[[str], None]) -> None:
-        self._session, self._answers, self._say = session, answers, say
+    def __init__(
+        self, session: Session, answers: Answers, batch: int, say: Callable[[str], None], *, gives_up: bool = True
+    ) -> None:
+        self._session, self._answers, self._say, self._gives_up = session, answers, say, gives_up
         self.limit, self.calls = batch, 0
         self._lock, self._gate = Lock(), _Gate(max(1, session.parallel))
         self._harmless: NDArray[np.uint8] | None = None
@@ -81,8 +85,11 @@ class BatchRunner:
         except EngineError as error:
             if count == 1:
                 return [self._judged(images, error, generation, at_work)]
-        half = (count + 1) // 2
-        return self.run(images[:half], at_work) + self.run(images[half:], at_work)
+        found: list[NDArray[Any] | EngineError] = []
+        while len(found) < count:  # what breaks sessions, not batches, is to do so once more, not once a halving
+            step = (count + 1) // 2 if self._session.generation == generation else 1
+            found += self.run(images[len(found) : len(found) + step], at_work)
+        return found
 
     def _call(self, images: NDArray[np.uint8], at_work: AtWork) -> NDArray[Any]:
         count = len(images)
@@ -155,6 +162,7 @@ class BatchRunner:
             except EngineError as again:
                 if not self._alive(at_work):
                     self._revive(again, at_work)
+                self._session.excuse()
                 return again
 
     def _revive(self, error: EngineError, at_work: AtWork) -> None:
@@ -164,11 +172,13 @@ class BatchRunner:
             if not self._alive(at_work):
                 raise error
         except EngineError as last:
-            self._give_up(last)
+            with self._lock:
+                self._give_up(last)
             raise
 
     def _give_up(self, error: EngineError) -> None:
-        with self._lock:
+        """Under the lock."""
+        if self._gives_up:
             self._given_up = self._given_up or error
 
     def _raise_if_given_up(self) -> None:
@@ -184,7 +194,7 @@ class BatchRunner:
             if self._in_a_row < MOST_IN_A_ROW:
                 return False
             if self._reopened_for_a_row:
-                self._given_up = self._given_up or error
+                self._give_up(error)
                 raise error
             self._in_a_row, self._reopened_for_a_row = 0, True
             return True
@@ -224,13 +234,13 @@ class _Gate:
     def alone(self) -> Iterator[None]:
         """Within it nobody else is inside; the thread itself may go in."""
         me = get_ident()
-        with self._changed:
-            while self._alone is not None:
-                self._changed.wait()
-            self._alone = me
-            while self._inside:
-                self._changed.wait()
         try:
+            with self._changed:
+                while self._alone is not None:
+                    self._changed.wait()
+                self._alone = me
+                while self._inside:  # Ctrl-C may come here: others must not wait for ever then
+                    self._changed.wait()
             yield
         finally:
             self.leave(me)

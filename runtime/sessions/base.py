@@ -88,6 +88,9 @@ class Session(ABC):
         """
         raise error
 
+    def excuse(self) -> None:  # noqa: B027 - a session by itself counts none
+        """An image was to blame for the last restarts, not the session: they no longer count towards giving up."""
+
     def executed(self) -> Executed | None:
         """What each operator with multiply-adds really runs in, where the library tells; else None."""
         return None

@@ -22,7 +22,7 @@ from dlcv.runtime.sessions.base import Session
 from dlcv.runtime.sessions.executed import Executed
 
 MOST_RESTARTS = 10
-"""In a run: a tile that breaks the session costs two or three."""
+"""For which no tile was to blame; one that breaks the session costs two or three, until it is put aside."""
 MOST_FRUITLESS = 3
 """In succession, without a batch that went through: the device itself is gone then."""
 OPENING_S = 600.0
@@ -49,7 +49,7 @@ class RestartingSession(Session):
     Args:
         first: opened.
         reopen: opens the same engine in the same way.
-        most: restarts before it gives up; `MOST_FRUITLESS` where none of them helped.
+        most: restarts, but for those that were excused, before it gives up; `MOST_FRUITLESS` where none of them helped.
 
     Attributes:
         reasons: why it was restarted, a sentence each time.
@@ -62,7 +62,7 @@ class RestartingSession(Session):
         self._reopen, self._most = reopen, most
         self._opened, self._changed = _Opened(first), Condition()
         self._opening_since: float | None = None
-        self._opened_at, self._fruitless = 0.0, 0
+        self._opened_at, self._fruitless, self._excused = 0.0, 0, 0
         self._lost: SessionLost | None = None
 
     @property
@@ -81,10 +81,15 @@ class RestartingSession(Session):
     @property
     def notices(self) -> list[str]:
         """For people: that it was restarted and why; empty when it was not."""
-        if not self.reasons:
+        return self.notices_since(0)
+
+    def notices_since(self, generation: int) -> list[str]:
+        """The `notices` of the restarts after `generation`."""
+        reasons = self.reasons[generation:]
+        if not reasons:
             return []
-        times = "once" if len(self.reasons) == 1 else f"{len(self.reasons)} times"
-        return [f"the session was restarted {times}: {'; '.join(dict.fromkeys(self.reasons))}"]
+        times = "once" if len(reasons) == 1 else f"{len(reasons)} times"
+        return [f"the session was restarted {times}: {'; '.join(dict.fromkeys(reasons))}"]
 
     def restart(self, generation: int, error: EngineError, *, why: str = "", hung: bool = False) -> None:
         """Leaves the session that broke; the next `run` opens the engine anew. See `Session`."""
@@ -96,13 +101,18 @@ class RestartingSession(Session):
                 raise SessionLost(f"{error}; opening the engine anew takes longer than {OPENING_S:g} s")
             if generation != self.generation:
                 return  # another thread was here before, for the same reason
-            if len(self.reasons) >= self._most or self._fruitless >= MOST_FRUITLESS:
+            if len(self.reasons) - self._excused >= self._most or self._fruitless >= MOST_FRUITLESS:
                 raise EngineError(f"{error}; {self.notices[0] if self.reasons else 'it is not opened anew'}") from error
             self._fruitless += 1
             self.reasons.append(why or str(error))
             self._opened.dropped = True
             self._opened.session.hung = self._opened.session.hung or hung
             self._changed.notify_all()
+
+    def excuse(self) -> None:
+        """See `Session`."""
+        with self._changed:
+            self._excused = len(self.reasons)
 
     def executed(self) -> Executed | None:
         """Of the session beneath."""
@@ -146,7 +156,8 @@ class RestartingSession(Session):
             raise self._lost from error
         finally:
             with self._changed:
-                self._opening_since, self._opened_at = None, time.monotonic()
+                self._opened_at = time.monotonic()
+                self._opening_since = None  # last: `patient_from` reads both without the lock
                 self._changed.notify_all()
         return opened
 

@@ -1,4 +1,4 @@
-"""What tests of the runtime share beside `tests/conftest.py`: a tiny classifier and tiles of its classes."""
+"""What tests of the runtime share beside `tests/conftest.py`: a tiny classifier and tiles of its classes, and a session that is none."""
 
 from __future__ import annotations
 
@@ -22,6 +22,18 @@ def colours() -> Any:
     """The module `colour_engine.py`: the classifier's card, its tiles, and what it must say about them."""
     path = Path(__file__).with_name("colour_engine.py")
     spec = importlib.util.spec_from_file_location("colour_engine", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def stand_in() -> Any:
+    """The module `pipeline/stand_in.py`: a session that needs no engine."""
+    path = Path(__file__).parent / "pipeline/stand_in.py"
+    spec = importlib.util.spec_from_file_location("stand_in", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

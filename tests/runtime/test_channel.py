@@ -29,7 +29,11 @@ def test_put_waits_for_room() -> None:
     channel: Channel[int] = Channel(2)
     sent: list[int] = []
     thread = _in_thread(lambda: [(channel.put(k), sent.append(k)) for k in range(4)])
-    time.sleep(0.05)
+    deadline = time.monotonic() + 20
+    while len(sent) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    time.sleep(0.02)
     assert sent == [0, 1], "only so many as the channel holds"
     assert channel.get() == 0
     assert [channel.get() for _ in range(3)] == [1, 2, 3]

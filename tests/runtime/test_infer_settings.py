@@ -11,6 +11,7 @@ import pytest
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.infer_settings import InferSettings, pipeline_settings, task_options
+from dlcv.runtime.isolate.wire import START_S
 
 GIVEN: dict[str, Any] = {"sources": ("tiles",), "engine": Path("m.onnx"), "output": Path("out")}
 SEGMENTATION = ModelCard(
@@ -101,3 +102,8 @@ def test_no_patience_is_endless_patience() -> None:
     assert (settings.tile_timeout_s, settings.session_timeout_s) == (60, 600)
     settings = pipeline_settings(InferSettings.of(**GIVEN, tile_timeout_s=0, session_timeout_s=0), session)
     assert (settings.tile_timeout_s, settings.session_timeout_s) == (None, None)
+    for given, expected in ((1, 1 + START_S), (0, None)):
+        settings = pipeline_settings(InferSettings.of(**GIVEN, tile_timeout_s=given, isolate=True), session)
+        assert settings.tile_timeout_s == expected, (
+            "a thread may have to start a process; the tile's time is the process's"
+        )

@@ -22,6 +22,8 @@ from dlcv.runtime.outputs.masks import read_mask
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and /dev/full of a Unix")
 TILES = 90
 
+ONE = ("--decoders", "1")
+"""However many cores there are, a slow run takes seconds."""
 SLOW = """
 import time
 import dlcv.runtime.decode as decode
@@ -125,7 +127,7 @@ def test_ctrl_c_and_kill_leave_whole_tiles_and_resume_gives_the_same(start: Call
     assert code == 0, err
     check_complete(undisturbed, undisturbed)
 
-    with start(interrupted, before=SLOW) as process:
+    with start(interrupted, *ONE, before=SLOW) as process:
         wait_for_rows(process, interrupted, 10)
         process.send_signal(signal.SIGINT)
         code, err = finished(process)
@@ -142,7 +144,7 @@ def test_ctrl_c_and_kill_leave_whole_tiles_and_resume_gives_the_same(start: Call
     assert (facts["tiles"], facts["complete"]) == (TILES, False)
     assert abs(facts["done"] - done) <= 1
 
-    with start(killed, before=SLOW) as process:
+    with start(killed, *ONE, before=SLOW) as process:
         wait_for_rows(process, killed, 10)
         process.kill()
         assert finished(process)[0] == -signal.SIGKILL
@@ -212,7 +214,7 @@ def test_predictions_survive_ctrl_c_and_kill(
     assert code == 0, err
     check_predictions(undisturbed, undisturbed, form)
 
-    with classify(interrupted, before=SLOW) as process:
+    with classify(interrupted, *ONE, before=SLOW) as process:
         wait_for_rows(process, interrupted, 10)
         process.send_signal(signal.SIGINT)
         code, err = finished(process)
@@ -222,7 +224,7 @@ def test_predictions_survive_ctrl_c_and_kill(
 
     resuming = ("--resume",)
     for round_number in range(3):  # killed, resumed, killed in that, and again
-        with classify(killed, *(resuming if round_number else ()), before=SLOW) as process:
+        with classify(killed, *(resuming if round_number else ()), *ONE, before=SLOW) as process:
             wait_for_rows(process, killed, 10 * (round_number + 1))
             process.kill()
             assert finished(process)[0] == -signal.SIGKILL

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from dlcv.runtime import load
 from dlcv.runtime.errors import EngineError, TileError, UsageError
+from dlcv.runtime.model import Model
+from dlcv.runtime.pipeline.batching import MOST_IN_A_ROW
 
 Image = NDArray[np.uint8]
 SAME = 0.9999
@@ -155,3 +157,28 @@ def test_a_classifier_has_one_fit(colour_engine: Path) -> None:
 def test_a_classifier_refuses_what_is_no_image(colour_engine: Path) -> None:
     with load(colour_engine) as model, pytest.raises(UsageError, match=r"^expected images as uint8 \(H, W, 3\)"):
         model([np.zeros((32, 32), np.uint8)])
+
+
+def test_an_engine_that_fails_for_a_moment_is_no_end(stand_in: Any) -> None:
+    failing = False
+
+    def before(images: Image) -> None:
+        if failing:
+            raise EngineError("the device was busy")
+
+    with Model(stand_in.StandIn(before=before)) as model:
+        assert (model(stand_in.tile_image(1)) == 1).all()
+        failing = True
+        for _ in range(2):
+            with pytest.raises(EngineError, match="the device was busy"):
+                model(stand_in.tile_image(2))
+        failing = False
+        assert (model(stand_in.tile_image(3)) == 3).all()
+
+
+def test_many_bad_images_in_a_row_are_no_end(stand_in: Any) -> None:
+    with Model(stand_in.StandIn()) as model:
+        for _ in range(2 * MOST_IN_A_ROW + 2):
+            with pytest.raises((TileError, EngineError), match="an illegal memory access"):
+                model(stand_in.tile_image(stand_in.BAD))
+        assert (model(stand_in.tile_image(3)) == 3).all()

@@ -48,17 +48,35 @@ assert heard == [signal.SIGINT]
 
 
 def test_nothing_is_left_behind() -> None:
-    handler, threads, files = signal.getsignal(signal.SIGTERM), threading.active_count(), os.listdir("/proc/self/fd")
-    for _ in range(3):
-        with ended_by_sigterm("x"):
-            assert signal.getsignal(signal.SIGTERM) is not handler
-            with ended_by_sigterm("y"):  # a command that calls another
-                pass
-            assert threading.active_count() == threads + 1
-    assert signal.getsignal(signal.SIGTERM) is handler
-    assert signal.set_wakeup_fd(-1) == -1
-    assert threading.active_count() == threads
-    assert len(os.listdir("/proc/self/fd")) == len(files)
+    in_a_process_of_its_own("""
+import os, signal, threading
+from dlcv.runtime.cli.termination import ended_by_sigterm
+handler, threads, files = signal.getsignal(signal.SIGTERM), threading.active_count(), os.listdir("/dev/fd")
+for _ in range(3):
+    with ended_by_sigterm("x"):
+        assert signal.getsignal(signal.SIGTERM) is not handler
+        with ended_by_sigterm("y"):  # a command that calls another
+            pass
+        assert threading.active_count() == threads + 1
+assert signal.getsignal(signal.SIGTERM) is handler
+assert signal.set_wakeup_fd(-1) == -1
+assert threading.active_count() == threads
+assert len(os.listdir("/dev/fd")) == len(files)
+""")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_one_that_comes_before_the_command_has_begun(number: int, code: int) -> None:
+    program = f"""
+import signal
+from dlcv.runtime.cli import termination
+from dlcv.runtime.cli.common import Command
+signal.signal(signal.SIGINT, signal.default_int_handler)
+termination._watch = lambda name, came: signal.raise_signal({int(number)})
+Command("x", callback=lambda: print("it has begun"))([], prog_name="x")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("", "x: interrupted; what was finished is whole\n", code)
 
 
 def test_a_thread_may_run_a_command() -> None:

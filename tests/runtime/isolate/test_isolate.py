@@ -11,6 +11,7 @@ import io
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -27,13 +28,16 @@ from dlcv.runtime.isolate import pool as pool_module
 from dlcv.runtime.isolate.pool import IsolatedDecoder
 
 NATIVE = """
-import ctypes, time
+import ctypes, os, sys, time
 import cv2, numpy as np
+time.sleep(float(os.environ.get('SLOW_START_S', '0')))
 
 def decode_jpeg(data, colours="RGB", strict=True):
     data = bytes(data)
     if b"dies here" in data:
         ctypes.string_at(0)  # a real segmentation fault, below Python
+    if b"hangs here" in data:
+        print(os.getpid(), "hangs", file=sys.stderr, flush=True)
     while b"hangs here" in data:
         time.sleep(0.05)
     if b"asks for memory" in data:
@@ -105,16 +109,58 @@ def test_a_crash_costs_its_tile_alone(native: Path, tmp_path: Path) -> None:
 def test_a_decoder_that_hangs_is_ended(native: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(jpeg(HOW["hangs"]))
     (tmp_path / "good.jpg").write_bytes(jpeg())
-    with IsolatedDecoder(DecodeOptions(), 1, 0.5) as there:
+    with IsolatedDecoder(DecodeOptions(), 1, 2) as there:
         start = time.monotonic()
         with pytest.raises(
-            TileError, match=r"^decoding it took longer than 0.5 s and was ended; look at its storage, or"
+            TileError, match=r"^decoding it took longer than 2 s and was ended; look at its storage, or"
         ):
             there.decode_file(tmp_path / "bad.jpg")
         assert time.monotonic() - start < 30
         pid = next(iter(there._all))._process.pid if there._all else 0
         assert not pid, "it was killed, not left to run"
         assert there.decode_file(tmp_path / "good.jpg").shape == (64, 64, 3)
+
+
+def test_a_decoder_that_hangs_ends_with_a_run_that_was_killed(
+    native: Path, tmp_path: Path, command_env: dict[str, str]
+) -> None:
+    (tmp_path / "bad.jpg").write_bytes(jpeg(HOW["hangs"]))
+    code = f"""
+import sys
+from pathlib import Path
+from dlcv.runtime.decode import DecodeOptions
+from dlcv.runtime.isolate.pool import IsolatedDecoder
+sys.path.insert(0, {str(native)!r})
+with IsolatedDecoder(DecodeOptions(), 1) as there:
+    there.decode_file(Path({str(tmp_path / "bad.jpg")!r}))
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, env=command_env) as run:
+        assert run.stderr is not None
+        pid, what = run.stderr.readline().split()
+        assert what == b"hangs"
+        run.kill()
+        try:
+            run.communicate(timeout=30)  # its stderr is the decoder's, too, and ends when both have
+        except subprocess.TimeoutExpired:
+            os.kill(int(pid), signal.SIGKILL)
+            raise
+
+
+def test_a_process_that_cannot_be_started_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    real = pool_module._file_in_memory
+
+    def make() -> int:
+        made.append(real())
+        return made[-1]
+
+    monkeypatch.setattr(pool_module, "_file_in_memory", make)
+    monkeypatch.setattr(pool_module.sys, "executable", str(tmp_path / "missing"))
+    words = "^--isolate: no process can be started: No such file or directory; pass fewer --decoders, or run without"
+    with IsolatedDecoder(DecodeOptions(), 1, 60) as there, pytest.raises(DlcvError, match=words):
+        there.decode_file(tmp_path / "a.jpg")
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(made[0])
 
 
 def test_a_bomb_meets_the_processes_own_bound(native: Path, tmp_path: Path) -> None:
@@ -236,6 +282,15 @@ def test_with_it_one_tile_is_lost_and_listed(infer: Callable[..., Any], hostile:
     for number in (0, 1, 3, 4, 5, 6, 7):
         name = f"{number}.jpg.png"
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
+
+
+def test_what_a_process_takes_to_start_is_not_the_tiles(
+    infer: Callable[..., Any], hostile: Path, command_env: dict[str, str]
+) -> None:
+    (hostile / "2.jpg").unlink()
+    command_env["SLOW_START_S"] = "5"
+    done = infer(hostile, "--isolate", "--decoders", 1, "--tile-timeout", 2)
+    assert done.returncode == 0, done.stderr
 
 
 def test_not_together_with_ray(tiny_onnx: Path, tmp_path: Path) -> None:

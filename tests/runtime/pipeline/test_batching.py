@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -131,8 +133,8 @@ def test_a_batch_that_does_not_fit_is_halved_for_good(stand_in: Any, fits: int) 
     left = {1: 1, 3: 2, 5: 4}[fits]
     assert pipeline.batch == left
     assert pipeline.notices[0] == "out of memory on a batch of 8; going on with batches of 4"
-    assert sum(count > fits for count in session.batches) <= 3, "it is not tried again and again"
-    assert max(session.batches[12:]) == left
+    assert sum(count > fits for count in session.batches) <= 2 * 3, "by each of two threads, not again and again"
+    assert max(session.batches[-10:]) == left
 
 
 def test_one_batch_at_a_time_when_two_of_one_do_not_fit(stand_in: Any) -> None:
@@ -217,9 +219,42 @@ def test_a_session_that_cannot_run_at_all_is_not_tried_out(stand_in: Any) -> Non
 
 
 def test_threads_end(stand_in: Any) -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     run_tiles(stand_in, stand_in.StandIn(parallel=2), range(1, 9), 2)
-    assert threading.active_count() == before
+    assert not set(threading.enumerate()) - before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of a Unix")
+def test_ctrl_c_in_one_that_waits_to_be_alone_lets_the_others_in(stand_in: Any) -> None:
+    """A bad image is judged alone; while another thread is inside, the one that judges it waits, and may be interrupted."""
+    good_is_in, bad_is_in, go_on = threading.Event(), threading.Event(), threading.Event()
+
+    def before(images: Any) -> None:
+        if (images == stand_in.BAD).any():
+            bad_is_in.set()
+        elif not go_on.is_set():
+            good_is_in.set()
+            assert bad_is_in.wait(20)
+            while runner._gate._alone is None and time.monotonic() < deadline:
+                time.sleep(0.001)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            assert go_on.wait(20)
+
+    deadline = time.monotonic() + 20
+    runner = BatchRunner(stand_in.StandIn(parallel=2, before=before), lambda outputs: outputs["mask"], 1, print)
+    answered: list[Any] = []
+    other = threading.Thread(target=lambda: answered.extend(runner.run(stand_in.tile_image(1)[None])), daemon=True)
+    other.start()
+    assert good_is_in.wait(20)
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(stand_in.tile_image(stand_in.BAD)[None])
+    go_on.set()
+    third = threading.Thread(target=lambda: answered.extend(runner.run(stand_in.tile_image(1)[None])), daemon=True)
+    third.start()
+    for thread in (other, third):
+        thread.join(20)
+        assert not thread.is_alive(), "it waits for who is alone, and nobody is"
+    assert len(answered) == 2
 
 
 def test_a_tile_of_many_windows_that_fails_is_tried_no_further(stand_in: Any) -> None:

@@ -18,15 +18,3 @@ def double() -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture(scope="session")
-def stand_in() -> Any:
-    """The module `stand_in.py` of the pipeline's tests."""
-    path = Path(__file__).parent.parent / "pipeline/stand_in.py"
-    spec = importlib.util.spec_from_file_location("stand_in", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

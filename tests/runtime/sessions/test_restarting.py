@@ -68,6 +68,10 @@ def test_it_is_opened_anew_by_the_next_call_and_says_so(stand_in: Any) -> None:
     session.restart(1, BROKEN, why="it had not answered")
     session.run(IMAGES)
     assert session.notices == ["the session was restarted 2 times: the device has gone; it had not answered"]
+    assert session.notices_since(1) == ["the session was restarted once: it had not answered"], (
+        "a block of tiles tells its own"
+    )
+    assert session.notices_since(2) == []
     session.close()
     assert opener.opened[1]._closed
 
@@ -83,6 +87,17 @@ def test_restarts_are_bounded(stand_in: Any) -> None:
         session.restart(4, BROKEN)
 
 
+def test_restarts_that_a_tile_is_to_blame_for_do_not_count(stand_in: Any) -> None:
+    session = RestartingSession(stand_in.StandIn(), Opener(stand_in), most=4)
+    for generation in range(7):
+        session.restart(generation, BROKEN)
+        session.run(IMAGES)
+        if generation == 2:
+            session.excuse()
+    with pytest.raises(EngineError, match="restarted 7 times"):
+        session.restart(7, BROKEN)
+
+
 def test_restarts_that_do_not_help_are_given_up_sooner(stand_in: Any) -> None:
     dead = [stand_in.StandIn(dead_from=1) for _ in range(9)]
     session = RestartingSession(dead.pop(), Opener(stand_in, *dead))
@@ -92,6 +107,24 @@ def test_restarts_that_do_not_help_are_given_up_sooner(stand_in: Any) -> None:
             session.run(IMAGES)
     with pytest.raises(EngineError, match=rf"restarted {MOST_FRUITLESS} times"):
         session.restart(MOST_FRUITLESS, BROKEN)
+
+
+def test_nobody_is_late_at_any_moment_of_an_opening(stand_in: Any) -> None:
+    class Watched(RestartingSession):
+        """Reads `patient_from` after each of its steps, as another thread may."""
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, value)
+            if name in ("_opening_since", "_opened_at") and self.reasons:
+                read.append(self.patient_from)
+
+    read: list[float] = []
+    session = Watched(stand_in.StandIn(), Opener(stand_in))
+    began = time.monotonic()
+    session.restart(0, BROKEN)
+    session.run(IMAGES)
+    assert len(read) == 3
+    assert min(read) >= began, "a thread that waits for it would be left behind"
 
 
 def test_an_engine_that_cannot_be_opened_again_ends_it_for_all(stand_in: Any) -> None:
@@ -135,9 +168,12 @@ def test_nothing_is_closed_under_a_call(stand_in: Any) -> None:
     session.restart(0, BROKEN)
     opening = threading.Thread(target=session.run, args=(IMAGES,))
     opening.start()
+    deadline = time.monotonic() + 20
+    while session.patient_from != float("inf"):  # nobody is late meanwhile
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
     time.sleep(0.05)
     assert not first._closed, "a thread is inside"
-    assert session.patient_from == float("inf"), "nobody is late meanwhile"
     go_on.set()
     thread.join(20)
     opening.join(20)

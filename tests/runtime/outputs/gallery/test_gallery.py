@@ -182,7 +182,8 @@ def test_the_policy_stops_a_script_that_is_not_the_pages(browser: Any, segmented
         "(() => { const s = document.createElement('script'); s.textContent = 'window.ran = 2'; document.body.append(s); })()"
     )
     browser.js("fetch('https://example.org/').catch(() => 0)")
-    time.sleep(0.2)
+    browser.told("script-src")
+    browser.told("default-src 'none'")
     assert browser.js("window.ran") is None
     for directive in ("script-src", "default-src 'none'"):  # the script, and the address
         assert any(directive in problem for problem in browser.problems), browser.problems
