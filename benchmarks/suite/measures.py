@@ -14,6 +14,7 @@ from dlcv.benchmarks.bench.measure import Effort, interleaved
 from dlcv.benchmarks.bench.result import FILES, HOST
 from dlcv.benchmarks.suite.gates import Gate, Pairs
 from dlcv.benchmarks.timing import seconds_of
+from dlcv.runtime.errors import EngineError
 
 if TYPE_CHECKING:
     from dlcv.benchmarks.file_to_file import Round
@@ -142,7 +143,10 @@ def _calls(ours: Callable[[], object], other: Callable[[], object], pairs: int) 
 
     ways = {"ours": several(ours), "other": several(other)}
     effort = Effort(rounds=pairs, pairs=pairs, warm_up_s=WARM_UP_S, pause_s=PAUSE_S)
-    lanes = interleaved(ways, effort, must="ours").lanes
+    measured = interleaved(ways, effort, must="ours")
+    if measured.missing:
+        raise EngineError(f"what the gate stands beside cannot be run: {measured.missing['other']}")
+    lanes = measured.lanes
     found = {name: tuple(value / 1000 for value in lanes[name].samples_ms) for name in ways}
     return Pairs(found["ours"], found["other"])
 
