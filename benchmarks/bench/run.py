@@ -304,7 +304,8 @@ class _Bench:
                     assert product_bare.device_s is not None
                     ways, kind = (_on(bare.device_s, images), _on(product_bare.device_s, noise)), DEVICE
                 engine_operations = 2 * case.engine.multiply_adds * case.batch
-                found = roofline.share_of(ways[0], engine_operations, ways[1], 2 * product.multiply_adds, kind)
+                product_operations, effort = 2 * product.multiply_adds, self._request.effort
+                found = roofline.share_of(ways[0], engine_operations, ways[1], product_operations, kind, effort)
         except (DlcvError, ModuleNotFoundError, ValueError) as error:
             return _missing(case, "roofline", f"the matrix rate is not known: {reason_of(error)}")
         return replace(case, roofline=found)

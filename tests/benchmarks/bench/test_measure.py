@@ -68,4 +68,4 @@ def test_a_baseline_that_fails_is_a_reason_and_ours_is_raised() -> None:
 def test_timed_measures_the_clock() -> None:
     import time
 
-    assert 0.004 < timed(lambda: time.sleep(0.005))() < 0.2
+    assert 0.004 < timed(lambda: time.sleep(0.005))() < 5  # seconds, not milliseconds; a busy machine wakes late

@@ -28,7 +28,6 @@ SMALL = roofline.Product(32, 16, 2)
 def result(tiny_onnx: Path) -> Result:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(roofline, "PRODUCTS", {"cpu": SMALL, "cuda": SMALL})
-        patch.setattr(roofline, "EFFORT", QUICK)
         request = Request(
             (tiny_onnx,), devices=("cpu",), sessions=("onnxruntime", "tensorrt"), batches=(1, 2), tiles=2, processes=1, effort=QUICK,
             baselines=("bare", "torch", "serial"),
@@ -81,11 +80,13 @@ def test_the_share_of_the_roofline(result: Result, tiny_onnx: Path) -> None:
     assert 0 < case.roofline.share_low <= case.roofline.share <= case.roofline.share_high
 
 
-def test_the_share_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_share_by_hand() -> None:
     """A product of 10 operations in 2 s and an engine of 30 in 12 s: 5 and 2.5 a second."""
-    monkeypatch.setattr(roofline, "EFFORT", QUICK)
-    found = roofline.share_of(lambda: 12.0, 30, lambda: 2.0, 10, HOST)
+    much = Effort(rounds=400, pairs=100, warm_up_s=0, pause_s=0)
+    assert roofline.share_of(lambda: 12.0, 30, lambda: 2.0, 10, HOST, much).pairs == roofline.MOST.rounds
+    found = roofline.share_of(lambda: 12.0, 30, lambda: 2.0, 10, HOST, QUICK)
     assert (found.engine_flops, found.matrix_flops, found.share, found.share_low) == (2.5, 5.0, 0.5, 0.5)
+    assert found.pairs == QUICK.rounds, "as many as the run takes"
 
 
 def test_the_environment_and_the_round_trip(result: Result) -> None:
