@@ -12,7 +12,9 @@ from dlcv.benchmarks.timing import paired_ratio
 
 def test_a_known_ratio() -> None:
     ratio = paired_ratio(lambda: time.sleep(0.08), lambda: time.sleep(0.02), pairs=5)
-    assert ratio.median > 1.5, "four, and less where a busy machine wakes the shorter one 30 ms late in half of the pairs"
+    assert ratio.median > 1.5, (
+        "four, and less where a busy machine wakes the shorter one 30 ms late in half of the pairs"
+    )
     assert ratio.low <= ratio.median <= ratio.high
     assert ratio.pairs == 5
 

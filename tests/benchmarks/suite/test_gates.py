@@ -73,7 +73,7 @@ def test_a_library_that_fails_beside_ours_is_told() -> None:
     def broken() -> None:
         raise RuntimeError("out of memory")
 
-    with pytest.raises(EngineError, match="^what the gate stands beside cannot be run: out of memory$"):
+    with pytest.raises(EngineError, match=r"^what the gate stands beside cannot be run: out of memory$"):
         _calls(lambda: None, broken, 3)
 
 

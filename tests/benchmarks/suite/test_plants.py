@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from dlcv.benchmarks import file_to_file
 from dlcv.benchmarks.suite import __main__ as cli
