@@ -105,6 +105,33 @@ def test_a_slower_machine_is_not_a_slower_engine(made: Any) -> None:
     assert absolute.why.startswith("bare ONNX Runtime changed by 1.") and absolute.why.endswith(" as well: the machine")
 
 
+def test_an_engine_that_is_slower_on_a_slower_machine_is_told(made: Any) -> None:
+    """Three times as long, where the bare library takes a tenth more."""
+    old, new = made.result_of(_lanes(10.0, 0)), made.result_of(_lanes(30.0, 10, bare_ms=9.0 * 1.2))
+    assert [(change.what, change.verdict) for change in compare(old, new).changes] == [
+        ("dlcv / bare ONNX Runtime", WORSE), ("dlcv", WORSE),
+    ]  # fmt: skip
+
+
+def test_an_engine_that_runs_no_more_is_no_pass(made: Any) -> None:
+    """It is asked for and left out; what is not asked for is a note."""
+    stays, gone = made.case_of(_lanes(10.0, 0)), made.case_of(_lanes(10.0, 0), name="int8.onnx")
+    old = Result(made.MACHINE, {}, (stays, gone))
+    asked = {"engines": ["fcn8s.onnx", "int8.onnx"], "devices": ["cpu"], "sessions": ["auto"], "batches": [1]}
+    new = Result(made.MACHINE, asked, (stays,), {"int8.onnx with --device cpu": "it is damaged"})
+    with pytest.raises(VerdictError) as caught:
+        compare(old, new).require()
+    assert str(caught.value) == (
+        "what ran before is not run any more: int8.onnx, onnxruntime on cpu, in fp32, batch 1; "
+        "left out: int8.onnx with --device cpu (it is damaged)"
+    )
+    compare(old, replace(new, left_out={})).require()
+    for fewer in ({"engines": ["fcn8s.onnx"]}, {"batches": [2]}, {"sessions": ["openvino"]}, {"devices": ["cuda"]}):
+        found = compare(old, replace(new, settings=asked | fewer))
+        found.require()
+        assert found.notes == ("int8.onnx, onnxruntime on cpu, in fp32, batch 1: measured before only",)
+
+
 def test_a_library_that_became_slower_is_told(made: Any) -> None:
     environment = made.MACHINE | {"versions": {"onnxruntime": "1.1"}}
     old, new = (
