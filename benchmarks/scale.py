@@ -259,12 +259,18 @@ def _check_table(measured: Measured, paths: Sequence[Path], engine: Path, folder
     return markdown_table(header, rows)
 
 
+def stations_on_paper(measured: Measured, number: int, cores: int, disk: float, link: float) -> list[Station]:
+    """Of one machine with `number` GPUs where the session runs on these, else of so many machines, each with its own disk and link."""
+    if measured.session_s is not None:
+        return stations_of(measured, cores=cores, gpus=number, disk_mb_s=disk, link_mb_s=link)
+    return stations_of(measured, cores=cores * number, disk_mb_s=disk * number, link_mb_s=link * number)
+
+
 def _paper_table(measured: Measured, cores: int, gpu_counts: Sequence[int], disk: float, link: float) -> str:
     rows = []
     on_gpus = measured.session_s is not None
     for number in gpu_counts:
-        given = {"cores": cores, "gpus": number} if on_gpus else {"cores": cores * number}
-        stations = stations_of(measured, disk_mb_s=disk, link_mb_s=link, **given)
+        stations = stations_on_paper(measured, number, cores, disk, link)
         bound = bound_of(stations)
         shares = [f"{bound.per_second / one.per_second:.0%}" for one in stations]
         rows.append([str(number), f"{bound.per_second:.0f}", bound.by, *shares])

@@ -59,13 +59,14 @@ def run_process(statement: str) -> None:
 @click.option("--pairs", type=click.IntRange(3), default=MIN_PAIRS, show_default=True)
 def main(pairs: int) -> None:
     """Print the start-up ratios as a Markdown table."""
-    rows = [[f"`{command} --help`", f"`{BARE}`", str(help_ratio(command, pairs)), "1.5"] for command in COMMANDS]
-    for statement in (
-        "import dlcv.runtime",
-        "from dlcv.runtime import load",
-        "from dlcv.runtime import load, open_session",
-    ):
-        rows.append([f"`{statement}`", f"`{LIBRARIES}`", str(import_ratio(statement, pairs)), "1.2"])
+    from dlcv.benchmarks.suite.starting import HELP_AT_MOST, IMPORTS
+
+    rows = [
+        [f"`{command} --help`", f"`{BARE}`", str(help_ratio(command, pairs)), f"{HELP_AT_MOST:g}"]
+        for command in COMMANDS
+    ]
+    for statement, at_most in IMPORTS.values():
+        rows.append([f"`{statement}`", f"`{LIBRARIES}`", str(import_ratio(statement, pairs)), f"{at_most:g}"])
     click.echo(markdown_table(["A", "B", "A / B, median (quartiles)", "at most"], rows))
     click.echo(f"\nWhole processes in turn on {cpu_name()}, Python {sys.version.split()[0]}.")
 

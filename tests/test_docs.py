@@ -53,7 +53,7 @@ SMALL = {
     "dlcv-doctor": "",
     "dlcv-evaluate": "",
     "dlcv-parity": "",
-    "dlcv-bench": "--rounds 8 --pairs 8 --warm-up 0.1 --tiles 2 --processes 1 --tolerance 5",
+    "dlcv-bench": "--rounds 8 --pairs 8 --seconds 1 --warm-up 0.1 --tiles 2 --processes 0 --tolerance 5",
 }
 EPOCHS = 25
 """Of a small run whose model is exported: enough to be above the majority predictor, which export and parity insist on."""

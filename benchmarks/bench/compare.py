@@ -10,8 +10,9 @@ engine: where it changed alike, the change is the machine's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import PurePath
 from typing import Any
 
 from dlcv.benchmarks.bench.environment import same_machine
@@ -58,6 +59,8 @@ class Comparison:
 
     changes: tuple[Change, ...]
     notes: tuple[str, ...] = field(default=())
+    lost: tuple[str, ...] = field(default=())
+    """Cases that the earlier result has and the later one lacks, while it says that something could not be run."""
 
     def of(self, verdict: str) -> list[Change]:
         """The changes with a verdict."""
@@ -67,8 +70,10 @@ class Comparison:
         """For CI.
 
         Raises:
-            VerdictError: when something is worse, or there is nothing to compare.
+            VerdictError: when a case is lost, something is worse, or there is nothing to compare.
         """
+        if self.lost:
+            raise VerdictError(f"what ran before is not run any more: {'; '.join(self.lost)}")
         if not self.changes:
             raise VerdictError("the two results have no measurement in common: nothing was compared")
         if worse := self.of(WORSE):
@@ -109,7 +114,27 @@ def compare(old: Result, new: Result, *, tolerance: float = TOLERANCE) -> Compar
     for cases, others, where in ((old.cases, new.cases, "before"), (new.cases, old.cases, "now")):
         keys = {case.key for case in others}
         notes += [f"{case.label}, batch {case.batch}: measured {where} only" for case in cases if case.key not in keys]
-    return Comparison(tuple(changes), tuple(dict.fromkeys(notes)))
+    return Comparison(tuple(changes), tuple(dict.fromkeys(notes)), _lost(old, new))
+
+
+def _lost(old: Result, new: Result) -> tuple[str, ...]:
+    """The earlier cases that were asked for and are missing, with what the later result says of what it left out; none where that is
+    nothing."""
+    keys = {case.key for case in new.cases}
+    missing = [
+        f"{case.label}, batch {case.batch}" for case in old.cases if case.key not in keys and _asked(case, new.settings)
+    ]
+    if not missing or not new.left_out:
+        return ()
+    return (*missing, "left out: " + ", ".join(f"{label} ({why})" for label, why in new.left_out.items()))
+
+
+def _asked(case: Case, settings: Mapping[str, Any]) -> bool:
+    """Whether a run of these settings was to measure a case, as far as they tell; what it computes in they do not."""
+    found = {
+        "engines": PurePath(case.engine.name).name, "devices": case.device, "sessions": case.session, "batches": case.batch,
+    }  # fmt: skip
+    return all(name not in settings or {value, "auto"} & set(settings[name]) for name, value in found.items())
 
 
 def _case_changes(a: Case, b: Case, tolerance: float, *, absolute: bool, same_software: bool) -> Iterator[Change]:
@@ -132,22 +157,24 @@ def _timing_changes(
         if absolute:
             yield from (_change(label, kind, way, a.seconds(way), b.seconds(way), margin) for way in ways)
         return
-    for way in ways:
-        old, new = (_ratios(timing, way) for timing in (a, b))
-        yield _change(label, kind, f"{OURS} / {way}", old, new, margin)
+    ratios = [
+        _change(label, kind, f"{OURS} / {way}", _ratios(a, way), _ratios(b, way), margin) for way in ways
+    ]  # fmt: skip
+    yield from ratios
     if absolute:
         change = _change(label, kind, OURS, a.seconds(OURS), b.seconds(OURS), margin)
-        controls = [_change(label, kind, way, a.seconds(way), b.seconds(way), margin) for way in ways[:1]]
-        yield _blamed_on_the_machine(change, controls) if same_software else change
+        if same_software and ways and ratios[0].verdict == SAME:
+            control = _change(label, kind, ways[0], a.seconds(ways[0]), b.seconds(ways[0]), margin)
+            change = _blamed_on_the_machine(change, control)
+        yield change
 
 
-def _blamed_on_the_machine(change: Change, controls: Sequence[Change]) -> Change:
-    """Not distinguishable, where the bare library, with the same versions, changed alike."""
-    for control in controls:
-        if change.verdict != SAME and control.verdict == change.verdict:
-            why = f"{control.what} changed by {_text(control.change)} as well: the machine"
-            return Change(change.case, change.kind, change.what, change.change, change.margin, SAME, why)
-    return change
+def _blamed_on_the_machine(change: Change, control: Change) -> Change:
+    """Not distinguishable, where the bare library, with the same versions, changed alike; the ratio to it is the same."""
+    if change.verdict == SAME or control.verdict != change.verdict:
+        return change
+    why = f"{control.what} changed by {_text(control.change)} as well: the machine"
+    return Change(change.case, change.kind, change.what, change.change, change.margin, SAME, why)
 
 
 def _change(label: str, kind: str, what: str, old: Sequence[float], new: Sequence[float], margin: float) -> Change:

@@ -58,7 +58,7 @@ def load() -> list[float] | None:
 
 
 def commit(folder: Path = Path(__file__).parent) -> str:
-    """The commit of the checkout that this code is in, with `-dirty` where it was changed; empty outside of one."""
+    """The commit of the checkout that this code is in, with `-dirty` where it was changed; outside of one what DLCV_COMMIT says."""
     git = ["git", "-C", str(folder)]
     try:
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
@@ -66,7 +66,7 @@ def commit(folder: Path = Path(__file__).parent) -> str:
             [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True, timeout=10
         )
     except (OSError, subprocess.SubprocessError):
-        return ""
+        return os.environ.get("DLCV_COMMIT", "")
     return head.stdout.strip() + ("-dirty" if changed.stdout.strip() else "")
 
 

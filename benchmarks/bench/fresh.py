@@ -44,7 +44,10 @@ ONNXRUNTIME = f"""{_HEAD}
 import os
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import numpy as np, onnxruntime as ort
-session = ort.InferenceSession(order["path"], providers=order["providers"])
+first = order["providers"][0][0]
+session = ort.InferenceSession(order["path"], providers=list(map(tuple, order["providers"])))
+if session.get_providers()[0] != first:
+    sys.exit(f"ONNX Runtime does not run it with {{first}}")
 images, run = np.zeros((order["batch"], *order["size_hw"], 3), np.uint8), lambda x: session.run(None, {{"image": x}})
 {_TAIL}
 """
@@ -82,18 +85,21 @@ def run_fresh(code: str, order: dict[str, Any], gpu: Gpu | None = None) -> Fresh
         gpu: to be watched meanwhile.
 
     Raises:
-        EngineError: when it fails, with its last line.
+        EngineError: when it fails, with its last line, or takes longer than `TIMEOUT_S`.
     """
     order = {name: str(value) if isinstance(value, Path) else value for name, value in order.items()}
     with watched(gpu) as readings:
         start = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-c", code, json.dumps(order)],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", code, json.dumps(order)],
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT_S,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise EngineError(f"a process of its own was stopped after {TIMEOUT_S:.0f} s") from error
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason was given"])[-1]
         raise EngineError(f"a process of its own ended with {done.returncode}: {one_line(last)[:300]}")

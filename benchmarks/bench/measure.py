@@ -77,8 +77,11 @@ def interleaved(ways: Mapping[str, Way], effort: Effort, *, must: str | None = N
             if name == must:
                 raise
             measured.missing[name] = _sentence(error)
-    times = _rounds({name: ways[name] for name in warm}, effort, random.Random(seed))
-    measured.lanes = {name: Lane(tuple(seconds * 1000 for seconds in times[name]), warm[name]) for name in warm}
+    times, failed = _rounds({name: ways[name] for name in warm}, effort, random.Random(seed), must)
+    measured.missing |= failed
+    measured.lanes = {
+        name: Lane(tuple(seconds * 1000 for seconds in times[name]), warm[name]) for name in warm if name in times
+    }
     return measured
 
 
@@ -98,17 +101,28 @@ def is_stable(times: list[float]) -> bool:
     return abs(last / before - 1) < STABLE if before else last == before
 
 
-def _rounds(ways: Mapping[str, Way], effort: Effort, order: random.Random) -> dict[str, list[float]]:
+def _rounds(
+    ways: Mapping[str, Way], effort: Effort, order: random.Random, must: str | None
+) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """Seconds of the ways that last to the end, and for the others the reason; raises what `must` raised."""
+    failed: dict[str, str] = {}
     times: dict[str, list[float]] = {name: [] for name in ways}
     names, start = list(ways), time.perf_counter()
     for number in range(max(effort.rounds, effort.pairs) if ways else 0):
         if number >= effort.pairs and time.perf_counter() - start >= effort.seconds:
             break
         order.shuffle(names)
-        for name in names:
+        for name in tuple(names):
             time.sleep(effort.pause_s)
-            times[name].append(ways[name]())
-    return times
+            try:
+                times[name].append(ways[name]())
+            except Exception as error:  # see `interleaved`
+                if name == must:
+                    raise
+                failed[name] = _sentence(error)
+                names.remove(name)
+                del times[name]
+    return times, failed
 
 
 def _sentence(error: Exception) -> str:

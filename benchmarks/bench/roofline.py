@@ -41,18 +41,23 @@ class Product:
 
 PRODUCTS = {"cpu": Product(512, 64, 2), "cuda": Product(2048, 128, 8)}
 """By device: large enough that what is not the product does not count, small enough for some calls a second."""
-EFFORT = Effort(rounds=30, pairs=15, seconds=3.0, warm_up_s=2.0)
+MOST = Effort(rounds=30, pairs=15, seconds=3.0, warm_up_s=2.0)
+"""More tells no more of a share of two digits."""
 
 
-def share_of(engine: Way, operations: int, product: Way, product_operations: int, time: str) -> Roofline:
+def share_of(
+    engine: Way, operations: int, product: Way, product_operations: int, time: str, effort: Effort
+) -> Roofline:
     """Measures both in turn.
 
     Args:
         engine, product: a call each, see `measure.Way`.
         operations, product_operations: of such a call, two a multiply-add.
         time: which time the calls give: a key of `result.KINDS`.
+        effort: of the run; no more than `MOST` of each is taken.
     """
-    lanes = interleaved({OURS: engine, NAME: product}, EFFORT, must=OURS)
+    least = Effort(**{name: min(value, getattr(MOST, name)) for name, value in vars(effort).items()})
+    lanes = interleaved({OURS: engine, NAME: product}, least, must=OURS)
     if NAME in lanes.missing:
         raise EngineError(lanes.missing[NAME])
     pair = Timing(lanes.lanes).ratio(NAME, OURS)

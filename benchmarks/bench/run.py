@@ -265,16 +265,24 @@ class _Bench:
         order |= {"session": group.session, "compute": group.compute} | vars(self._request.trust)
         programs = {OURS: (fresh.OURS, order)} | _bare_program(work, order)
         found: dict[str, list[fresh.Fresh]] = {name: [] for name in programs}
+        missing: dict[str, str] = {}
         gpu = self._gpu if case.device == "cuda" else None
         for number in range(self._request.processes + 1):
-            for name in random.Random(number).sample(list(programs), len(programs)):
+            for name in random.Random(number).sample(list(found), len(found)):
                 code, told = programs[name]
-                one = fresh.run_fresh(code, told, gpu)
+                try:
+                    one = fresh.run_fresh(code, told, gpu)
+                except EngineError as error:
+                    if name == OURS:
+                        raise
+                    missing[name] = str(error)
+                    del found[name]
+                    continue
                 if number:  # the first one reads the files from the disk
                     found[name].append(one)
         for kind, value in ((COLD, "cold_s"), (FIRST, "first_s")):
             lanes = {name: Lane(tuple(1000 * getattr(one, value) for one in all_)) for name, all_ in found.items()}
-            case = replace(case, timings={**case.timings, kind: Timing(lanes)})
+            case = replace(case, timings={**case.timings, kind: Timing(lanes, missing)})
         device_mb = tuple(one.device_mb for one in found[OURS] if one.device_mb is not None)
         if not device_mb:
             case = _missing(case, "device memory", self._no_gpu if case.device == "cuda" else "of a GPU only")
@@ -304,7 +312,8 @@ class _Bench:
                     assert product_bare.device_s is not None
                     ways, kind = (_on(bare.device_s, images), _on(product_bare.device_s, noise)), DEVICE
                 engine_operations = 2 * case.engine.multiply_adds * case.batch
-                found = roofline.share_of(ways[0], engine_operations, ways[1], 2 * product.multiply_adds, kind)
+                product_operations, effort = 2 * product.multiply_adds, self._request.effort
+                found = roofline.share_of(ways[0], engine_operations, ways[1], product_operations, kind, effort)
         except (DlcvError, ModuleNotFoundError, ValueError) as error:
             return _missing(case, "roofline", f"the matrix rate is not known: {reason_of(error)}")
         return replace(case, roofline=found)
@@ -348,7 +357,8 @@ def _bare_program(work: Work, order: dict[str, Any]) -> dict[str, tuple[str, dic
     if work.data is not None:
         return {}
     if work.session == "onnxruntime":
-        provider = "CUDAExecutionProvider" if work.device == "cuda" else "CPUExecutionProvider"
+        tf32 = {"use_tf32": "1" if work.computes == "tf32" else "0"}
+        provider = ("CUDAExecutionProvider", tf32) if work.device == "cuda" else ("CPUExecutionProvider", {})
         return {baselines.BARE["onnxruntime"]: (fresh.ONNXRUNTIME, order | {"providers": [provider]})}
     if work.session == "openvino":
         hint = {"fp16": "f16", "bf16": "bf16"}.get(work.compute, "f32")

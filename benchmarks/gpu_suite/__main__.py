@@ -18,7 +18,7 @@ from dlcv.runtime.cli.common import Command, Finite, note
 @click.option("--minutes", type=Finite(0), default=8.0, show_default=True, help="Budget of all parts together.")
 @click.option(
     "--output", type=click.Path(path_type=Path), default=Path("benchmarks/results"), show_default=True,
-    help="Folder for GPU-DATE.json and .md, or gpu-dry-run.md.",
+    help="Folder for GPU-DATE.json and .md (with --only, GPU-DATE-PARTS), or gpu-dry-run.md.",
 )  # fmt: skip
 def main(only_list: bool, dry_run: bool, only: str, minutes: float, output: Path) -> None:
     """See on this machine's NVIDIA GPU what dlcv claims: copies, contract, parity, plans, speed.
@@ -40,10 +40,10 @@ def main(only_list: bool, dry_run: bool, only: str, minutes: float, output: Path
     elif dry_run:
         _dry_run(parts, output)
     else:
-        _run([part for part in parts if part.suite or names], minutes * 60, output)
+        _run([part for part in parts if part.suite or names], minutes * 60, output, names)
 
 
-def _run(parts: list, budget_s: float, output: Path) -> None:  # type: ignore[type-arg]
+def _run(parts: list, budget_s: float, output: Path, only: list[str]) -> None:  # type: ignore[type-arg]
     from dlcv.benchmarks.bench.environment import environment
     from dlcv.benchmarks.bench.nvml import find_gpu
     from dlcv.benchmarks.gpu_suite.report import write_report
@@ -58,7 +58,7 @@ def _run(parts: list, budget_s: float, output: Path) -> None:  # type: ignore[ty
     gpu, _ = find_gpu()
     facts = environment(["make", "bench-gpu"], gpu)
     outcomes = run_suite(parts, budget_s, note)
-    for path in write_report(outcomes, facts, output, budget_s):
+    for path in write_report(outcomes, facts, output, budget_s, only):
         note(f"wrote {path}")
     failed = [outcome.part.name for outcome in outcomes if outcome.state == FAILED]
     if failed:

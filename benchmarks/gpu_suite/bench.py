@@ -1,21 +1,34 @@
-"""`dlcv-bench` of a model on the GPU: fp16, TF32, fp32 and int8, batch 1 to 64, device-only, host to host, file to file; within a budget."""
+"""`dlcv-bench` of a model on the GPU: fp16, TF32, fp32, batch 1 to 64, device-only, host to host, file to file; within a budget.
+
+int8 is measured of a plan alone: ONNX Runtime's CUDA provider has no int8 convolution.
+"""
 
 from __future__ import annotations
 
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dlcv.benchmarks.gpu_suite.graphs import MODEL, graph_path, require_graph
-from dlcv.benchmarks.gpu_suite.part import FOLDER, run_part, say
+from dlcv.benchmarks.bench.measure import Effort
+from dlcv.benchmarks.gpu_suite.graphs import MODEL, graph_path, precisions_of, require_graph
+from dlcv.benchmarks.gpu_suite.part import FOLDER, run_part, say, write_facts
 from dlcv.runtime.errors import DlcvError
+
+if TYPE_CHECKING:
+    from dlcv.benchmarks.bench.result import Result
+    from dlcv.benchmarks.bench.run import Request
 
 BATCHES = (1, 8, 64, 16, 32, 4, 2)
 """In order of worth: what the budget does not reach is cut from the end."""
 FILES_BATCH, TILES = 16, 128
-ENGINES = (("fp16", "card"), ("fp32", "tf32"), ("fp32", "card"), ("int8", "card"))
+INT8 = ("int8", "card")
+ENGINES = (("fp16", "card"), ("fp32", "tf32"), ("fp32", "card"), INT8)
 """(precision of the graph, `--compute`), likewise."""
+EFFORT = Effort(rounds=60, pairs=8, seconds=1.0, warm_up_s=1.0)
+FILES_EFFORT = Effort(rounds=3, pairs=3, seconds=1.0, warm_up_s=0.0)
+"""Each round opens the engine anew, which on a GPU takes seconds."""
+NO_INT8 = "ONNX Runtime's CUDA provider has no int8 convolution, and no plan was built"
 
 
 def main() -> None:
@@ -25,18 +38,20 @@ def main() -> None:
 
 
 def measure(model: str, budget_s: float, device: str = "cuda") -> dict[str, Any]:
-    """Runs and writes `FOLDER/bench-MODEL/bench.*`; raises the first reason when nothing could be measured."""
-    from dlcv.benchmarks.bench.report.write import write_result
-    from dlcv.benchmarks.bench.result import Result
-    from dlcv.benchmarks.bench.run import run_bench
-    from dlcv.runtime.files import make_folder
+    """Runs and writes `FOLDER/bench-MODEL/bench.*` and the facts after each request, so that what stops it loses the last one alone.
 
-    for precision, _ in ENGINES:
+    Raises:
+        DlcvError: when nothing could be measured: the first reason.
+    """
+    from dlcv.benchmarks.bench.run import run_bench
+
+    for precision in precisions_of(model):
         require_graph(model, precision)
     end = time.perf_counter() + budget_s
     results: list[Result] = []
     errors: list[DlcvError] = []
     cut: list[str] = []
+    facts: dict[str, Any] = {}
     for request in _requests(model, device):
         left = end - time.perf_counter()
         if results and left <= 0:
@@ -48,34 +63,44 @@ def measure(model: str, budget_s: float, device: str = "cuda") -> dict[str, Any]
             results.append(run_bench(replace(request, budget_s=left), ["dlcv-bench"], say))
         except DlcvError as error:
             errors.append(error)
+        if results:
+            facts = _kept(model, results, errors)
     if not results:
         raise errors[0]
-    cases = _merged([case for result in results for case in result.cases])
-    left_out = {label: why for result in results for label, why in result.left_out.items()}
-    whole = replace(results[0], cases=cases, left_out=left_out)
-    folder = FOLDER / f"bench-{model}"
-    make_folder(folder)
-    for path in write_result(whole, folder):
-        say(f"wrote {path}")
     for what in cut:
         say(f"cut, since {budget_s:.0f} s were over: {what}")
-    return {
-        "cut": cut,
-        "cases": [_figures(case) for case in cases],
-        "left out": left_out | {"refused": "; ".join(map(str, errors))},
-    }
+    say(f"wrote {FOLDER / f'bench-{model}'}")
+    return {"cut": cut, **facts}
 
 
-def _requests(model: str, device: str) -> list[Any]:
-    from dlcv.benchmarks.bench.measure import Effort
+def _kept(model: str, results: list[Result], errors: list[DlcvError]) -> dict[str, Any]:
+    """Writes what was measured up to now; its facts."""
+    from dlcv.benchmarks.bench.report.write import write_result
+    from dlcv.runtime.files import make_folder
+
+    cases = _merged([case for result in results for case in result.cases])
+    left_out = {label: why for result in results for label, why in result.left_out.items()}
+    if not _engines(model, *INT8):
+        left_out["int8"] = NO_INT8
+    make_folder(FOLDER / f"bench-{model}")
+    write_result(replace(results[0], cases=cases, left_out=left_out), FOLDER / f"bench-{model}")
+    refused = "; ".join(map(str, errors))
+    facts = {"cases": [_figures(case) for case in cases], "left out": left_out | {"refused": refused}}
+    write_facts(f"bench-{model}", {"cut": ["it was stopped"], **facts})  # the program's end writes the last ones
+    return facts
+
+
+def _requests(model: str, device: str) -> list[Request]:
+    """In order of worth: the first engine in every way, then the others, then more batches."""
     from dlcv.benchmarks.bench.run import Request
 
-    effort = Effort(rounds=60, pairs=8, seconds=1.0, warm_up_s=1.0)
     found = []
-    for measures, batches, ways in (
-        (("host",), BATCHES[:3], ENGINES),
-        (("files", "roofline"), (FILES_BATCH,), ENGINES[:1]),
-        (("host",), BATCHES[3:], ENGINES),
+    for measures, batches, ways, effort in (
+        (("host",), BATCHES[:3], ENGINES[:1], EFFORT),
+        (("roofline",), (FILES_BATCH,), ENGINES[:1], EFFORT),
+        (("files",), (FILES_BATCH,), ENGINES[:1], FILES_EFFORT),
+        (("host",), BATCHES[:3], ENGINES[1:], EFFORT),
+        (("host",), BATCHES[3:], ENGINES, EFFORT),
     ):
         for precision, compute in ways:
             for engine in _engines(model, precision, compute):
@@ -87,10 +112,11 @@ def _requests(model: str, device: str) -> list[Any]:
 
 
 def _engines(model: str, precision: str, compute: str) -> list[Path]:
-    """The graph, and its plan where one was built here."""
+    """The graph, and its plan where one was built here; in int8 the plan alone."""
     graph = graph_path(model, precision)
     plan = graph.with_suffix(".plan")
-    return [graph, plan] if compute == "card" and plan.exists() else [graph]
+    planned = [plan] if compute == "card" and plan.exists() else []
+    return planned if precision == "int8" else [graph, *planned]
 
 
 def _merged(cases: list[Any]) -> tuple[Any, ...]:

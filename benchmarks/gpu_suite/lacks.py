@@ -16,12 +16,12 @@ def lacks(part: Part, environment: Mapping[str, str], *, driver: bool = True) ->
 
     Args:
         part: the part.
-        environment: of its process; GK_PY310 names a Python of TensorRT's own.
+        environment: of its process; DLCV_TENSORRT_PYTHON names a Python of TensorRT's own.
         driver: whether a missing driver counts.
     """
     if driver and part.driver and (problem := driver_problem()):
         return f"this machine has {problem}"
-    own = environment.get("GK_PY310", "") if part.command.startswith(TENSORRT_PYTHON) else ""
+    own = environment.get("DLCV_TENSORRT_PYTHON", "") if part.command.startswith(TENSORRT_PYTHON) else ""
     missing = [package for package in part.packages if not any(_has(name, own) for name in package.split("|"))]
     where = f" in {own}" if own else ""
     return f"{', '.join(missing).replace('|', ' or ')} is not installed{where}" if missing else ""

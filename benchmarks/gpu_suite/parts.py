@@ -7,7 +7,7 @@ from dataclasses import dataclass
 LIMIT_S = 120
 """Of a part of `make bench-gpu`, in seconds."""
 MODULE = "dlcv.benchmarks.gpu_suite"
-TENSORRT_PYTHON = "${GK_PY310:-python}"
+TENSORRT_PYTHON = "${DLCV_TENSORRT_PYTHON:-python}"
 """Where full TensorRT lies in a Python of its own, that; see docs/gpu.md."""
 
 
@@ -57,11 +57,11 @@ def _training(model: str, data: str, epochs: int, minutes: float, options: str =
     )  # fmt: skip
 
 
-def _bench(model: str) -> tuple[Part, Part]:
+def _bench(model: str, int8: str = "") -> tuple[Part, Part]:
     return (
         Part(f"graphs-{model}", "nothing by itself: graphs for the next part", _program("graphs", model), 0.35, ("torch", "onnx", "onnxscript"), driver=False),
         Part(
-            f"bench-{model}", "images a second at batch 1 to 64 in fp16, TF32, fp32, int8", _program("bench", f"{model} --budget 35"), 0.7,
+            f"bench-{model}", f"images a second at batch 1 to 64 in fp16, TF32, fp32{int8}", _program("bench", f"{model} --budget 35"), 0.7,
             ("torch", "onnx", "onnxruntime", "pycuda"),
         ),
     )  # fmt: skip
@@ -72,7 +72,7 @@ PARTS: tuple[Part, ...] = (
     Part(
         "contract-onnxruntime", "ONNX Runtime's CUDA provider keeps the sessions' contract, in fp32, TF32, fp16, bf16",
         _tests("tests/contracts/test_sessions.py tests/runtime/sessions/test_onnxrt.py", "'onnx-cuda or tf32'"), 0.8,
-        ("pytest", "torch", "onnx", "onnxscript", "onnxruntime"),
+        ("pytest", "hypothesis", "torch", "onnx", "onnxscript", "onnxruntime"),
     ),
     Part("graphs-fcn8s", "nothing by itself: graphs for the next parts", _program("graphs", "fcn8s"), 0.7, ("torch", "onnx", "onnxscript"), driver=False),
     Part("parity-fcn8s", "ONNX Runtime CUDA with IO binding agrees with a CPU, in fp32, TF32, fp16", _program("parity", "fcn8s"), 0.4, ("onnxruntime",)),
@@ -92,10 +92,10 @@ PARTS: tuple[Part, ...] = (
     Part(
         "contract-plan", "plans keep the sessions' contract, where TensorRT is in the same Python as torch",
         _tests("tests/contracts/test_sessions.py tests/export/builders/test_build.py", "plan"), 0.6,
-        ("pytest", "torch", "onnx", "onnxscript", "pycuda", "tensorrt|tensorrt_rtx"),
+        ("pytest", "hypothesis", "torch", "onnx", "onnxscript", "pycuda", "tensorrt|tensorrt_rtx"),
     ),
     Part("validity-fcn8s", "whether TensorRT-RTX's plans run on this GPU", _program("validity", "fcn8s"), 0.2, ("tensorrt_rtx", "pycuda")),
-    _bench("fcn8s")[1],
+    _bench("fcn8s", "; int8 where its plan was built")[1],
     *_bench("fcn32s"),
     *_bench("resnet50"),
     *_bench("deeplabv3-resnet101"),

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dlcv.benchmarks.gpu_suite.part import FOLDER
 from dlcv.benchmarks.gpu_suite.parts import Part
-from dlcv.benchmarks.gpu_suite.run import RAN, Outcome, endings
+from dlcv.benchmarks.gpu_suite.run import FAILED, RAN, Outcome, endings, facts_path
 from dlcv.runtime.tables import markdown_table
 
 KIND, SCHEMA = "dlcv-gpu-suite", 1
+LONGEST = 150
+"""Characters of parts in a file's name."""
 GOALS = {("fcn8s-fp16.onnx", "fp16", "device"): 2280.0}
 """Images a second on an H200, by engine, precision and kind of time: half of a measured 790 TFLOP/s at 173.4 GFLOP a tile."""
 
@@ -38,11 +39,12 @@ def dry_run_text(outcomes: Sequence[Outcome], facts: Sequence[str]) -> str:
 
 
 def write_report(
-    outcomes: Sequence[Outcome], environment: Mapping[str, Any], folder: Path, budget_s: float
+    outcomes: Sequence[Outcome], environment: Mapping[str, Any], folder: Path, budget_s: float, only: Sequence[str] = ()
 ) -> list[Path]:
-    """Writes `GPU-DATE.json` and `.md`; an earlier one of the same day is replaced."""
+    """Writes `GPU-DATE.json` and `.md`, of some parts alone `GPU-DATE-PARTS`; an earlier one of the same day and parts is replaced."""
     facts = {outcome.part.name: _facts(outcome) for outcome in outcomes}
     name = f"{_slug(str(environment['gpu']) or 'no-gpu')}-{time.strftime('%Y-%m-%d', time.gmtime())}"
+    name += f"-{_slug('-'.join(only))[:LONGEST]}" if only else ""
     values = {
         "kind": KIND, "schema": SCHEMA, "environment": dict(environment), "budget_s": budget_s,
         "parts": [
@@ -95,9 +97,9 @@ def _goals(cases: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _facts(outcome: Outcome) -> Any:
-    """What the part's program kept; None where it kept nothing, or did not run."""
-    path = FOLDER / f"{outcome.part.name}.json"
-    return json.loads(path.read_text()) if outcome.state == RAN and path.exists() else None
+    """What the part's program kept, also before it was stopped; None where it kept nothing, or did not run."""
+    path = facts_path(outcome.part)
+    return json.loads(path.read_text()) if outcome.state in (RAN, FAILED) and path.exists() else None
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

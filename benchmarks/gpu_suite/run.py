@@ -60,10 +60,16 @@ def run_suite(parts: Sequence[Part], budget_s: float, say: Say) -> list[Outcome]
             )
         else:
             say(f"{part.name}: {part.command}")
+            facts_path(part).unlink(missing_ok=True)  # an earlier run's
             outcome = run_one(part, environment, min(part.limit_s, left))
         found.append(outcome)
         say(f"{part.name}: {outcome.state} {f'in {outcome.seconds:.0f} s' if outcome.code is not None else ''}{': ' if outcome.reason else ''}{outcome.reason}")  # fmt: skip
     return found
+
+
+def facts_path(part: Part) -> Path:
+    """Where a part's program keeps what it finds."""
+    return FOLDER / f"{part.name}.json"
 
 
 def dry_run(parts: Sequence[Part], say: Say) -> list[Outcome]:
@@ -113,7 +119,7 @@ def environment_of_parts() -> dict[str, str]:
         "DLCV_PYTHON": sys.executable,
         "DLCV_GPU_SUITE": str(FOLDER.absolute()),
         "PYTHONPATH": os.pathsep.join(filter(None, [typing, own])),
-        "GK_EXTRA_PYTHONPATH": typing,
+        "DLCV_EXTRA_PYTHONPATH": typing,
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -13,7 +13,7 @@ from dlcv.benchmarks.parity_suite.graphs import PRECISIONS, Way, file_for, write
 from dlcv.benchmarks.parity_suite.trained import Trained, train
 from dlcv.export.stages import RememberingSession, Stage, compare_stages
 from dlcv.runtime.comparison import MIN_AGREEMENT, bound_precision
-from dlcv.runtime.errors import DlcvError
+from dlcv.runtime.errors import DlcvError, MissingPackageError, PrecisionError
 from dlcv.runtime.sessions import Session, open_session
 
 MAX_DROP = {"fp32": 0.005, "fp16": 0.01, "bf16": 0.02, "int8": 0.03}
@@ -31,7 +31,7 @@ class Cell:
         stage: scores of both, agreement, NaN; None where it did not run.
         computes: what the session computes in.
         reason: why it did not run.
-        problems: what fails, in words; empty when it holds.
+        problems: what fails, in words; empty when it holds, and when it may be missing.
     """
 
     model: str
@@ -45,7 +45,7 @@ class Cell:
     @property
     def verdict(self) -> str:
         """`holds`, `FAILS` or `did not run`."""
-        return "did not run" if self.stage is None else "FAILS" if self.problems else "holds"
+        return "FAILS" if self.problems else "did not run" if self.stage is None else "holds"
 
 
 def run_suite(
@@ -86,18 +86,18 @@ def cells_of(trained: Trained, ways: Sequence[Way], precisions: Sequence[str], f
     model, cells = trained.card.model, []
     with ExitStack() as stack:
         opened: dict[tuple[str, Way], Session] = {}
-        reasons: dict[tuple[str, Way], str] = {}
+        refused: dict[tuple[str, Way], DlcvError] = {}
         for precision in precisions:
-            graph: Path | str
+            graph: Path | DlcvError
             try:
                 graph = write_graph(trained, precision, folder)
             except DlcvError as error:
-                graph = str(error)
+                graph = error
             for way in ways:
                 try:
                     opened[precision, way] = _opened(way, graph, stack)
                 except DlcvError as error:
-                    reasons[precision, way] = str(error)
+                    refused[precision, way] = error
         reference = RememberingSession(TorchSession(trained.network, trained.card, torch.device("cpu")))
         named = {f"{precision} {way.label}": session for (precision, way), session in opened.items()}
         stages = compare_stages(reference, named, trained.labelled)
@@ -105,7 +105,7 @@ def cells_of(trained: Trained, ways: Sequence[Way], precisions: Sequence[str], f
             for way in ways:
                 session = opened.get((precision, way))
                 if session is None:
-                    cells.append(Cell(model, precision, way, reason=reasons[precision, way]))
+                    cells.append(_not_run(model, precision, way, refused[precision, way]))
                     continue
                 stage = stages[f"{precision} {way.label}"]
                 problems = _problems(stage, precision, session.computes)
@@ -113,11 +113,15 @@ def cells_of(trained: Trained, ways: Sequence[Way], precisions: Sequence[str], f
     return cells
 
 
-def _opened(way: Way, graph: Path | str, stack: ExitStack) -> Session:
-    from dlcv.runtime.errors import ExportError
+def _not_run(model: str, precision: str, way: Way, error: DlcvError) -> Cell:
+    """On a CPU a session may lack a precision or its package; whatever else stops it there is a problem."""
+    excused = way.device != "cpu" or isinstance(error, (PrecisionError, MissingPackageError))
+    return Cell(model, precision, way, reason=str(error), problems=() if excused else (f"did not run: {error}",))
 
-    if isinstance(graph, str):
-        raise ExportError(graph)
+
+def _opened(way: Way, graph: Path | DlcvError, stack: ExitStack) -> Session:
+    if isinstance(graph, DlcvError):
+        raise graph
     session: Any = open_session(file_for(way, graph), device=way.device, session=way.session)
     opened: Session = stack.enter_context(session)
     return opened

@@ -56,7 +56,9 @@ def to_dict(cells: Sequence[Cell], environment: Mapping[str, Any]) -> dict[str, 
 def lines_of(cells: Sequence[Cell]) -> list[str]:
     """What fails, and what did not run, each with its reason."""
     failed = [f"{_name(one)} fails: {'; '.join(one.problems)}" for one in cells if one.problems]
-    return failed + [f"{_name(one)} did not run: {one.reason}" for one in cells if one.stage is None]
+    return failed + [
+        f"{_name(one)} did not run: {one.reason}" for one in cells if one.stage is None and not one.problems
+    ]
 
 
 def _name(one: Cell) -> str:
@@ -93,7 +95,7 @@ def _matrix(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
 
 def _short(one: Cell) -> str:
     if one.stage is None:
-        return "-"
+        return "FAILS" if one.problems else "-"
     return f"{one.stage.comparison.agreement:.4f}{' FAILS' if one.problems else ''}"
 
 

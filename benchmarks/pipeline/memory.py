@@ -57,7 +57,7 @@ def peak_mb(tiles: Path, engine: Path, output: Path) -> float:
     options = ["--engine", engine, "--output", output, "--device", "cpu", "--quiet", "--overwrite"]
     command = [sys.executable, "-c", PEAK, str(tiles), *map(str, options)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    return int(done.stdout.split()[-1]) / 1000
+    return int(done.stdout.split()[-1]) * 1.024 / 1000  # KiB
 
 
 if __name__ == "__main__":

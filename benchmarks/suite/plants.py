@@ -11,9 +11,11 @@ from typing import Any
 SLOWER = 3.0
 """A planted piece of work takes this many times longer on top of itself, busy: it scales with the machine."""
 PAUSES = 20.0
-"""After decoding under a lock, this many times as long as it took, asleep."""
-IMPORT_S = 0.5
-"""A planted import takes this much longer, in seconds."""
+"""After decoding under a lock, this many times as long as it took, asleep, and `PAUSE_S` at least."""
+PAUSE_S = 0.25
+"""Longer than a serial loop takes for a tile on a busy machine."""
+IMPORT_S, IMPORTS = 0.5, 6
+"""A planted import takes this many seconds longer, or this many times numpy's import where that is more."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def _lock() -> Any:
             with one:
                 start = time.perf_counter()
                 found = work(*args)
-                time.sleep((time.perf_counter() - start) * PAUSES)
+                time.sleep(max(PAUSE_S, (time.perf_counter() - start) * PAUSES))
                 return found
 
         return run
@@ -116,7 +118,10 @@ def _slow_import(module: str) -> str:
         "import sys, time",
         "class Slow:",
         "    def find_spec(self, name, path=None, target=None):",
-        f"        if name == {module!r}: time.sleep({IMPORT_S})",
+        f"        if name == {module!r}:",
+        "            start = time.perf_counter()",
+        "            import numpy",
+        f"            time.sleep(max({IMPORT_S}, {IMPORTS} * (time.perf_counter() - start)))",
         "sys.meta_path.insert(0, Slow())",
         "",
     )
@@ -128,5 +133,5 @@ PLANTS = {
     "lock": Plant("tiles are decoded one after the other, with pauses", ("serial",), _lock),
     "session": Plant("a call of a session takes four times as long", ("session",), _session),
     "int8": Plant("a call in int8 takes seven times as long", ("int8-onnxruntime", "int8-openvino"), _int8),
-    "import": Plant("importing dlcv.runtime takes half a second more", ("import", "load", "help-dlcv-infer"), _nothing, _slow_import("dlcv.runtime")),
+    "import": Plant("importing dlcv.runtime takes half a second more, or more", ("import", "load", "help-dlcv-infer"), _nothing, _slow_import("dlcv.runtime")),
 }  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dlcv.benchmarks.scale import Bound, Measured, Station, bound_of, run_processes, stations_of
+from dlcv.benchmarks.scale import Bound, Measured, Station, bound_of, run_processes, stations_of, stations_on_paper
 
 MEASURED = Measured({"codec": 0.004, "session": 0.006}, read_bytes=80_000, written_bytes=20_000)
 """10 ms of a core and 0.1 MB a tile."""
@@ -39,6 +39,17 @@ def test_gpus_take_the_session_from_the_cores() -> None:
         {"cores": 500, "GPUs": 2000}
     )
     assert bound_of(stations).by == "cores"
+
+
+def test_machines_have_a_disk_and_a_link_each_and_gpus_share_them() -> None:
+    """One machine: 100 tiles/s of its core, 50 of its disk, 20 of its link."""
+    for number in (1, 4):
+        stations = {one.name: one.per_second for one in stations_on_paper(MEASURED, number, 1, 5.0, 2.0)}
+        assert stations == pytest.approx({"cores": 100 * number, "disk": 50 * number, "link": 20 * number})
+    on_gpus = stations_on_paper(replace(MEASURED, session_s=0.002), 4, 1, 5.0, 2.0)
+    assert {one.name: one.per_second for one in on_gpus} == pytest.approx(
+        {"cores": 250, "disk": 50, "link": 20, "GPUs": 2000}
+    )
 
 
 def test_processes_run_on_a_core_each(tile_folder: Path, tiny_onnx: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from click.testing import CliRunner
 
 from dlcv.benchmarks import startup
 from dlcv.benchmarks.suite.starting import IMPORTS, starting_gates
@@ -10,6 +11,15 @@ from dlcv.benchmarks.suite.starting import IMPORTS, starting_gates
 
 def test_every_command_has_a_gate() -> None:
     assert [gate.name for gate in starting_gates()] == [*IMPORTS, *(f"help-{name}" for name in startup.COMMANDS)]
+
+
+def test_the_table_has_the_bounds_of_the_gates(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("help_ratio", "import_ratio"):
+        monkeypatch.setattr(startup, name, lambda what, pairs: "-")
+    lines = CliRunner().invoke(startup.main, []).stdout.splitlines()
+    bounds = {line.split("|")[1].strip(): line.split("|")[4].strip() for line in lines if line.startswith("| `")}
+    gates = {gate.ours: f"{gate.at_most:g}" for gate in starting_gates()}
+    assert bounds == gates
 
 
 @pytest.mark.slow

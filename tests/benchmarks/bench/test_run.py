@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 
-from dlcv.benchmarks.bench import roofline, run
+from dlcv.benchmarks.bench import fresh, roofline, run
+from dlcv.benchmarks.bench.baselines import Work
 from dlcv.benchmarks.bench.cases import groups_of, names_of
 from dlcv.benchmarks.bench.fresh import OURS, run_fresh
 from dlcv.benchmarks.bench.measure import Effort
@@ -28,7 +30,6 @@ SMALL = roofline.Product(32, 16, 2)
 def result(tiny_onnx: Path) -> Result:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(roofline, "PRODUCTS", {"cpu": SMALL, "cuda": SMALL})
-        patch.setattr(roofline, "EFFORT", QUICK)
         request = Request(
             (tiny_onnx,), devices=("cpu",), sessions=("onnxruntime", "tensorrt"), batches=(1, 2), tiles=2, processes=1, effort=QUICK,
             baselines=("bare", "torch", "serial"),
@@ -81,11 +82,13 @@ def test_the_share_of_the_roofline(result: Result, tiny_onnx: Path) -> None:
     assert 0 < case.roofline.share_low <= case.roofline.share <= case.roofline.share_high
 
 
-def test_the_share_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_share_by_hand() -> None:
     """A product of 10 operations in 2 s and an engine of 30 in 12 s: 5 and 2.5 a second."""
-    monkeypatch.setattr(roofline, "EFFORT", QUICK)
-    found = roofline.share_of(lambda: 12.0, 30, lambda: 2.0, 10, HOST)
+    much = Effort(rounds=400, pairs=100, warm_up_s=0, pause_s=0)
+    assert roofline.share_of(lambda: 12.0, 30, lambda: 2.0, 10, HOST, much).pairs == roofline.MOST.rounds
+    found = roofline.share_of(lambda: 12.0, 30, lambda: 2.0, 10, HOST, QUICK)
     assert (found.engine_flops, found.matrix_flops, found.share, found.share_low) == (2.5, 5.0, 0.5, 0.5)
+    assert found.pairs == QUICK.rounds, "as many as the run takes"
 
 
 def test_the_environment_and_the_round_trip(result: Result) -> None:
@@ -163,6 +166,34 @@ def test_a_process_that_fails_says_why(tmp_path: Path) -> None:
     }
     with pytest.raises(EngineError, match=r"a process of its own ended with 1: .*none.onnx does not exist"):
         run_fresh(OURS, order | vars(Trust()))
+
+
+def test_a_bare_process_that_fails_is_a_reason(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fresh, "ONNXRUNTIME", "raise SystemExit('it is out of memory')")
+    request = Request((tiny_onnx,), devices=("cpu",), sessions=("onnxruntime",), measures=("cold",), baselines=(), processes=1)  # fmt: skip
+    (case,) = run_bench(request).cases
+    for kind in (COLD, FIRST):
+        assert set(case.timings[kind].lanes) == {"dlcv"}
+        assert case.timings[kind].missing == {
+            "bare ONNX Runtime": "a process of its own ended with 1: it is out of memory"
+        }
+
+
+def test_a_process_that_never_ends_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fresh, "TIMEOUT_S", 0.5)
+    with pytest.raises(EngineError, match="a process of its own was stopped after 0 s"):
+        run_fresh("import time; time.sleep(60)", {})
+
+
+def test_the_bare_process_runs_on_the_device_that_ours_runs_on(tiny_onnx: Path) -> None:
+    """In its precision, and not on a CPU where there is no GPU."""
+    for computes, allowed in (("fp32", "0"), ("tf32", "1")):
+        work = Work(tiny_onnx, None, None, "onnxruntime", "cuda", "card", computes)  # type: ignore[arg-type]
+        ((code, order),) = run._bare_program(work, {"path": tiny_onnx, "batch": 1, "size_hw": (64, 64)}).values()
+        assert order["providers"] == [("CUDAExecutionProvider", {"use_tf32": allowed})]
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        with pytest.raises(EngineError, match="ONNX Runtime does not run it with CUDAExecutionProvider"):
+            run_fresh(code, order)
 
 
 def test_names_tell_engines_apart(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dlcv.benchmarks.bench.measure import Effort
+from dlcv.benchmarks.bench.roofline import Product
 from dlcv.benchmarks.gpu_suite import bench, copies, graphs, parity, part, plans
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.errors import EngineError, ExportError, VerdictError
@@ -27,8 +29,17 @@ CARD = ModelCard(
 
 @pytest.fixture(scope="session")
 def double() -> Any:
-    path = Path(__file__).parents[2] / "runtime" / "sessions" / "trt_double.py"
-    spec = importlib.util.spec_from_file_location("trt_double", path)
+    return _module(Path(__file__).parents[2] / "runtime" / "sessions" / "trt_double.py")
+
+
+@pytest.fixture(scope="session")
+def made() -> Any:
+    """Results made up for tests."""
+    return _module(Path(__file__).parents[1] / "bench" / "results.py")
+
+
+def _module(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -146,21 +157,79 @@ def test_the_tensorrt_programs_need_numpy_alone() -> None:
     assert done.returncode == 0, done.stderr
 
 
+QUICK = Effort(rounds=8, pairs=8, seconds=0.1, warm_up_s=0.1)
+
+
 @pytest.mark.slow
 def test_graphs_parity_and_bench_on_a_cpu(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All that is asked of a GPU, with a small model; TF32 and fp16 are computed on a GPU only."""
     pytest.importorskip("onnx")
     monkeypatch.setattr(graphs, "SIDES", {"classification": 32})
     graphs._work(SimpleNamespace(model="cnn3", width=0.1))  # type: ignore[arg-type]
+    assert not graphs.graph_path("cnn3", "int8").exists(), (
+        "no plan is built of it, and nothing else would run it on a GPU"
+    )
     monkeypatch.setattr(parity, "WAYS", (("fp32", "card"), ("fp16", "card")))
     assert set(parity.check("cnn3", "cpu")) == {"fp32"}  # a CPU computes the fp16 graph in float32
-    monkeypatch.setattr(bench, "TILES", 4)
-    facts = bench.measure("cnn3", 3.0, "cpu")
-    assert facts["cases"][0]["engine"] == "cnn3-fp16.onnx"
-    assert facts["cases"][0]["images_per_s"]["host-to-host"] > 0
-    assert facts["cut"][-1] == "cnn3-int8.onnx, --compute card: host at batch 16, 32, 4, 2"
-    assert json.loads((folder / "bench-cnn3" / "bench.json").read_text())["kind"] == "dlcv-bench"
+    for name, value in {"TILES": 4, "BATCHES": (1, 2, 4), "FILES_BATCH": 2, "EFFORT": QUICK}.items():
+        monkeypatch.setattr(bench, name, value)
+    monkeypatch.setattr("dlcv.benchmarks.bench.roofline.PRODUCTS", {"cpu": Product(32, 16, 2)})
+    facts = bench.measure("cnn3", 600.0, "cpu")
+    assert [(case["engine"], case["batch"]) for case in facts["cases"]] == [
+        (f"cnn3-{precision}.onnx", batch) for precision in ("fp16", "fp32") for batch in (1, 2, 4)
+    ]
+    whole = facts["cases"][1]
+    assert whole["images_per_s"].keys() == {"host-to-host", "file-to-file"} and whole["of_matrix_rate"] > 0
+    assert facts["cut"] == [] and facts["left out"]["int8"] == bench.NO_INT8
+    kept = json.loads((folder / "bench-cnn3" / "bench.json").read_text())
+    assert kept["kind"] == "dlcv-bench" and len(kept["cases"]) == 6
     _a_budget_cuts_what_would_end_later_and_says_so(folder / "cnn3-fp32.onnx")
+
+
+@pytest.fixture
+def asked(folder: Path, made: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What `dlcv-bench` is asked for; it answers at once, and is stopped the third time."""
+    asked: list[Any] = []
+
+    def answer(request: Any, *_: Any) -> Any:
+        asked.append(request)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return made.result_of({"dlcv": [1.0, 2.0]}, name=request.engines[0].name, batch=len(asked))
+
+    monkeypatch.setattr("dlcv.benchmarks.bench.run.run_bench", answer)
+    for name in ("fcn8s-fp16.onnx", "fcn8s-fp32.onnx", "fcn8s-int8.onnx", "fcn8s-int8.plan", "fcn8s.reference.npz"):
+        (folder / name).write_bytes(b"")
+    return asked
+
+
+def test_what_is_worth_most_is_measured_first_and_kept_when_the_rest_is_stopped(folder: Path, asked: list[Any]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        bench.measure("fcn8s", 60.0)
+    assert [(one.engines[0].name, one.measures) for one in asked] == [
+        ("fcn8s-fp16.onnx", measures) for measures in (("host",), ("roofline",), ("files",))
+    ]
+    assert asked[2].effort.rounds == 3, "each opens the engine anew"
+    assert len(json.loads((folder / "bench-fcn8s" / "bench.json").read_text())["cases"]) == 2
+    facts = json.loads((folder / "bench-fcn8s.json").read_text())
+    assert len(facts["cases"]) == 2 and facts["cut"] == ["it was stopped"]
+
+
+@pytest.mark.usefixtures("asked")
+def test_a_budget_that_is_over_cuts_what_was_not_begun() -> None:
+    facts = bench.measure("fcn8s", 0.0)
+    assert len(facts["cases"]) == 1
+    assert facts["cut"][0] == "fcn8s-fp16.onnx, --compute card: roofline at batch 16"
+    assert facts["cut"][-1] == "fcn8s-int8.plan, --compute card: host at batch 16, 32, 4, 2"
+
+
+def test_int8_is_asked_of_a_plan_alone(folder: Path, asked: list[Any]) -> None:
+    ways = [
+        (one.engines[0].name, one.sessions) for one in bench._requests("fcn8s", "cuda") if "int8" in one.engines[0].name
+    ]
+    assert ways == [("fcn8s-int8.plan", ("auto",))] * 2
+    (folder / "fcn8s-int8.plan").unlink()
+    assert not [one for one in bench._requests("fcn8s", "cuda") if "int8" in one.engines[0].name]
 
 
 def _a_budget_cuts_what_would_end_later_and_says_so(graph: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from dlcv.benchmarks.bench.environment import commit
 from dlcv.benchmarks.gpu_suite import lacks as lacks_module
 from dlcv.benchmarks.gpu_suite import report, run
 from dlcv.benchmarks.gpu_suite.__main__ import main
@@ -61,7 +62,7 @@ def test_any_of_several_packages_will_do() -> None:
 
 def test_packages_are_looked_for_in_tensorrts_own_python() -> None:
     part = _part("plans", f"{TENSORRT_PYTHON} -m x", packages=("numpy",))
-    assert lacks(part, {"GK_PY310": "/no/such/python"}) == "numpy is not installed in /no/such/python"
+    assert lacks(part, {"DLCV_TENSORRT_PYTHON": "/no/such/python"}) == "numpy is not installed in /no/such/python"
     assert lacks(part, {}) == ""
 
 
@@ -92,7 +93,7 @@ def test_a_part_that_was_not_started_ended_early() -> None:
 
 
 def test_the_report_has_every_part_the_figures_and_the_goals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "FOLDER", tmp_path)
+    monkeypatch.setattr(run, "FOLDER", tmp_path)
     case = {
         "engine": "fcn8s-fp16.onnx", "session": "onnxruntime", "computes": "fp16", "batch": 16,
         "images_per_s": {"device": 2000.0, "host-to-host": 1500.0}, "of_matrix_rate": 0.43,
@@ -112,6 +113,35 @@ def test_the_report_has_every_part_the_figures_and_the_goals(tmp_path: Path, mon
     assert values["parts"][0]["facts"]["cases"] == [case]
     better = report._goals([case | {"images_per_s": {"device": 2300.0}}])
     assert better[0].endswith("reached with 2300.")
+
+
+def test_parts_alone_do_not_replace_the_results_of_all(tmp_path: Path) -> None:
+    ran = [run.Outcome(_part("copies", "echo"), RAN, "", 2.0, 0, ("wrote it",))]
+    environment = {"gpu": "NVIDIA H200"}
+    whole, some = (
+        report.write_report(ran, environment, tmp_path, 480, only) for only in ((), ("copies", "plans-fcn8s"))
+    )
+    assert [path.name for path in some] == [whole[0].stem + "-copies-plans-fcn8s" + path.suffix for path in whole]
+    assert all(path.exists() for path in whole)
+
+
+def test_a_part_that_was_stopped_tells_what_it_kept_and_not_what_an_earlier_one_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "FOLDER", tmp_path)
+    for name in ("kept", "nothing"):
+        (tmp_path / f"{name}.json").write_text('{"run": "earlier"}')
+    parts = [_part("kept", f'echo \'{{"run": "this"}}\' > {tmp_path}/kept.json; exit 1'), _part("nothing", "exit 1")]
+    kept, nothing = run_suite(parts, 60, lambda line: None)
+    assert (report._facts(kept), report._facts(nothing)) == ({"run": "this"}, None)
+
+
+def test_outside_of_a_checkout_the_commit_is_what_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DLCV_COMMIT", raising=False)
+    assert commit(tmp_path) == ""
+    monkeypatch.setenv("DLCV_COMMIT", "0a70f8c")
+    assert commit(tmp_path) == "0a70f8c"
+    assert commit(Path(__file__).parent) != "0a70f8c" or not (Path(__file__).parents[3] / ".git").exists()
 
 
 def test_the_command_says_what_is_missing_and_what_there_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
 pytest.importorskip("onnx", reason="the export extra is not installed")
 torch = pytest.importorskip("torch", reason="the export extra is not installed")
 
 from dlcv.benchmarks.parity_suite import __main__ as cli  # noqa: E402
-from dlcv.benchmarks.parity_suite import matrix  # noqa: E402
+from dlcv.benchmarks.parity_suite import matrix, report  # noqa: E402
 from dlcv.benchmarks.parity_suite.graphs import CPU, PRECISIONS, Way  # noqa: E402
 from dlcv.benchmarks.parity_suite.report import as_markdown, as_page, lines_of, to_dict  # noqa: E402
 from dlcv.benchmarks.parity_suite.trained import Trained  # noqa: E402
 from dlcv.runtime.datasets.loading import labelled_for  # noqa: E402
+from dlcv.runtime.errors import ExportError, PrecisionError  # noqa: E402
 from dlcv.train.checkpoint import load_checkpoint, model_from_checkpoint  # noqa: E402
 
 ONNX = CPU[0]
@@ -45,6 +48,39 @@ def test_a_row_of_the_matrix(trained: Trained, tmp_path: Path) -> None:
     assert "| cnn3 " in text and "1.000000" in text
     assert json.loads(json.dumps(values))["cells"][0]["stage"]["agreement"] == 1.0
     assert '<td class="holds">holds</td>' in as_page(cells, {})
+
+
+def test_what_should_have_run_and_did_not_fails(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A graph that the exporter refuses, and one that a session refuses: on a CPU neither is for want of something."""
+
+    def refused(given: Trained, precision: str, folder: Path) -> Path:
+        if precision == "fp16":
+            raise ExportError("an operator is not known")
+        path = folder / "none.onnx"
+        path.write_bytes(b"no graph")
+        return path
+
+    monkeypatch.setattr(matrix, "write_graph", refused)
+    cells = matrix.cells_of(trained, (ONNX, Way("onnxruntime", "cuda")), ("fp16", "fp32"), tmp_path)
+    assert [one.verdict for one in cells] == ["FAILS", "did not run", "FAILS", "did not run"]
+    lines = lines_of(cells)
+    assert len(lines) == 4
+    assert lines[0] == "cnn3 fp16 in onnxruntime on cpu fails: did not run: an operator is not known"
+    assert '<td class="fails">FAILS</td>' in as_page(cells, {})
+
+
+def test_the_command_fails_when_a_cell_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside one that holds."""
+    held = matrix.Cell("cnn3", "fp32", ONNX, stage=SimpleNamespace())  # type: ignore[arg-type]
+    lost = matrix._not_run("cnn3", "int8", ONNX, ExportError("an operator is not known"))
+    excused = matrix._not_run("cnn3", "bf16", ONNX, PrecisionError("no bfloat16"))
+    monkeypatch.setattr(matrix, "run_suite", lambda *_, **__: [held, lost, excused])
+    monkeypatch.setattr(report, "as_markdown", lambda *_: "")
+    done = CliRunner().invoke(cli.main, [])
+    assert done.exit_code == 1
+    assert done.stderr.endswith("cnn3 int8 in onnxruntime on cpu fails: did not run: an operator is not known\n")
 
 
 def test_a_broken_graph_fails(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,9 @@ import pytest
 from dlcv.benchmarks.bench.compare import compare
 from dlcv.benchmarks.bench.result import HOST, from_json, to_json
 from dlcv.benchmarks.suite.gates import Gate, Pairs, run_gate
+from dlcv.benchmarks.suite.measures import _calls
 from dlcv.benchmarks.suite.report import medians, result_of, table
+from dlcv.runtime.errors import EngineError
 
 
 def gate(*ratios: tuple[float, ...], at_most: float = 1.2, missing: str = "") -> tuple[Gate, list[int]]:
@@ -65,6 +67,14 @@ def test_what_cannot_be_measured_is_said() -> None:
     assert outcome.passed and asked == []
     assert outcome.sentence == "g: not measured: pip install openvino"
     assert "not measured" in table([outcome])
+
+
+def test_a_library_that_fails_beside_ours_is_told() -> None:
+    def broken() -> None:
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(EngineError, match=r"^what the gate stands beside cannot be run: out of memory$"):
+        _calls(lambda: None, broken, 3)
 
 
 def test_the_result_is_one_of_dlcv_bench() -> None:
