@@ -24,7 +24,7 @@ work.Decoder.decode_file = lambda *a: (time.sleep(0.03), real(*a))[1]
 LONG_BATCH = """
 import time
 import dlcv.runtime.sessions.onnxrt as onnxrt
-onnxrt.OnnxSession._run = lambda self, images: time.sleep(60)
+onnxrt.OnnxSession._run = lambda self, images: (mark(), time.sleep(60))
 """
 MARK = """
 import pathlib
@@ -97,7 +97,7 @@ def test_inference_ends_as_after_ctrl_c(
     tiny_onnx: Path,
     tmp_path: Path,
 ) -> None:
-    process = infer(tmp_path / "m", before=SLOW)
+    process = infer(tmp_path / "m", "--decoders", "1", before=SLOW)
     wait_for(process, lambda: rows(tmp_path / "m") > 10)
     err = terminated(process)
     assert err.endswith(f"interrupted; finished tiles are whole and in {tmp_path / 'm'}; go on with --resume\n")
@@ -114,9 +114,9 @@ def test_inference_in_a_batch_of_minutes_ends_too(
     tiny_onnx: Path,
     tmp_path: Path,
 ) -> None:
-    process = infer(tmp_path / "m", before=LONG_BATCH)
-    wait_for(process, lambda: rows(tmp_path / "m") > 0)
-    time.sleep(0.3)
+    marker = tmp_path / "marker"
+    process = infer(tmp_path / "m", before=f"MARKER = {str(marker)!r}{MARK}{LONG_BATCH}")
+    wait_for(process, marker.exists)
     assert terminated(process) == "dlcv-infer: ended by SIGTERM; what was finished is whole\n"
     go_on(many_tiles, tiny_onnx, tmp_path / "m")
     harness.check_counts(tmp_path / "m", 120)
