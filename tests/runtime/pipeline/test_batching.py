@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -224,7 +224,16 @@ def test_threads_end(stand_in: Any) -> None:
     assert not set(threading.enumerate()) - before
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt: a shell starts what runs in the background with it ignored, and Python leaves it so."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals of a Unix")
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_in_one_that_waits_to_be_alone_lets_the_others_in(stand_in: Any) -> None:
     """A bad image is judged alone; while another thread is inside, the one that judges it waits, and may be interrupted."""
     good_is_in, bad_is_in, go_on = threading.Event(), threading.Event(), threading.Event()
