@@ -17,28 +17,25 @@ if TYPE_CHECKING:
     WriteTile = Callable[[Path, NDArray[np.uint8]], None]
 
 
-@pytest.fixture(scope="session")
-def colours() -> Any:
-    """The module `colour_engine.py`: the classifier's card, its tiles, and what it must say about them."""
-    path = Path(__file__).with_name("colour_engine.py")
-    spec = importlib.util.spec_from_file_location("colour_engine", path)
+def _module(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def colours() -> Any:
+    """The module `colour_engine.py`: the classifier's card, its tiles, and what it must say about them."""
+    return _module(Path(__file__).with_name("colour_engine.py"))
 
 
 @pytest.fixture(scope="session")
 def stand_in() -> Any:
     """The module `pipeline/stand_in.py`: a session that needs no engine."""
-    path = Path(__file__).parent / "pipeline/stand_in.py"
-    spec = importlib.util.spec_from_file_location("stand_in", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return _module(Path(__file__).parent / "pipeline/stand_in.py")
 
 
 @pytest.fixture(scope="session")
