@@ -17,9 +17,9 @@ from typing import IO, Any
 from dlcv.runtime.errors import OutputError, UsageError
 from dlcv.runtime.files import make_folder, write_bytes
 from dlcv.runtime.manifest import DONE, Row, read_manifest
+from dlcv.runtime.output_names import RESERVED, TABLES
 from dlcv.runtime.outputs.beside import all_beside
 from dlcv.runtime.resume import FilesThere
-from dlcv.runtime.tiles import RESERVED, TABLES
 
 MANIFEST, RUN, SUMMARY, LOCK, *_ = RESERVED
 WRITTEN_BY = "dlcv-infer"

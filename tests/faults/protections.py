@@ -194,7 +194,7 @@ NOBODY_IN = (
         _RUNTIME + "test_run_folder.py::test_overwrite_removes_nothing_outside_the_folder",
     ),
     Protection(
-        "a tile's name does not lead out of the folder", "runtime/tiles.py", 'or name.startswith("/") or ".." in parts or', "or",
+        "a tile's name does not lead out of the folder", "runtime/output_names.py", 'or name.startswith("/") or ".." in parts or', "or",
         _RUNTIME + "test_hostile_folder.py::test_a_key_never_leads_out",
     ),
     Protection(
