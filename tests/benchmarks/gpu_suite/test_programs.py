@@ -234,7 +234,8 @@ def test_int8_is_asked_of_a_plan_alone(folder: Path, asked: list[Any]) -> None:
 
 def _a_budget_cuts_what_would_end_later_and_says_so(graph: Path) -> None:
     from dlcv.benchmarks.bench.measure import Effort
-    from dlcv.benchmarks.bench.run import Request, run_bench
+    from dlcv.benchmarks.bench.request import Request
+    from dlcv.benchmarks.bench.run import run_bench
 
     effort = Effort(rounds=8, pairs=8, seconds=0.1, warm_up_s=0.1)
     request = Request(
