@@ -175,7 +175,7 @@ FAULTS = (
         _RUNTIME + "cli/test_termination.py::test_a_forked_process_ends_at_once_and_its_parent_goes_on",
     ),
     Protection(
-        "a second run in the folder is refused", _RUN_FOLDER, "            _lock(self._lock)\n", "            pass\n",
+        "a second run in the folder is refused", _RUN_FOLDER, "            lock(self._lock.fileno())\n", "            pass\n",
         _FAULTS + "test_refused.py::test_a_second_run_in_the_folder_is_refused",
     ),
     Protection(
