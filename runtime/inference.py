@@ -98,8 +98,7 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
             _join_ray(settings, stack)
         elif not settings.resume or settings.engine.trust.with_environment().asks:
             session = engine.opened()
-        identity = _identity(settings, options)
-        engine.sha256 = identity["engine_sha256"]
+        identity = engine.identity = _identity(settings, options)
         folder = RunFolder(
             settings.output, identity, resume=settings.resume, overwrite=settings.overwrite, kinds=output.kinds
         )
@@ -108,7 +107,7 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
         def flow() -> Flow:
             if settings.ray is None:
                 return Here(settings, session or engine.opened(), output, stack.enter_context(decoder_of(settings)))
-            return on_ray(settings, card, options, engine.sha256, say)
+            return on_ray(settings, card, options, identity["engine_sha256"], say)
 
         return _Run(settings, folder, tiles, output, looks).run(flow)
 
@@ -141,13 +140,13 @@ class _RunEngine:
     """The engine of a run in this process: opened where it is needed, and opened anew only while it is the same file.
 
     Attributes:
-        sha256: of the file that the run is of.
+        identity: of the run, see `_identity`; known once the engine is open.
     """
 
     def __init__(self, settings: InferSettings, card: ModelCard, stack: ExitStack) -> None:
         self._engine, self._window_hw, self._stack = settings.engine, settings.fitting.window, stack
         self._card = card
-        self.sha256 = ""
+        self.identity: dict[str, Any] = {}
 
     def opened(self) -> RestartingSession:
         """The session; it is closed with the run."""
@@ -164,9 +163,9 @@ class _RunEngine:
         return open_session(engine.path, **engine.how(), lanes=cpu_count(), window_hw=self._window_hw)
 
     def _reopen(self) -> Session:
-        path = self._engine.path
-        if sha256_of(path) != self.sha256:
-            raise EngineError(f"{path} was exchanged while the run went on; start again with --overwrite")
+        engine, identity = self._engine, self.identity
+        if sha256_of(engine.path) != identity["engine_sha256"]:
+            raise EngineError(f"{engine.path} was exchanged while the run went on; start again with --overwrite")
         return self._open_once()
 
 

@@ -155,7 +155,7 @@ FAULTS = (
         _RUNTIME + "pipeline/test_batching.py::test_a_session_that_one_thread_gave_up_is_tried_by_no_other",
     ),
     Protection(
-        "an exchanged engine is not opened in its place", "runtime/inference.py", "if sha256_of(path) != self.sha256:", "if False:",
+        "an exchanged engine is not opened in its place", "runtime/inference.py", 'if sha256_of(engine.path) != identity["engine_sha256"]:', "if False:",
         _FAULTS + "test_sessions.py::test_an_engine_exchanged_meanwhile_is_not_opened_in_its_place",
     ),
     Protection(
