@@ -11,6 +11,7 @@ from dlcv.runtime.decode import DecodeOptions
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.isolate.wire import START_S
 from dlcv.runtime.machine import cpu_count
+from dlcv.runtime.output_names import DEFAULT_TEMPLATE
 from dlcv.runtime.outputs.overlays import DEFAULT_ALPHA
 from dlcv.runtime.outputs.overlays import DEFAULT_FORMAT as DEFAULT_PICTURE
 from dlcv.runtime.outputs.prediction_table import DEFAULT_FORMAT, DEFAULT_TOP_K
@@ -18,7 +19,6 @@ from dlcv.runtime.pipeline.batching import automatic_batch
 from dlcv.runtime.pipeline.settings import DEFAULT_OVERLAP, PipelineSettings
 from dlcv.runtime.provenance import Trust
 from dlcv.runtime.sessions import Session, engine_card
-from dlcv.runtime.tiles import DEFAULT_TEMPLATE
 from dlcv.runtime.tta import check_tta
 
 CPU_BATCH = {"segmentation": 1, "classification": 8}
@@ -88,7 +88,7 @@ class OutputSettings:
     """What is written, and under which names.
 
     Attributes:
-        name_template: segmentation: a mask's name, see `tiles.py`; None: `{path}.png`.
+        name_template: segmentation: a mask's name, see `output_names.py`; None: `{path}.png`.
         format: classification: `csv` or `jsonl`; None: `csv`.
         top_k: classification: classes in a row, at least 1; None: 5. Of fewer classes, all.
         overlay: segmentation: the image with its classes in colour, beside each mask.

@@ -9,39 +9,35 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.card_reader import kind_of
 from dlcv.runtime.errors import EngineError, UsageError
 from dlcv.runtime.files import remove_partials, sha256_of
+from dlcv.runtime.flow import Flow, Here, decoder_of, on_ray
 from dlcv.runtime.infer_settings import InferSettings, default_output, task_options
-from dlcv.runtime.large.dispatch import marked, tile_pipeline
+from dlcv.runtime.large.dispatch import marked
 from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.manifest import DONE, FAILED, Manifest, Row, forget, read_manifest
 from dlcv.runtime.outputs.base import Output
 from dlcv.runtime.outputs.chosen import chosen_output
 from dlcv.runtime.pipeline.outcome import Outcome
 from dlcv.runtime.pipeline.times import StageTimes
-from dlcv.runtime.pipeline.verdict import verdict
 from dlcv.runtime.progress import Progress
 from dlcv.runtime.provenance import check_engine
 from dlcv.runtime.rebuild import rebuild_if_needed
 from dlcv.runtime.resume import unchanged
-from dlcv.runtime.run_folder import RUN, RunFolder
+from dlcv.runtime.run_folder import RunFolder
 from dlcv.runtime.sessions import Session, engine_card, open_session
 from dlcv.runtime.sessions.restarting import RestartingSession
 from dlcv.runtime.tiles import Looks, Tile, find_tiles, real_paths, source_folders
 from dlcv.runtime.version import __version__
-from dlcv.runtime.work import TileHands, TileWork
-
-if TYPE_CHECKING:
-    from dlcv.runtime.isolate.pool import IsolatedDecoder
+from dlcv.runtime.work import TileWork
 
 __all__ = ["InferSettings", "Summary", "default_output", "infer"]
 
@@ -84,16 +80,7 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
         OutputError: when results cannot be written; what is there is whole.
         KeyboardInterrupt: after Ctrl-C; finished tiles are in the manifest.
     """
-    if settings.ray is None and settings.ray_workers is not None:
-        raise UsageError("--ray-workers says how --ray is done; add --ray, or leave it out")
-    if settings.ray is not None and settings.isolate:
-        raise UsageError(
-            "--isolate: Ray's workers are processes already, and one that ends costs its tile; leave it out"
-        )
-    if settings.ray is not None:
-        from dlcv.runtime.distributed.flow import absolute
-
-        settings = absolute(settings)
+    settings = _settled(settings)
     if settings.engine.rebuild:
         rebuild_if_needed(settings.engine.path, say)
     card = engine_card(settings.engine.path, device=settings.engine.device)
@@ -102,36 +89,16 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
     tiles = marked(find_tiles(settings.sources, leave_out=settings.output, say=say), settings, card, say, looks)
     output = chosen_output(settings.output, card, tiles, options, str(settings.engine.path))
     _refuse_to_overwrite_inputs(settings, tiles, output)
-    engine, window_hw = settings.engine, settings.fitting.window
     with ExitStack() as stack:
-
-        def open_once() -> Session:
-            return open_session(engine.path, **engine.how(), lanes=cpu_count(), window_hw=window_hw)
-
-        def reopen() -> Session:
-            if sha256_of(engine.path) != identity["engine_sha256"]:
-                raise EngineError(f"{engine.path} was exchanged while the run went on; start again with --overwrite")
-            return open_once()
-
-        def opened() -> RestartingSession:
-            session = RestartingSession(open_once(), reopen)
-            stack.enter_context(session)
-            if session.card != card.at_size(window_hw, str(engine.path)):  # what was loaded is not what was read before
-                raise EngineError(f"{engine.path} was exchanged while the run began; start again")
-            return session
-
+        engine = _RunEngine(settings, card, stack)
         # before the folder, so that an engine that does not open costs no earlier run; a resumed one may not need it at all,
         # but what the engine must prove is checked always
         session = None
         if settings.ray is not None:
-            from dlcv.runtime.distributed.cluster import joined
-
-            check_engine(engine.path, kind_of(engine.path), engine.trust)
-            if not settings.resume:
-                stack.enter_context(joined(settings.ray))
-        elif not settings.resume or engine.trust.with_environment().asks:
-            session = opened()
-        identity = _identity(settings, options)
+            _join_ray(settings, stack)
+        elif not settings.resume or settings.engine.trust.with_environment().asks:
+            session = engine.opened()
+        identity = engine.identity = _identity(settings, options)
         folder = RunFolder(
             settings.output, identity, resume=settings.resume, overwrite=settings.overwrite, kinds=output.kinds
         )
@@ -139,83 +106,67 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
 
         def flow() -> Flow:
             if settings.ray is None:
-                return _Here(settings, session or opened(), output, stack.enter_context(_decoder(settings)))
-            return _on_ray(settings, card, options, identity["engine_sha256"], say)
+                return Here(settings, session or engine.opened(), output, stack.enter_context(decoder_of(settings)))
+            return on_ray(settings, card, options, identity["engine_sha256"], say)
 
         return _Run(settings, folder, tiles, output, looks).run(flow)
 
 
-class Flow(Protocol):
-    """Where the tiles of a run go through sessions."""
+def _settled(settings: InferSettings) -> InferSettings:
+    """The settings, where they fit together; with Ray, whose workers have working folders of their own, with absolute paths."""
+    if settings.ray is None:
+        if settings.ray_workers is not None:
+            raise UsageError("--ray-workers says how --ray is done; add --ray, or leave it out")
+        return settings
+    if settings.isolate:
+        raise UsageError(
+            "--isolate: Ray's workers are processes already, and one that ends costs its tile; leave it out"
+        )
+    from dlcv.runtime.distributed.flow import absolute
 
-    @property
-    def times(self) -> StageTimes:
-        """Where the time went."""
-
-    @property
-    def notices(self) -> list[str]:
-        """Lines for people."""
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """For `summary.json`: `session`, `computes`, `batch`, `verdict`."""
-
-    def run(
-        self,
-        works: Iterable[TileWork],
-        report: Callable[[Outcome[TileWork, Any]], None],
-        progress: Callable[[str], None] = ...,
-    ) -> None:
-        """Runs all tiles; see `TilePipeline.run`."""
+    return absolute(settings)
 
 
-class _Here:
-    """A session and a pipeline in this process."""
+def _join_ray(settings: InferSettings, stack: ExitStack) -> None:
+    from dlcv.runtime.distributed.cluster import joined
 
-    def __init__(
-        self, settings: InferSettings, session: RestartingSession, output: Output[Any], decoder: IsolatedDecoder | None
-    ) -> None:
-        self._session, self._decoder = session, decoder
-        hands = TileHands(settings.decode, output, decoder)
-        self._pipeline = tile_pipeline(settings, session, hands.read, hands.write, output)
-        self.run, self.times = self._pipeline.run, self._pipeline.times
-        if decoder is not None:
-            decoder.count_cpu = partial(self.times.add_cpu, "decode")
-
-    @property
-    def notices(self) -> list[str]:
-        """Of the pipeline, and that the session was restarted, or decoding processes replaced."""
-        decoding = [] if self._decoder is None else self._decoder.notices
-        return [*self._pipeline.notices, *self._session.notices, *decoding]
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        session = self._session
-        return {
-            "session": session.description,
-            "computes": session.computes,
-            "batch": self._pipeline.batch,
-            "session_restarts": session.generation,
-            "verdict": verdict(self.times, device=session.device, computes=session.computes).sentence,
-        }
+    assert settings.ray is not None
+    check_engine(settings.engine.path, kind_of(settings.engine.path), settings.engine.trust)
+    if not settings.resume:
+        stack.enter_context(joined(settings.ray))
 
 
-def _decoder(settings: InferSettings) -> AbstractContextManager[IsolatedDecoder | None]:
-    if not settings.isolate:
-        return nullcontext()
-    from dlcv.runtime.isolate.pool import IsolatedDecoder
+class _RunEngine:
+    """The engine of a run in this process: opened where it is needed, and opened anew only while it is the same file.
 
-    return IsolatedDecoder(settings.decode, settings.decoders or cpu_count(), settings.tile_timeout_s or None)
+    Attributes:
+        identity: of the run, see `_identity`; known once the engine is open.
+    """
 
+    def __init__(self, settings: InferSettings, card: ModelCard, stack: ExitStack) -> None:
+        self._engine, self._window_hw, self._stack = settings.engine, settings.fitting.window, stack
+        self._card = card
+        self.identity: dict[str, Any] = {}
 
-def _on_ray(
-    settings: InferSettings, card: ModelCard, options: dict[str, Any], sha256: str, say: Callable[[str], None]
-) -> Flow:
-    from dlcv.runtime.distributed.flow import RayFlow
-    from dlcv.runtime.distributed.worker import Order
+    def opened(self) -> RestartingSession:
+        """The session; it is closed with the run."""
+        engine = self._engine
+        session = RestartingSession(self._open_once(), self._reopen)
+        self._stack.enter_context(session)
+        # what was loaded is not what was read before
+        if session.card != self._card.at_size(self._window_hw, str(engine.path)):
+            raise EngineError(f"{engine.path} was exchanged while the run began; start again")
+        return session
 
-    run = (settings.output / RUN).read_bytes()
-    return RayFlow(Order(settings, card, options, engine_sha256=sha256, run=run, cpus=1), say)
+    def _open_once(self) -> Session:
+        engine = self._engine
+        return open_session(engine.path, **engine.how(), lanes=cpu_count(), window_hw=self._window_hw)
+
+    def _reopen(self) -> Session:
+        engine, identity = self._engine, self.identity
+        if sha256_of(engine.path) != identity["engine_sha256"]:
+            raise EngineError(f"{engine.path} was exchanged while the run went on; start again with --overwrite")
+        return self._open_once()
 
 
 class _Run(Generic[R]):

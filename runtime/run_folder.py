@@ -16,10 +16,11 @@ from typing import IO, Any
 
 from dlcv.runtime.errors import OutputError, UsageError
 from dlcv.runtime.files import make_folder, write_bytes
+from dlcv.runtime.locks import lock
 from dlcv.runtime.manifest import DONE, Row, read_manifest
+from dlcv.runtime.output_names import RESERVED, TABLES
 from dlcv.runtime.outputs.beside import all_beside
 from dlcv.runtime.resume import FilesThere
-from dlcv.runtime.tiles import RESERVED, TABLES
 
 MANIFEST, RUN, SUMMARY, LOCK, *_ = RESERVED
 WRITTEN_BY = "dlcv-infer"
@@ -148,7 +149,7 @@ class RunFolder:
                 f"cannot write in {self.folder}: {error.strerror or error}; choose another folder with --output"
             ) from error
         try:
-            _lock(self._lock)
+            lock(self._lock.fileno())
         except OSError as error:
             self._release()
             raise UsageError(
@@ -164,15 +165,3 @@ class RunFolder:
 def _remove(path: Path) -> None:
     with suppress(FileNotFoundError, NotADirectoryError):
         path.unlink()
-
-
-def _lock(file: IO[bytes]) -> None:
-    """Takes the file for this process, or raises OSError at once."""
-    if os.name == "nt":
-        import msvcrt
-
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
-    else:
-        import fcntl
-
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)

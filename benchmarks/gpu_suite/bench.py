@@ -16,8 +16,8 @@ from dlcv.benchmarks.gpu_suite.part import FOLDER, run_part, say, write_facts
 from dlcv.runtime.errors import DlcvError
 
 if TYPE_CHECKING:
+    from dlcv.benchmarks.bench.request import Request
     from dlcv.benchmarks.bench.result import Result
-    from dlcv.benchmarks.bench.run import Request
 
 BATCHES = (1, 8, 64, 16, 32, 4, 2)
 """In order of worth: what the budget does not reach is cut from the end."""
@@ -92,7 +92,7 @@ def _kept(model: str, results: list[Result], errors: list[DlcvError]) -> dict[st
 
 def _requests(model: str, device: str) -> list[Request]:
     """In order of worth: the first engine in every way, then the others, then more batches."""
-    from dlcv.benchmarks.bench.run import Request
+    from dlcv.benchmarks.bench.request import Request
 
     found = []
     for measures, batches, ways, effort in (

@@ -12,7 +12,10 @@ from dlcv.runtime.cli.common import Command, Finite, note, version_option
 from dlcv.runtime.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dlcv.export.builders.options import BuildOptions
+    from dlcv.export.export_model import ExportReport
 
 HEADINGS = {
     "--model": "What is exported",
@@ -168,8 +171,6 @@ def main(
     model_entry(model)
     from dlcv.export.export_model import ExportSettings, export_model
     from dlcv.export.precision.low_precision import PrecisionSettings
-    from dlcv.export.stages import stage_table
-    from dlcv.runtime.evaluation import NOUNS
     from dlcv.runtime.files import checkpoint_files
 
     paths = tuple(checkpoint_files(checkpoints or [Path("runs") / model / "best.pt"]))
@@ -187,6 +188,16 @@ def main(
         **options,
     )
     report = export_model(settings, say=note)
+    _tell(report)
+    if triton is not None:
+        _into_triton(report.files, triton, model, build.max_batch)
+
+
+def _tell(report: ExportReport) -> None:
+    """How the export went, for people, and its files on stdout."""
+    from dlcv.export.stages import stage_table
+    from dlcv.runtime.evaluation import NOUNS
+
     verified = report.verification
     note(
         f"verified on {verified.images} {NOUNS[verified.task]}s: argmax agreement {verified.agreement:.6f}, "
@@ -197,13 +208,15 @@ def main(
     note(report.plan.sentence if report.plan else f"no plan: {report.no_plan}")
     for file in report.files:
         click.echo(file)
-    if triton is not None:
-        from dlcv.export.triton import servable, triton_model
 
-        engine, why_no_plan = servable(report.files)
-        if why_no_plan:
-            note(f"Triton serves the graph: {why_no_plan}")
-        click.echo(triton_model(engine, triton, name=model, max_batch=build.max_batch))
+
+def _into_triton(files: Sequence[Path], repository: Path, model: str, max_batch: int) -> None:
+    from dlcv.export.triton import servable, triton_model
+
+    engine, why_no_plan = servable(files)
+    if why_no_plan:
+        note(f"Triton serves the graph: {why_no_plan}")
+    click.echo(triton_model(engine, repository, name=model, max_batch=max_batch))
 
 
 def _refuse_others(ctx: click.Context) -> None:

@@ -51,7 +51,7 @@ def absolute(settings: InferSettings) -> InferSettings:
 
 
 class RayFlow:
-    """Runs tiles in workers; see `Flow` in `inference.py`.
+    """Runs tiles in workers; see `Flow` in `runtime/flow.py`.
 
     Args:
         order: what the workers are told; its `cpus` are set here.

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from dlcv.runtime.answers import segmented_of
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.files import remove_partials
+from dlcv.runtime.output_names import DEFAULT_TEMPLATE, output_names
 from dlcv.runtime.outputs.base import Counted, Output
 from dlcv.runtime.outputs.masks import encode_mask
 from dlcv.runtime.outputs.named_files import NamedFiles
-from dlcv.runtime.tiles import DEFAULT_TEMPLATE, Tile, output_names
+from dlcv.runtime.tiles import Tile
 
 FEW_CLASSES = 16
 
@@ -28,7 +29,7 @@ class MaskFolder(Output[NDArray[np.int64]]):
         folder: of the masks; it need not be there yet.
         card: its palette and classes.
         tiles: all that were asked for.
-        template: of names, see `tiles.py`.
+        template: of names, see `output_names.py`.
 
     Raises:
         UsageError: when two tiles would get one name, or the template cannot be used.

@@ -17,22 +17,19 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.card_reader import read_card
-from dlcv.runtime.errors import EngineError, OutputError
-from dlcv.runtime.files import write_bytes
+from dlcv.runtime.errors import EngineError
 from dlcv.runtime.plan_header import LABELS, Here, PlanHeader, preflight, read_plan_header, with_card
 from dlcv.runtime.sessions import cuda
-from dlcv.runtime.sessions.base import Session, check_head, head_output
+from dlcv.runtime.sessions.base import Session
 from dlcv.runtime.sessions.executed import Executed, Operator
 from dlcv.runtime.sessions.trt_layers import INPUT, inspected
+from dlcv.runtime.sessions.trt_layout import Layout
 from dlcv.runtime.sessions.trt_library import TrtLibrary, library_for
+from dlcv.runtime.sessions.trt_rtx_cache import RuntimeCache
 from dlcv.runtime.sessions.wanted import Wanted
 
 SLOTS = 2
 """Batches in flight: one is copied while the other is computed."""
-_DTYPES = {
-    "UINT8": np.uint8, "INT8": np.int8, "INT32": np.int32, "INT64": np.int64, "BOOL": np.bool_,
-    "HALF": np.float16, "FLOAT": np.float32,
-}  # fmt: skip
 
 
 def check_wanted_plan(wanted: Wanted) -> None:
@@ -105,7 +102,7 @@ class TrtSession(Session):
         self._free: SimpleQueue[_Slot | None] = SimpleQueue()
         self._runtime: Any = None
         self._engine: Any = None
-        self._cache: _RuntimeCache | None = None
+        self._cache: RuntimeCache | None = None
         try:
             with cuda.primary_context(f"opening {path}"):
                 self._open(library, data, host_code)
@@ -124,9 +121,9 @@ class TrtSession(Session):
             self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             raise EngineError(f"{self._path} cannot be loaded: {_why_not(self._log.last_error())}")
-        layout = _Layout(self._engine, library.module, self.card, self._path)
+        layout = Layout(self._engine, library.module, self.card, self._path)
         self.max_batch = layout.max_batch
-        self._cache = _RuntimeCache(self._engine, self._path) if library.is_rtx and data is None else None
+        self._cache = RuntimeCache(self._engine, self._path) if library.is_rtx and data is None else None
         for _ in range(SLOTS):
             slot = _Slot(self._new_context(), layout)
             self._slots.append(slot)  # before it allocates, so that `close` frees what it got
@@ -196,41 +193,10 @@ class TrtSession(Session):
         self._runtime = None
 
 
-class _Layout:
-    """Names, types and shapes of an engine's input and outputs, checked against the card."""
-
-    def __init__(self, engine: Any, trt: Any, card: ModelCard, path: Path) -> None:
-        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-        inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
-        if inputs != [INPUT]:
-            raise EngineError(
-                f"{path} takes {', '.join(inputs) or 'nothing'}, expected one input named {INPUT!r}; "
-                "make it with: dlcv-export"
-            )
-        smallest, _, largest = (tuple(dims) for dims in engine.get_tensor_profile_shape(INPUT, 0))
-        self.min_batch, self.max_batch = int(smallest[0]), int(largest[0])
-        self.image_shape = tuple(int(side) for side in largest[1:])
-        self.image_dtype = _dtype(engine, trt, INPUT, path)
-        window = (*card.input_size_hw, 3)
-        if card.size_range is not None and all(
-            low <= side <= high for low, side, high in zip(smallest[1:], window, largest[1:])
-        ):
-            self.image_shape = window  # sizes vary: buffers are as large as the one that is run
-        if self.image_shape != (*card.input_size_hw, 3) or self.image_dtype != np.uint8:
-            raise EngineError(
-                f"{path} takes images as {self.image_dtype} {self.image_shape}, and its card says "
-                f"uint8 {(*card.input_size_hw, 3)}; export the model again"
-            )
-        self.outputs = {
-            name: (_shape(engine, name, path, card), _dtype(engine, trt, name, path)) for name in names if name != INPUT
-        }
-        check_head({name: (dtype.name, shape) for name, (shape, dtype) in self.outputs.items()}, card, str(path))
-
-
 class _Slot:
     """An execution context, its stream and its buffers, for one batch at a time. Used inside the CUDA context only."""
 
-    def __init__(self, context: Any, layout: _Layout) -> None:
+    def __init__(self, context: Any, layout: Layout) -> None:
         self._context, self._layout = context, layout
         self._stream = cuda.Stream()
         self._host: dict[str, cuda.PinnedBuffer] = {}
@@ -283,63 +249,9 @@ class _Slot:
         self._stream.free()
 
 
-class _RuntimeCache:
-    """What TensorRT-RTX compiled for this GPU at first load, kept beside the plan as `NAME.plan.rtxcache`.
-
-    TensorRT-RTX itself refuses a cache of another release, GPU or driver, and then compiles again.
-    """
-
-    def __init__(self, engine: Any, plan: Path) -> None:
-        self._path = plan.with_name(plan.name + ".rtxcache")
-        self._loaded = b""
-        self.config: Any = None
-        if not hasattr(engine, "create_runtime_config"):
-            return
-        self.config = engine.create_runtime_config()
-        self._cache = self.config.create_runtime_cache()
-        with suppress(OSError):  # none yet, or not ours to read: it is compiled again
-            self._loaded = self._path.read_bytes()
-        if self._loaded:
-            self._cache.deserialize(self._loaded)
-        self.config.set_runtime_cache(self._cache)
-
-    def save(self) -> None:
-        """Writes the cache if it changed; where that is refused, the next start compiles again, no more."""
-        if self.config is None:
-            return
-        blob = self._cache.serialize()
-        data = b"" if blob is None else bytes(blob)
-        if data and data != self._loaded:
-            with suppress(OutputError):
-                write_bytes(self._path, data)
-
-
 def _why_not(message: str) -> str:
     """TensorRT's reason, and what to do about it."""
     squeezed = message.lower().replace(" ", "").replace("_", "")
     if "hostcode" in squeezed:  # a version-compatible plan carries a runtime of its own
         return f"{message}; it holds code for the CPU: if you trust who built it, pass --trust"
     return f"{message}; export it again on this machine"
-
-
-def _shape(engine: Any, name: str, path: Path, card: ModelCard) -> tuple[int, ...]:
-    """An output's shape without the batch."""
-    shape = tuple(int(side) for side in engine.get_tensor_shape(name))[1:]
-    wanted = head_output(card)[1]
-    if card.size_range is not None and name == card.head and len(shape) == len(wanted):
-        shape = tuple(expected if side < 0 else side for side, expected in zip(shape, wanted))
-    if any(side < 0 for side in shape):
-        raise EngineError(
-            f"{path}: its output {name} has the shape {shape}, and only the batch may vary; export the model again"
-        )
-    return shape
-
-
-def _dtype(engine: Any, trt: Any, name: str, path: Path) -> np.dtype[Any]:
-    found = engine.get_tensor_dtype(name)
-    for label, dtype in _DTYPES.items():
-        if getattr(trt.DataType, label, None) == found:
-            return np.dtype(dtype)
-    raise EngineError(
-        f"{path}: its tensor {name} has the type {found}, expected one of {', '.join(_DTYPES)}; export the model again"
-    )

@@ -175,7 +175,7 @@ FAULTS = (
         _RUNTIME + "cli/test_termination.py::test_a_forked_process_ends_at_once_and_its_parent_goes_on",
     ),
     Protection(
-        "a second run in the folder is refused", _RUN_FOLDER, "            _lock(self._lock)\n", "            pass\n",
+        "a second run in the folder is refused", _RUN_FOLDER, "            lock(self._lock.fileno())\n", "            pass\n",
         _FAULTS + "test_refused.py::test_a_second_run_in_the_folder_is_refused",
     ),
     Protection(
@@ -194,7 +194,7 @@ NOBODY_IN = (
         _RUNTIME + "test_run_folder.py::test_overwrite_removes_nothing_outside_the_folder",
     ),
     Protection(
-        "a tile's name does not lead out of the folder", "runtime/tiles.py", 'or name.startswith("/") or ".." in parts or', "or",
+        "a tile's name does not lead out of the folder", "runtime/output_names.py", 'or name.startswith("/") or ".." in parts or', "or",
         _RUNTIME + "test_hostile_folder.py::test_a_key_never_leads_out",
     ),
     Protection(
@@ -300,7 +300,7 @@ NOBODY_IN = (
         _RUNTIME + "test_hostile_folder.py::test_every_entry_has_its_row",
     ),
     Protection(
-        "a decoder that crashes costs its tile", "runtime/inference.py", "    if not settings.isolate:\n", "    if True:\n",
+        "a decoder that crashes costs its tile", "runtime/flow.py", "    if not settings.isolate:\n", "    if True:\n",
         _RUNTIME + "isolate/test_isolate.py::test_with_it_one_tile_is_lost_and_listed",
     ),
     Protection(

@@ -17,7 +17,8 @@ import pytest
 
 from dlcv.runtime.inference import InferSettings, Summary, infer
 from dlcv.runtime.journal import unescape
-from dlcv.runtime.tiles import find_tiles, output_names
+from dlcv.runtime.output_names import output_names
+from dlcv.runtime.tiles import find_tiles
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="names, links and devices of a Unix")
 TILE_BYTES = 700

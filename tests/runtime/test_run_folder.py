@@ -11,8 +11,8 @@ import pytest
 
 from dlcv.runtime.errors import OutputError, UsageError
 from dlcv.runtime.manifest import DONE, FAILED, Manifest, Row
+from dlcv.runtime.output_names import TABLES
 from dlcv.runtime.run_folder import LOCK, MANIFEST, RUN, SUMMARY, RunFolder
-from dlcv.runtime.tiles import TABLES
 
 IDENTITY = {"engine_sha256": "abc", "fit": "windows", "overlap": 0.25, "scale_16bit": None}
 
