@@ -347,6 +347,13 @@ def run_command(command_line: Callable[..., list[str]], command_env: dict[str, s
 
 
 @pytest.fixture(scope="session")
+def forks() -> Iterator[Any]:
+    """Runs commands in forks of a process that has imported torch (see `fork_server.py`), one for all tests that ask for it."""
+    with _module_beside("fork_server").fork_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A real browser (see `chromium.py`), one process for all tests; skipped where there is none."""
     module = _module_beside("chromium")
