@@ -6,6 +6,7 @@ give what `tests/lean/test_keep.py` kept in the folder that DLCV_TINY names, so 
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import importlib.util
 import os
@@ -400,6 +401,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(pytest.mark.skip(reason="takes minutes; run with pytest --long"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("long"):
+        faulthandler.cancel_dump_traceback_later()  # the limit of setup.cfg is for what takes seconds
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
