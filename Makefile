@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 .PHONY: demo test quick check lint types imports wheel lean links bench bench-gpu format clean
 
 demo: $(VENV)/.demo
-	$(BIN)/python -m dlcv.benchmarks.demo demo
+	$(BIN)/python -m dlcv.benchmarks.demo demo $(if $(EPOCHS),--epochs $(EPOCHS))
 
 # With SECOND_TRY=FILE, as .ci/run sets it, a few failures are tried once more, alone, and FILE gets their names.
 PYTEST := $(BIN)/python $(if $(SECOND_TRY),.ci/second_try.py,-m pytest)

@@ -28,7 +28,10 @@ def main(arguments: list[str]) -> int:
     if code != 1:
         return code
     if not 1 <= len(failed) <= MOST or crashes > 1:  # after the second crash the rest of the tests is not run
-        print(f"\nno second try: {len(failed)} tests failed, {crashes} processes crashed; 1 to {MOST} and 1 would be", flush=True)
+        print(
+            f"\nno second try: {len(failed)} tests failed, {crashes} processes crashed; 1 to {MOST} and 1 would be",
+            flush=True,
+        )
         return code
     print(f"\nsecond try, alone in one process: {'; '.join(failed)}", flush=True)
     options = [word for word in arguments if not word.startswith("tests")]

@@ -54,7 +54,7 @@ SMALL = {
     "dlcv-doctor": "",
     "dlcv-evaluate": "",
     "dlcv-parity": "",
-    "dlcv-bench": "--rounds 8 --pairs 8 --seconds 1 --warm-up 0.1 --tiles 2 --processes 0 --tolerance 5",
+    "dlcv-bench": "--rounds 3 --pairs 3 --seconds 0.1 --warm-up 0.05 --tiles 2 --processes 0 --tolerance 50",
 }
 FORKED = ("dlcv-train", "dlcv-explain", "dlcv-report", "dlcv-export", "dlcv-evaluate", "dlcv-parity")
 """Commands that import torch, or may: forked from a process that has it already, where a new one would take seconds for it."""

@@ -54,7 +54,13 @@ def _plain(code: str, arguments: list[str], cwd: Path, env: dict[str, str]) -> s
 
 
 def test_it_sees_what_a_new_process_sees(server: Any, tmp_path: Path) -> None:
-    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path), "ONLY": "here", "LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1"}
+    env = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(tmp_path),
+        "ONLY": "here",
+        "LC_ALL": "C.UTF-8",
+        "OMP_NUM_THREADS": "1",
+    }
     forked, plain = (
         server.run(SEEN, ["--a", "b c"], cwd=tmp_path, env=env, timeout=60),
         _plain(SEEN, ["--a", "b c"], tmp_path, env),
