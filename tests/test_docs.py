@@ -56,7 +56,7 @@ SMALL = {
     "dlcv-parity": "",
     "dlcv-bench": "--rounds 3 --pairs 3 --seconds 0.1 --warm-up 0.05 --tiles 2 --processes 0 --tolerance 50",
 }
-FORKED = ("dlcv-train", "dlcv-explain", "dlcv-report", "dlcv-export", "dlcv-evaluate", "dlcv-parity")
+FORKED = ("dlcv-train", "dlcv-explain", "dlcv-report", "dlcv-export", "dlcv-evaluate", "dlcv-parity", "dlcv-bench")
 """Commands that import torch, or may: forked from a process that has it already, where a new one would take seconds for it."""
 EPOCHS = 25
 """Of a small run whose model is exported: enough to be above the majority predictor, which export and parity insist on."""
