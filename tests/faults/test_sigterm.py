@@ -155,16 +155,16 @@ def train(fork: Callable[..., Any], tiny_data: Path) -> Callable[..., Any]:
     return train
 
 
-@pytest.mark.parametrize("workers", ["0", "1"])
-def test_training_saves_its_step(harness: Any, train: Callable[..., Any], tmp_path: Path, workers: str) -> None:
-    marker = tmp_path / "marker"
-    before = f"MARKER = {str(marker)!r}{MARK}" + LONG_STEP.replace("BLOCK", A_WHILE)
-    process = train(tmp_path / "run", "--workers", workers, before=before)
-    wait_for(process, marker.exists)
-    assert f"{tmp_path / 'run/last.pt'} is saved at epoch " in terminated(process)
-    harness.life_of(train(tmp_path / "run", "--workers", workers, "--resume"))
-    harness.life_of(train(tmp_path / "undisturbed", "--workers", workers))
-    assert harness.losses(tmp_path / "run") == harness.losses(tmp_path / "undisturbed")
+def test_training_saves_its_step(harness: Any, train: Callable[..., Any], tmp_path: Path) -> None:
+    harness.life_of(train(tmp_path / "undisturbed", "--workers", "0"))
+    for workers in ("0", "1"):
+        run, marker = tmp_path / workers, tmp_path / f"{workers}.marker"
+        before = f"MARKER = {str(marker)!r}{MARK}" + LONG_STEP.replace("BLOCK", A_WHILE)
+        process = train(run, "--workers", workers, before=before)
+        wait_for(process, marker.exists)
+        assert f"{run / 'last.pt'} is saved at epoch " in terminated(process)
+        harness.life_of(train(run, "--workers", workers, "--resume"))
+        assert harness.losses(run) == harness.losses(tmp_path / "undisturbed"), f"--workers {workers}"
 
 
 def test_training_in_a_step_of_minutes_ends_too(harness: Any, train: Callable[..., Any], tmp_path: Path) -> None:
