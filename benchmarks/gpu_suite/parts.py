@@ -72,7 +72,7 @@ PARTS: tuple[Part, ...] = (
     Part(
         "contract-onnxruntime", "ONNX Runtime's CUDA provider keeps the sessions' contract, in fp32, TF32, fp16, bf16",
         _tests("tests/contracts/test_sessions.py tests/runtime/sessions/test_onnxrt.py", "'onnx-cuda or tf32'"), 0.8,
-        ("pytest", "hypothesis", "torch", "onnx", "onnxscript", "onnxruntime"),
+        ("pytest", "torch", "onnx", "onnxscript", "onnxruntime"),
     ),
     Part("graphs-fcn8s", "nothing by itself: graphs for the next parts", _program("graphs", "fcn8s"), 0.7, ("torch", "onnx", "onnxscript"), driver=False),
     Part("parity-fcn8s", "ONNX Runtime CUDA with IO binding agrees with a CPU, in fp32, TF32, fp16", _program("parity", "fcn8s"), 0.4, ("onnxruntime",)),
@@ -92,7 +92,7 @@ PARTS: tuple[Part, ...] = (
     Part(
         "contract-plan", "plans keep the sessions' contract, where TensorRT is in the same Python as torch",
         _tests("tests/contracts/test_sessions.py tests/export/builders/test_build.py", "plan"), 0.6,
-        ("pytest", "hypothesis", "torch", "onnx", "onnxscript", "pycuda", "tensorrt|tensorrt_rtx"),
+        ("pytest", "torch", "onnx", "onnxscript", "pycuda", "tensorrt|tensorrt_rtx"),
     ),
     Part("validity-fcn8s", "whether TensorRT-RTX's plans run on this GPU", _program("validity", "fcn8s"), 0.2, ("tensorrt_rtx", "pycuda")),
     _bench("fcn8s", "; int8 where its plan was built")[1],
