@@ -71,7 +71,7 @@ PARTS: tuple[Part, ...] = (
     Part("copies", "streams, pinned buffers, GB/s of copies", _program("copies"), 0.2, ("pycuda",)),
     Part(
         "contract-onnxruntime", "ONNX Runtime's CUDA provider keeps the sessions' contract, in fp32, TF32, fp16, bf16",
-        _tests("tests/contracts/test_sessions.py tests/runtime/sessions/test_onnxrt.py", "'onnx-cuda or tf32'"), 0.8,
+        _tests("tests/contracts/test_sessions.py tests/contracts/test_session_precisions.py tests/runtime/sessions/test_onnxrt.py", "'onnx-cuda or tf32'"), 0.8,
         ("pytest", "torch", "onnx", "onnxscript", "onnxruntime"),
     ),
     Part("graphs-fcn8s", "nothing by itself: graphs for the next parts", _program("graphs", "fcn8s"), 0.7, ("torch", "onnx", "onnxscript"), driver=False),
@@ -91,7 +91,7 @@ PARTS: tuple[Part, ...] = (
     ),
     Part(
         "contract-plan", "plans keep the sessions' contract, where TensorRT is in the same Python as torch",
-        _tests("tests/contracts/test_sessions.py tests/export/builders/test_build.py", "plan"), 0.6,
+        _tests("tests/contracts/test_sessions.py tests/contracts/test_session_precisions.py tests/export/builders/test_build.py", "plan"), 0.6,
         ("pytest", "torch", "onnx", "onnxscript", "pycuda", "tensorrt|tensorrt_rtx"),
     ),
     Part("validity-fcn8s", "whether TensorRT-RTX's plans run on this GPU", _program("validity", "fcn8s"), 0.2, ("tensorrt_rtx", "pycuda")),

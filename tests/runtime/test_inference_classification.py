@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from infer_runs import OURS
 from numpy.typing import NDArray
 
 from dlcv.runtime import load
@@ -23,7 +24,6 @@ from dlcv.runtime.tiles import Tile
 TOLERANCE = 2e-6
 """Of a probability: float32's rounding in the graph, and the sixth digit in the table."""
 EXPECTED = {"red.png": "red", "green.png": "green", "sub/blue.png": "blue", "sub/grey.png": "grey", "wide.png": "red"}
-OURS = {"manifest.csv", "run.json", "summary.json", ".dlcv-lock"}
 
 
 @pytest.fixture

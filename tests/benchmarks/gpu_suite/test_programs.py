@@ -2,65 +2,28 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from trt_double import CARD
 
 from dlcv.benchmarks.bench.measure import Effort
 from dlcv.benchmarks.bench.roofline import Product
 from dlcv.benchmarks.gpu_suite import bench, copies, graphs, parity, part, plans
-from dlcv.runtime.card import ModelCard
 from dlcv.runtime.errors import EngineError, ExportError, VerdictError
 from dlcv.runtime.sessions import cuda
 
-CARD = ModelCard(
-    model="double", task="segmentation", classes=("a", "b", "c"), palette=((0, 0, 0), (1, 1, 1), (2, 2, 2)), head="mask",
-    input_size_hw=(4, 6), mean_rgb=(0.0, 0.0, 0.0), std_rgb=(1.0, 1.0, 1.0), max_batch=4,
-)  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def double() -> Any:
-    return _module(Path(__file__).parents[2] / "runtime" / "sessions" / "trt_double.py")
-
-
-@pytest.fixture(scope="session")
-def made() -> Any:
-    """Results made up for tests."""
-    return _module(Path(__file__).parents[1] / "bench" / "results.py")
-
-
-def _module(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
 
 @pytest.fixture
-def world(double: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    world = double.World()
-    package, driver = double.make_pycuda(world)
-    modules = {"pycuda": package, "pycuda.driver": driver, "tensorrt_rtx": double.make_tensorrt(world)}
-    for name, module in (modules | {"tensorrt": None, "tensorrt_lean": None}).items():
-        monkeypatch.setitem(sys.modules, name, module)
-    for home in (cuda, part):
-        monkeypatch.setattr(home, "driver_problem", lambda: "")
-    monkeypatch.setattr(cuda, "gpu_name_and_capability", lambda index=0: ("NVIDIA Double", "8.6"))
-    for cached in (cuda._pycuda, cuda._retained):
-        cached.cache_clear()
-    yield world
-    for cached in (cuda._pycuda, cuda._retained):
-        cached.cache_clear()
+def world(world: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(part, "driver_problem", lambda: "")
+    return world
 
 
 @pytest.fixture
