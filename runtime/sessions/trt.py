@@ -140,7 +140,8 @@ class TrtSession(Session):
             plan = self._path.read_bytes() if data is None else data
             self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
-            raise self._error(f"{self._path} cannot be loaded: {_why_not(self._log.last_error())}")
+            why = self._log.last_error()
+            raise _error(f"{self._path} cannot be loaded: {_why_not(why)}", why)
         layout = Layout(self._engine, library.module, self.card, self._path)
         self.max_batch = layout.max_batch
         if library.is_rtx:
@@ -157,9 +158,10 @@ class TrtSession(Session):
             self._engine.create_execution_context() if config is None else self._engine.create_execution_context(config)
         )
         if context is None:
-            raise self._error(
-                f"{self._path} cannot be prepared to run: {self._log.last_error()}; "
-                "free GPU memory or build it with a smaller --max-batch"
+            why = self._log.last_error()
+            raise _error(
+                f"{self._path} cannot be prepared to run: {why}; free GPU memory or build it with a smaller --max-batch",
+                why,
             )
         return context
 
@@ -189,12 +191,8 @@ class TrtSession(Session):
         return None if operators is None else Executed(self._by, operators)
 
     def _failed(self, call: str, why: str = "") -> EngineError:
-        return self._error(f"{self._path} failed to run: {call} was refused: {why or self._log.last_error()}")
-
-    @staticmethod
-    def _error(sentence: str) -> EngineError:
-        """OutOfMemory where the library's reason in it says so, so that a smaller batch is tried."""
-        return OutOfMemory(sentence) if says_out_of_memory(sentence) else EngineError(sentence)
+        why = why or self._log.last_error()
+        return _error(f"{self._path} failed to run: {call} was refused: {why}", why)
 
     def close(self) -> None:
         """Waits for batches in flight, then frees contexts and buffers, engine, runtime. May be called again."""
@@ -301,6 +299,11 @@ class _Slot:
         for host in self._host.values():
             host.free()
         self._stream.free()
+
+
+def _error(sentence: str, why: str) -> EngineError:
+    """OutOfMemory where the library's reason says so, so that a smaller batch is tried."""
+    return OutOfMemory(sentence) if says_out_of_memory(why) else EngineError(sentence)
 
 
 def _why_not(message: str) -> str:
