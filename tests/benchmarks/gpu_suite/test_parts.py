@@ -54,8 +54,9 @@ def test_graphs_come_before_what_takes_them() -> None:
     names = [part.name for part in PARTS]
     for name in names:
         kind, _, model = name.partition("-")
-        if kind in ("parity", "plans", "validity", "bench"):
+        if kind in ("parity", "plans", "validity", "bench", "files"):
             assert names.index(f"graphs-{model}") < names.index(name)
+    assert names.index("plans-fcn8s") < min(names.index("plan-files-fcn8s"), names.index("bench-fcn8s"))
 
 
 def test_the_command_lists_without_loading_anything_heavy() -> None:
