@@ -20,6 +20,7 @@ VERSION = "1.7.1.116"
 Severity = Enum("Severity", "INTERNAL_ERROR ERROR WARNING INFO VERBOSE")
 TensorIOMode = Enum("TensorIOMode", "NONE INPUT OUTPUT")
 LayerInformationFormat = Enum("LayerInformationFormat", "ONELINE JSON")
+CudaGraphStrategy = Enum("CudaGraphStrategy", "DISABLED WHOLE_GRAPH_CAPTURE")
 DataType = Enum("DataType", "FLOAT HALF BF16 INT8 INT32 INT64 BOOL UINT8 FP8")
 
 
@@ -71,6 +72,14 @@ class IRuntimeConfig:
 
     def set_runtime_cache(self, cache: IRuntimeCache | None = None) -> bool:
         return self.world.note("set_runtime_cache")
+
+    @property
+    def cuda_graph_strategy(self) -> Any:
+        return CudaGraphStrategy.DISABLED
+
+    @cuda_graph_strategy.setter
+    def cuda_graph_strategy(self, strategy: Any) -> None:
+        self.world.note("cuda_graph_strategy", strategy.name)
 
 
 class IExecutionContext:
@@ -191,7 +200,7 @@ def make_tensorrt(world: World, name: str = "tensorrt_rtx", version: str = VERSI
     values = {
         "__version__": version, "DataType": DataType, "TensorIOMode": TensorIOMode, "LayerInformationFormat": LayerInformationFormat,
         "NetworkDefinitionCreationFlag": SimpleNamespace(STRONGLY_TYPED=0), "ILogger": ILogger, "EngineInspector": inspector,
-        "IRuntimeCache": world.bound(IRuntimeCache), "IRuntimeConfig": world.bound(IRuntimeConfig),
+        "CudaGraphStrategy": CudaGraphStrategy, "IRuntimeCache": world.bound(IRuntimeCache), "IRuntimeConfig": world.bound(IRuntimeConfig),
         "IExecutionContext": world.bound(IExecutionContext), "ICudaEngine": engine,
         "Runtime": world.bound(Runtime, library=name, engine=engine),
     }  # fmt: skip

@@ -4,7 +4,7 @@ It keeps CUDA's rules that are easily broken: every call needs the primary conte
 stream happens no earlier than `synchronize`, device memory is known by address and gone once freed, TensorRT reads the
 addresses and the shape that were set before. Its "network" gives `mask = image[..., 0] % 3`, `score`, the float32
 mean over a row, and `probs`, each channel's share of the brightness, of which a plan returns some. `test_trt_double.py` compares its
-signatures with the real bindings. The classes themselves: `cuda_double.py`, `tensorrt_double.py`.
+signatures with the real bindings. The classes themselves: `cuda_double.py`, `graph_double.py`, `tensorrt_double.py`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 from cuda_double import make_pycuda
+from graph_double import LibCuda
 from numpy.typing import NDArray
 from tensorrt_double import VERSION, make_tensorrt
 
@@ -35,6 +36,8 @@ CARD = ModelCard(
 
 class World:
     """What happened (`calls`: one tuple a call, in order) and what shall fail (`refuse`: names of calls)."""
+
+    cuda: LibCuda
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
@@ -78,14 +81,16 @@ def images_of(count: int, seed: int = 0) -> NDArray[np.uint8]:
 
 def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A world whose doubles stand for pycuda and TensorRT-RTX, on a machine with a driver and a GPU; the body of a fixture."""
-    from dlcv.runtime.sessions import cuda
+    from dlcv.runtime.sessions import cuda, cuda_graph
 
     world = World()
+    world.cuda = LibCuda(world)
     package, driver = make_pycuda(world)
     modules = {"pycuda": package, "pycuda.driver": driver, "tensorrt_rtx": make_tensorrt(world)}
     for name, module in (modules | {"tensorrt": None, "tensorrt_lean": None}).items():
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(cuda, "driver_problem", lambda: "")
+    monkeypatch.setattr(cuda_graph, "load_driver", lambda: world.cuda)
     monkeypatch.setattr(cuda, "gpu_name_and_capability", lambda index=0: ("NVIDIA Double", "8.6"))
     for cached in (cuda._pycuda, cuda._retained):
         cached.cache_clear()

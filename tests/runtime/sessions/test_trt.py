@@ -20,7 +20,7 @@ def test_a_batch_comes_back_as_the_network_says(world: Any, plan: Path) -> None:
     with open_plan(plan) as session:
         outputs = session.run(images)
         assert (session.max_batch, session.parallel) == (4, 2)
-        assert session.description == "TensorRT-RTX 1.7.1.116 on NVIDIA Double, in fp32"
+        assert session.description == "TensorRT-RTX 1.7.1.116 on NVIDIA Double, in fp32, with CUDA graphs"
     assert list(outputs) == ["mask", "score"]
     assert outputs["mask"].dtype == np.uint8
     assert outputs["score"].dtype == np.float32

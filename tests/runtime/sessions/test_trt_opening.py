@@ -81,7 +81,9 @@ def test_without_a_driver_no_library_is_loaded_and_the_graph_is_named(
 
 def test_a_plan_says_what_it_computes_and_what_its_layers_ran_in(world: Any, plan: Path) -> None:
     with open_plan(plan) as session:
-        assert session.computes == "fp32" and session.description.endswith(" on NVIDIA Double, in fp32")
+        assert session.computes == "fp32" and session.description.endswith(
+            " on NVIDIA Double, in fp32, with CUDA graphs"
+        )
         assert session.executed() is None, "a plan without its layers' details"
         side = {"Dimensions": [4, 3, 4, 6], "Format/Datatype": "Half"}
         layer = {"Name": "conv", "LayerType": "Conv", "Inputs": [side], "Outputs": [side], "Weights": {"Count": 10}}
