@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dlcv.export.builders import build, find, readback
+from dlcv.export.builders import build, find, network, readback
 from dlcv.export.builders.build import build_plan
 from dlcv.export.builders.options import BuildOptions
 from dlcv.runtime.card import SizeRange
@@ -81,7 +81,7 @@ def run(world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """(version, options of the build ...) -> report; with the double as `tensorrt`, on an RTX 3060."""
     monkeypatch.setattr(find, "driver_problem", lambda: "")
     monkeypatch.setattr(find, "cuda_of_driver", lambda: None)
-    for module in (build, readback):
+    for module in (build, network, readback):
         monkeypatch.setattr(module, "gpu_name_and_capability", lambda: ("NVIDIA GeForce RTX 3060", "8.6"))
 
     def built(version: str, *, card: Any = CARD, progress: Any = None, timing_cache: Any = None, **options: Any) -> Any:
@@ -125,7 +125,8 @@ def test_the_profile_covers_batches_and_sizes(run: Any, world: Any) -> None:
     world.sides = (-1, -1)
     card = CARD.changed(size_range=SizeRange((8, 16), (32, 48), 8))
     lines: list[str] = []
-    run("10.9.0.34", card=card, progress=lines.append, min_batch=2, opt_batch=3, max_batch=5)
+    report = run("10.9.0.34", card=card, progress=lines.append, min_batch=2, opt_batch=3, max_batch=5)
+    assert report.card.proof == "types of the strongly typed network as parsed, by the number of layers: 100.0% in fp32"
     assert world.named("set_shape") == [("image", (2, 8, 16, 3), (3, 16, 24, 3), (5, 32, 48, 3))]
     assert "compiling for batches of 2 to 5 and sizes of 8 x 16 to 32 x 48 in multiples of 8" in lines
 
