@@ -248,6 +248,7 @@ def _plan(settings: ExportSettings, staging: Path, card: ModelCard, say: Callabl
         card=card,
         options=settings.build,
         timing_cache=settings.output / f"{settings.model}{TIMING_SUFFIX}",
+        min_share=settings.precision.min_share,
         progress=say,
     )
 

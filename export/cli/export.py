@@ -164,7 +164,7 @@ def main(
     build = BuildOptions(**{name: options.pop(name) for name in NAMES})
     if onnx is not None:
         _refuse_others(ctx)
-        _plan_alone(onnx, output, build)
+        _plan_alone(onnx, output, build, min_share)
         return
     from dlcv.train.models.registry import model_entry
 
@@ -221,7 +221,7 @@ def _into_triton(files: Sequence[Path], repository: Path, model: str, max_batch:
 
 def _refuse_others(ctx: click.Context) -> None:
     """With --onnx the graph is made already: what would shape it has no effect, and is refused rather than ignored."""
-    known = {"onnx", "output", *NAMES}
+    known = {"onnx", "output", "min_share", *NAMES}
     typed = [
         option.opts[0]
         for option in ctx.command.params
@@ -236,10 +236,10 @@ def _refuse_others(ctx: click.Context) -> None:
         )
 
 
-def _plan_alone(onnx: Path, output: Path | None, build: BuildOptions) -> None:
+def _plan_alone(onnx: Path, output: Path | None, build: BuildOptions, min_share: float | None) -> None:
     from dlcv.export.builders.rebuild import rebuild_plan
 
-    report = rebuild_plan(onnx, output, build, note)
+    report = rebuild_plan(onnx, output, build, note, min_share)
     note(report.sentence)
     click.echo(report.path)
 

@@ -18,12 +18,11 @@ import onnxruntime as ort
 from onnx import TensorProto
 
 from dlcv.export.precision.layer_names import layer_name, makers_of
+from dlcv.export.shares import MIN_SHARE
 from dlcv.runtime.card import card_from_json
 from dlcv.runtime.card_reader import ONNX_KEY
 from dlcv.runtime.errors import ExportError, VerdictError, one_line
 
-MIN_SHARE = {"fp32": 1.0, "fp16": 0.95, "bf16": 0.95, "int8": 0.90}
-"""Share of the multiply-adds that must be in the precision asked for."""
 MIN_SESSION_SHARE = 0.5
 """Of an int8 graph's convolutions, in ONNX Runtime: versions differ in what they fuse, but most must be fused."""
 OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")

@@ -12,6 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from dlcv.runtime.card import ModelCard
 from dlcv.runtime.cli.infer import main
 from dlcv.runtime.cli.infer_options import HEADINGS
 from dlcv.runtime.manifest import read_manifest
@@ -155,9 +156,24 @@ def test_a_plan_without_a_gpu_names_the_other_way(
 ) -> None:
     plan = tmp_path / "m.plan"
     plan.write_bytes(b"ftrt" + bytes(60))
+    told = f"{plan} is a TensorRT plan and runs on an NVIDIA GPU only; run the graph it was built from instead"
     assert refused(tile_folder, "--engine", plan, "--device", "cpu") == (
-        f"{plan} is a TensorRT plan and runs on an NVIDIA GPU only; on a CPU run the graph: --engine {tmp_path / 'm.onnx'}"
+        f"{told}, which is not beside it: copy it here, or make one with: dlcv-export --format onnx"
     )
+    (tmp_path / "m.onnx").touch()
+    assert refused(tile_folder, "--engine", plan, "--device", "cpu") == f"{told}: --engine {tmp_path / 'm.onnx'}"
+
+
+def test_a_plan_cut_short_is_told_as_cut_short(
+    refused: Callable[..., str], tile_folder: Path, tiny_card: ModelCard, tmp_path: Path
+) -> None:
+    """TensorRT-RTX has the plan's length in its header; of 20 bytes not even that is there."""
+    plan = tmp_path / "m.plan"
+    head = b"vtrt" + bytes(12) + (9000).to_bytes(8, "little") + bytes((1, 7, 1, 116)) + bytes(8)
+    whole = (head + b"dlcv1:" + tiny_card.to_json().encode()).ljust(9000, b"\0")
+    for length, told in ((20, "20 bytes, and a plan's header alone is 36"), (8999, "8,999 bytes of 9,000")):
+        plan.write_bytes(whole[:length])
+        assert refused(tile_folder, "--engine", plan) == f"{plan} is cut short: {told}; copy or export it again"
 
 
 def test_cuda_where_there_is_none(refused: Callable[..., str], tile_folder: Path, tiny_onnx: Path) -> None:
