@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlcv.export.builders.find import Builder, find_builder
+from dlcv.export.builders.gpus import check_precision
 from dlcv.export.builders.network import Build, check_opset
 from dlcv.export.builders.options import BuildOptions
 from dlcv.export.builders.plan_proof import PlanProof, least_share
@@ -79,6 +80,7 @@ def build_plan(
     options.check()
     chosen = find_builder(options.builder)
     options.check_for(chosen.can, chosen.label)
+    check_precision(chosen, options, card.precision)
     tell(chosen.sentence)
     work = Build(chosen, Path(onnx_path), _plan_card(card, Path(onnx_path), chosen, options), options)
     tell(f"reading {onnx_path}")

@@ -20,7 +20,7 @@ from dlcv.export.builders.timing import TimingCache
 from dlcv.export.builders.watch import BuildWatch
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.card_reader import PLAN_PREFIX
-from dlcv.runtime.errors import EngineError, ExportError
+from dlcv.runtime.errors import EngineError, ExportError, one_line
 from dlcv.runtime.inspection.onnx_graph import read_onnx_graph
 from dlcv.runtime.plan_header import RTX_TARGETS
 from dlcv.runtime.sessions.cuda import gpu_name_and_capability
@@ -201,10 +201,11 @@ class Build:
         shape = (self._options.batches[1], *self.card.input_size_hw, 3)
         try:
             ran = executed_in(self._library, plan, shape, by)
-        except ExportError as error:
+        except (ExportError, AttributeError, TypeError, RuntimeError) as error:
             if self._chooses_types:
                 raise
-            return None, str(error)
+            # The network's types bind it: bindings that answer otherwise than those known are no reason to lose the plan.
+            return None, one_line(error)
         operators = known(ran.operators) if self._can.typed_by_graph else ran.operators
         return (Executed(by, operators), "") if operators else (None, f"{by} tells no layer's type")
 

@@ -92,6 +92,8 @@ def _enums(release: tuple[int, int]) -> dict[str, Any]:
         "DataType": DataType,
         "LayerType": LayerType,
     }
+    if release >= (10, 0):
+        found["ExecutionContextAllocationStrategy"] = _names("STATIC", "ON_PROFILE_CHANGE", "USER_MANAGED")
     if release >= (8, 6):
         flags += ["VERSION_COMPATIBLE", "EXCLUDE_LEAN_RUNTIME"]
         found["HardwareCompatibilityLevel"] = _names("NONE", "AMPERE_PLUS")
@@ -285,6 +287,11 @@ def _runtime(world: World) -> list[type]:
 
     class ICudaEngine:
         def create_execution_context_without_device_memory(self) -> IExecutionContext:
+            assert not world.typed, "11 has it no longer"
+            return IExecutionContext()
+
+        def create_execution_context(self, strategy: Any) -> IExecutionContext:
+            assert strategy == "USER_MANAGED", "it would take the GPU's memory"
             return IExecutionContext()
 
         def create_engine_inspector(self) -> EngineInspector:

@@ -84,6 +84,33 @@ def test_the_targets_can_be_chosen(rtx: Any, graph: Path) -> None:
         _build(graph, compute_capabilities=("8.6", "9.0"))
 
 
+def test_bf16_for_a_gpu_without_it_is_refused_before_the_build(rtx: Any, graph: Path) -> None:
+    """The builder's own words are "Cannot compile for target(s) sm75"; fp16 and int8 it does build for 7.5."""
+    lines: list[str] = []
+    with pytest.raises(UsageError) as caught:
+        _build(graph, card=CARD.changed(precision="bf16"), compute_capabilities=("8.6", "7.5"), progress=lines.append)
+    assert str(caught.value) == (
+        "--compute-capability 7.5 (Turing, RTX 20) does not compute in bf16, which begins with 8.0; "
+        "leave it out, or export with --precision fp16"
+    )
+    assert lines == []
+    for precision, write in (("fp16", write_half_graph), ("int8", write_int8_graph)):
+        write(graph)
+        report = _build(graph, card=CARD.changed(precision=precision), compute_capabilities=("7.5",), min_share=0.0)
+        assert report.header.compute_capabilities == ("7.5",)
+
+
+def test_too_little_workspace_is_told_with_what_to_do(rtx: Any, graph: Path) -> None:
+    """TensorRT-RTX itself refuses: this graph's kernels want 8 MiB of scratch memory."""
+    with pytest.raises(ExportError) as caught:
+        _build(graph, workspace_mib=1, compute_capabilities=("8.6",))
+    text = str(caught.value)
+    assert text.startswith(f"TensorRT-RTX {rtx.__version__} cannot build {graph}: ")
+    assert "no tactics to implement the operation within workspace limit" in text
+    assert text.endswith("; pass more than --workspace-mib 1, or leave it out")
+    assert not graph.with_suffix(".plan").exists()
+
+
 def test_a_plan_opened_without_a_driver_names_the_graph(rtx: Any, graph: Path) -> None:
     if cuda.driver_present():
         pytest.skip("this machine has an NVIDIA driver")
@@ -185,12 +212,17 @@ def test_a_plan_that_says_something_else_than_asked_is_not_kept(
 # --- which proof a plan carries -------------------------------------------------------------------------------------
 
 
+def _one(graph: Path, **changed: Any) -> Any:
+    """For one kind of GPU, which is quicker; the list of kernels is the same for each."""
+    return _build(graph, compute_capabilities=("8.6",), **changed)
+
+
 def test_the_types_of_the_network_are_those_that_the_graph_is_counted_in(rtx: Any, graph: Path) -> None:
     """The same layers, types and multiply-adds as `proof.layers_of` finds with onnx, in a network whose batch varies."""
     from dlcv.export.precision.proof import layers_of
 
     write_half_graph(graph)
-    report = _build(graph, card=CARD.changed(precision="fp16", proof="99% of it; restored to fp32: a, b; ONNX Runtime 1 runs 9 of 9"))  # fmt: skip
+    report = _one(graph, card=CARD.changed(precision="fp16", proof="99% of it; restored to fp32: a, b; ONNX Runtime 1 runs 9 of 9"))  # fmt: skip
     assert report.card.proof == "types of the strongly typed network as parsed: 100.0% in fp16; restored to fp32: a, b"
     assert report.ran == "kernels in the build log: 100.0% in fp16 (2 of 2 layers are told)"
     expected = {layer.name: (layer.kind, layer.multiply_adds) for layer in layers_of(onnx.load(graph))}
@@ -211,13 +243,13 @@ def test_a_plan_whose_kernels_are_in_another_type_is_refused(rtx: Any, graph: Pa
     model.graph.CopyFrom(h.make_graph(order, "q", model.graph.input, model.graph.output, kept))
     onnx.save(model, graph)
     with pytest.raises(VerdictError) as caught:
-        _build(graph, card=CARD.changed(precision="int8"))
+        _one(graph, card=CARD.changed(precision="int8"))
     assert str(caught.value) == (
         "the plan is not in int8, no file was written: kernels in the build log: 69.2% in int8, 30.8% in fp32, expected at least "
         "90.0% in int8; not so: up (deconvolution) in fp32; export with another --precision, or accept it with --min-share 0.69"
     )
     assert not graph.with_suffix(".plan").exists()
-    report = _build(graph, card=CARD.changed(precision="int8"), min_share=0.69)
+    report = _one(graph, card=CARD.changed(precision="int8"), min_share=0.69)
     assert report.card.proof == "types of the strongly typed network as parsed: 100.0% in int8"
     assert report.proof.to_dict()["compiled"]["multiply_adds"] == {"int8": 10368, "fp32": 4608}
     assert "up (deconvolution) in fp32" not in report.ran, "float32 is not less than int8"
@@ -226,7 +258,7 @@ def test_a_plan_whose_kernels_are_in_another_type_is_refused(rtx: Any, graph: Pa
 def test_a_graph_below_the_share_is_refused_before_it_is_compiled(rtx: Any, graph: Path) -> None:
     lines: list[str] = []
     with pytest.raises(VerdictError, match=r"as parsed: 100\.0% in fp32, expected at least 95\.0% in fp16; not so: conv \(convolution\) in fp32, up"):  # fmt: skip
-        _build(graph, card=CARD.changed(precision="fp16"), progress=lines.append)
+        _one(graph, card=CARD.changed(precision="fp16"), progress=lines.append)
     assert not any(line.startswith("compiling") for line in lines)
 
 
@@ -254,7 +286,7 @@ def test_a_restored_layer_that_is_joined_to_its_casts_is_refused(rtx: Any, graph
     }  # fmt: skip
     write_nodes(graph, nodes, weights)
     with pytest.raises(VerdictError) as caught:
-        _build(graph, card=CARD.changed(precision="fp16"), min_share=0.4)
+        _one(graph, card=CARD.changed(precision="fp16"), min_share=0.4)
     assert str(caught.value) == (
         "the plan is not in fp16, no file was written: kernels in the build log: restored (convolution) in fp16, which the graph "
         "keeps in more; export with another --precision, or build with full TensorRT"
@@ -265,14 +297,14 @@ def test_a_log_without_kernels_proves_nothing_and_says_so(
     rtx: Any, graph: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(network, "kernel_operators", lambda log, layers: ())
-    report = _build(graph)
+    report = _one(graph)
     assert report.ran == "what was compiled was not asked: the build log lists no kernels"
     assert report.proof.to_dict()["compiled"] is None
 
 
 def test_sizes_that_vary_are_counted_at_the_cards_size(rtx: Any, graph: Path) -> None:
     card = CARD.changed(size_range=SizeRange((8, 8), (32, 48), 8))
-    report = _build(write_graph(graph, sides=("h", "w")), card=card)
+    report = _one(write_graph(graph, sides=("h", "w")), card=card)
     assert sum(report.proof.network.multiply_adds.values()) == 10368 + 4608
     assert report.ran.startswith("kernels in the build log: 100.0% in fp32")
 

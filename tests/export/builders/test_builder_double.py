@@ -29,7 +29,7 @@ CALLS = {
         "create_timing_cache", "set_timing_cache", "get_timing_cache",
     ],
     "IOptimizationProfile": ["set_shape"],
-    "INetworkDefinition": ["get_input"],
+    "INetworkDefinition": ["get_input", "get_layer"],
     "OnnxParser": ["parse_from_file"],
     "IProgressMonitor": ["phase_start", "step_complete", "phase_finish"],
 }  # fmt: skip
@@ -80,6 +80,19 @@ def run(world: Any, tmp_path: Path, build_with: Callable[..., Any]) -> Any:
     return built
 
 
+def test_a_gpu_without_bf16_is_told_before_the_build(run: Any, world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dlcv.export.builders import gpus
+
+    monkeypatch.setattr(gpus, "gpu_name_and_capability", lambda: ("Tesla T4", "7.5"))
+    with pytest.raises(ExportError) as caught:
+        run("10.9.0.34", card=CARD.changed(precision="bf16"))
+    assert str(caught.value) == (
+        "Tesla T4 of this machine has compute capability 7.5 and does not compute in bf16, which begins with 8.0; "
+        "export with --precision fp16"
+    )
+    assert world.calls == []
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_each_release_builds_through_the_same_code(run: Any, world: Any, version: str) -> None:
     report = run(version, workspace_mib=64)
@@ -104,6 +117,23 @@ def test_compatible_plans_set_their_flags_and_say_so_on_the_card(run: Any, world
     header = with_card(read_plan_header(report.path), read_card(report.path).versions)
     assert (header.version_compatible, header.compute_capabilities) == (True, ("8.0+",))
     assert report.sentence.endswith("for every GPU of Ampere and later, and newer releases run it too")
+
+
+def test_a_plan_from_a_graph_alone_goes_into_a_triton_repository(run: Any, export: Any, tmp_path: Path) -> None:
+    """As on the GPU server, where full TensorRT builds and torch is missing; read by Triton's own protobuf."""
+    pb2 = pytest.importorskip("tritonclient.grpc.model_config_pb2", reason="tritonclient is not installed")
+    from google.protobuf import text_format
+
+    run("10.9.0.34")  # the double is `tensorrt` from here on
+    graph = write_graph(tmp_path / "tiny.onnx", card=CARD)
+    result = export("--onnx", graph, "--builder", "tensorrt", "--max-batch", 6, "--triton", tmp_path / "models")
+    assert result.exit_code == 0, result.stderr
+    folder = tmp_path / "models" / "tiny"
+    assert result.stdout.splitlines() == [str(graph.with_suffix(".plan")), str(folder / "1")]
+    config = text_format.Parse((folder / "config.pbtxt").read_text(), pb2.ModelConfig())
+    assert (config.name, config.platform, config.max_batch_size) == ("tiny", "tensorrt_plan", 6)
+    assert (folder / "1" / "model.plan").read_bytes() == graph.with_suffix(".plan").read_bytes()
+    assert text_format.MessageToString(config.parameters["dlcv"]).count("strongly typed network as parsed")
 
 
 def test_the_profile_covers_batches_and_sizes(run: Any, world: Any) -> None:
