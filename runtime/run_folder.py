@@ -18,7 +18,6 @@ from dlcv.runtime.errors import OutputError, UsageError
 from dlcv.runtime.files import make_folder, write_bytes
 from dlcv.runtime.manifest import DONE, Row, read_manifest
 from dlcv.runtime.outputs.beside import all_beside
-from dlcv.runtime.resume import FilesThere
 from dlcv.runtime.tiles import RESERVED, TABLES
 
 MANIFEST, RUN, SUMMARY, LOCK, *_ = RESERVED
@@ -70,7 +69,7 @@ class RunFolder:
         return self.folder / MANIFEST
 
     def done(self) -> dict[str, Row]:
-        """Rows of the tiles that are done and whose output is there, by path."""
+        """Rows of the tiles that are done, by path; whether their outputs are there and whole is not looked at."""
         if not self.manifest.exists():
             return {}
         done: dict[str, Row] = {}
@@ -79,8 +78,7 @@ class RunFolder:
                 done[row.path] = row
             else:
                 done.pop(row.path, None)
-        there = FilesThere(self.folder)
-        return {path: row for path, row in done.items() if row.output in there}
+        return done
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes `summary.json`, whole."""
