@@ -88,6 +88,22 @@ def whole_lines(path: Path) -> Iterator[str]:
         raise unreadable(path, error) from error
 
 
+def is_torn(path: Path) -> bool:
+    """Whether a journal's last line lacks its end.
+
+    Raises:
+        OutputError: when the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            if not file.seek(0, os.SEEK_END):
+                return False
+            file.seek(-1, os.SEEK_END)
+            return file.read() != b"\n"
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
 def forget_lines(path: Path, header: str, keys: Collection[str], key_of: Callable[[str], str | None]) -> None:
     """Takes the lines of some tiles out, because they are run again and a tile has one row.
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from dlcv.runtime.errors import UsageError
+from dlcv.runtime.files import listing
 from dlcv.runtime.urls import files_at, is_url, state_of
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
@@ -45,9 +47,20 @@ class Looks:
         """As `Tile.fingerprint`, now or when it was asked first."""
         if self._known is None:
             return tile.fingerprint()
-        if tile.where not in self._known:
-            self._known[tile.where] = tile.fingerprint()
-        return self._known[tile.where]
+        where = tile.where
+        if where not in self._known:
+            self._known[where] = tile.fingerprint()
+        return self._known[where]
+
+    @property
+    def keep(self) -> bool:
+        """Whether answers are remembered."""
+        return self._known is not None
+
+    def know(self, where: str, found: Fingerprint) -> None:
+        """Takes what a folder's listing told already."""
+        if self._known is not None:
+            self._known[where] = found
 
     def forget(self) -> None:
         """Lets the answers go, and keeps none from here on."""
@@ -95,7 +108,11 @@ class Tile:
 
 
 def find_tiles(
-    sources: Sequence[str], *, leave_out: Path | None = None, say: Callable[[str], None] = lambda _: None
+    sources: Sequence[str],
+    *,
+    leave_out: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    looks: Looks | None = None,
 ) -> list[Tile]:
     """Tiles from files, folders (searched recursively, hidden entries left out) and globs, sorted within each source.
 
@@ -105,6 +122,7 @@ def find_tiles(
         sources: as they were typed; among them URLs, see `urls.py`.
         leave_out: a folder that is not searched when it lies inside one of `sources`: the masks of an earlier run.
         say: takes a line about what was left out.
+        looks: takes what the listings of folders tell, while it keeps answers.
 
     Raises:
         UsageError: when a source does not exist, nothing was found, or two tiles would have one key.
@@ -114,7 +132,7 @@ def find_tiles(
     tiles: dict[str, Tile] = {}
     labels: list[Path] = []
     for source in sources:
-        for tile in _from_source(source, leave_out, labels):
+        for tile in _from_source(source, leave_out, labels, looks or Looks()):
             first = tiles.setdefault(tile.key, tile)
             if first is not tile and _absolute(first.where) != _absolute(tile.where):
                 raise UsageError(
@@ -147,12 +165,12 @@ def source_folders(sources: Sequence[str]) -> list[str]:
     return sorted(found)
 
 
-def _from_source(source: str, leave_out: Path | None, labels: list[Path]) -> Iterator[Tile]:
+def _from_source(source: str, leave_out: Path | None, labels: list[Path], looks: Looks) -> Iterator[Tile]:
     path = Path(source)
     if is_url(source):
         yield from _at_url(source, labels)
     elif path.is_dir():
-        yield from _in_folder(path, leave_out, labels)
+        yield from _in_folder(path, leave_out, labels, looks)
     elif os.path.lexists(path):
         yield Tile(path, path.name)
     elif glob.has_magic(source):
@@ -198,13 +216,13 @@ def _before_magic(parts: Iterable[str]) -> list[str]:
     return fixed
 
 
-def _in_folder(folder: Path, leave_out: Path | None, labels: list[Path]) -> Iterator[Tile]:
+def _in_folder(folder: Path, leave_out: Path | None, labels: list[Path], looks: Looks) -> Iterator[Tile]:
     hidden = os.path.realpath(leave_out) if leave_out is not None else ""
     below = [(os.fspath(folder), "")]
     while below:
         where, prefix = below.pop()
-        folders, files = _listed(where)
         base = "" if where == "." else os.path.join(where, "")
+        folders, files = _listed(where, base, looks)
         for name in sorted(files):
             if name.endswith(LABEL_SUFFIX) and name[: -len(LABEL_SUFFIX)] + LABELLED_SUFFIX in files:
                 labels.append(Path(where, name))
@@ -215,7 +233,7 @@ def _in_folder(folder: Path, leave_out: Path | None, labels: list[Path]) -> Iter
                 below.append((base + name, f"{prefix}{name}/"))
 
 
-def _listed(where: str) -> tuple[list[str], dict[str, bool]]:
+def _listed(where: str, base: str, looks: Looks) -> tuple[list[str], dict[str, bool]]:
     """Folders and files in a folder, the files with whether they are no links.
 
     A link to a folder is not followed: it could lead in a circle. One that cannot be listed is an error: nobody would notice
@@ -227,10 +245,14 @@ def _listed(where: str) -> tuple[list[str], dict[str, bool]]:
     folders: list[str] = []
     files: dict[str, bool] = {}
     try:
-        with os.scandir(where) as entries:
+        with listing(where) as entries:
             for entry in entries:
                 if not _is_folder(entry):
-                    files[entry.name] = not entry.is_symlink()
+                    plain = files[entry.name] = not entry.is_symlink()
+                    if plain and looks.keep:
+                        with suppress(OSError):  # removed since it was listed
+                            facts = entry.stat(follow_symlinks=False)
+                            looks.know(base + entry.name, Fingerprint(facts.st_size, facts.st_mtime_ns))
                 elif not entry.is_symlink():
                     folders.append(entry.name)
     except FileNotFoundError:  # removed since it was seen

@@ -36,6 +36,7 @@ class MaskFolder(Output[NDArray[np.int64]]):
     """
 
     counted = "pixels"
+    a_file_a_tile = True
 
     def __init__(self, folder: Path, card: ModelCard, tiles: Sequence[Tile], template: str = DEFAULT_TEMPLATE) -> None:
         self._folder, self._card = folder, card
