@@ -8,12 +8,14 @@ like are put around these by `outputs/with_extras.py`.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
+from threading import Timer
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from dlcv.runtime.card import ModelCard
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
 __all__ = ["InferSettings", "Summary", "default_output", "infer"]
 
 R = TypeVar("R")
+PATIENCE_S = 1.5
+"""Seconds until a terminal is told what takes so long."""
 
 
 @dataclass
@@ -63,6 +67,8 @@ class Summary:
         first_failure: path and reason of one failed tile, for people; empty when none.
         notices: lines for people about what had to change on the way, such as a smaller batch.
         verdict: what held the run up, a sentence; empty when nothing was run.
+        seconds: that tiles were run, on the clock; 0 when nothing was.
+        tiles_per_second: done or failed in these.
     """
 
     tiles: int
@@ -73,6 +79,8 @@ class Summary:
     first_failure: str = ""
     notices: list[str] = field(default_factory=list)
     verdict: str = ""
+    seconds: float = 0.0
+    tiles_per_second: float = 0.0
 
 
 def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) -> Summary:
@@ -121,7 +129,8 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
             return open_once()
 
         def opened() -> RestartingSession:
-            session = RestartingSession(open_once(), reopen)
+            with _patience(settings, say):
+                session = RestartingSession(open_once(), reopen)
             stack.enter_context(session)
             if session.card != card.at_size(window_hw, str(engine.path)):  # what was loaded is not what was read before
                 raise EngineError(f"{engine.path} was exchanged while the run began; start again")
@@ -160,6 +169,10 @@ class Flow(Protocol):
         """Where the time went."""
 
     @property
+    def opened(self) -> str:
+        """What the tiles are run in, for people; empty where that was said already."""
+
+    @property
     def notices(self) -> list[str]:
         """Lines for people."""
 
@@ -182,12 +195,18 @@ class _Here:
     def __init__(
         self, settings: InferSettings, session: RestartingSession, output: Output[Any], decoder: IsolatedDecoder | None
     ) -> None:
-        self._session, self._decoder = session, decoder
+        self._session, self._decoder, self._engine = session, decoder, settings.engine.path.name
         hands = TileHands(settings.decode, output, decoder)
         self._pipeline = tile_pipeline(settings, session, hands.read, hands.write, output)
         self.run, self.times = self._pipeline.run, self._pipeline.times
         if decoder is not None:
             decoder.count_cpu = partial(self.times.add_cpu, "decode")
+
+    @property
+    def opened(self) -> str:
+        """`fcn8s.onnx in OpenVINO 2026.4.1 on CPU, in int8; batch 1, 2 lanes`."""
+        lanes = f"{self._session.parallel} lane{'s' if self._session.parallel > 1 else ''}"
+        return f"{self._engine} in {self._session.description}; batch {self._pipeline.batch}, {lanes}"
 
     @property
     def notices(self) -> list[str]:
@@ -205,6 +224,21 @@ class _Here:
             "session_restarts": session.generation,
             "verdict": verdict(self.times, device=session.device, computes=session.computes).sentence,
         }
+
+
+@contextmanager
+def _patience(settings: InferSettings, say: Callable[[str], None]) -> Iterator[None]:
+    """Says on a terminal what is being done inside, once it takes longer than a person waits without a word."""
+    if settings.quiet or not sys.stderr.isatty():
+        yield
+        return
+    timer = Timer(PATIENCE_S, say, (f"opening {settings.engine.path.name} ...",))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _decoder(settings: InferSettings) -> AbstractContextManager[IsolatedDecoder | None]:
@@ -254,7 +288,10 @@ class _Run(Generic[R]):
             self._output.conclude(self._rows())
             self._folder.write_summary(self._facts(StageTimes(), time.time(), complete=True))
             return self._summary
-        flow = start()
+        with _patience(self._settings, self._say):
+            flow = start()
+        if flow.opened and not self._settings.quiet:
+            self._say(f"{len(left)} tile{'s' if len(left) > 1 else ''} through {flow.opened}")
         started = time.time()
         complete = False
         try:
@@ -266,6 +303,8 @@ class _Run(Generic[R]):
             self._summary.by_class = self._output.by_class()
             facts = flow.facts
             self._summary.notices, self._summary.verdict = flow.notices, facts.get("verdict", "")
+            self._summary.seconds = flow.times.wall_s
+            self._summary.tiles_per_second = self._rate(flow.times)
             if complete or self._summary.done + self._summary.failed:
                 self._folder.write_summary(self._facts(flow.times, started, complete) | facts)
         if self._settings.fsync:
@@ -330,9 +369,13 @@ class _Run(Generic[R]):
         except OSError:  # somebody took it away already
             return None, None
 
+    def _rate(self, times: StageTimes) -> float:
+        """Tiles a second."""
+        worked = self._summary.done + self._summary.failed - self._summary.resumed
+        return worked / times.wall_s if times.wall_s else 0.0
+
     def _facts(self, times: StageTimes, started: float, complete: bool) -> dict[str, Any]:
         summary = self._summary
-        worked = summary.done + summary.failed - summary.resumed
         return {
             "tiles": summary.tiles,
             "done": summary.done,
@@ -341,7 +384,7 @@ class _Run(Generic[R]):
             self._output.counted: summary.by_class,
             "complete": complete,
             "seconds": round(times.wall_s, 3),
-            "tiles_per_second": round(worked / times.wall_s, 3) if times.wall_s else 0.0,
+            "tiles_per_second": round(self._rate(times), 3),
             "verdict": summary.verdict,
             "time": times.as_facts(),
             "cpu_s": round(times.process_cpu_s, 3),
