@@ -15,27 +15,25 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
-from dlcv.runtime.card import ModelCard
 from dlcv.runtime.card_reader import kind_of
-from dlcv.runtime.errors import EngineError, UsageError
+from dlcv.runtime.errors import UsageError
 from dlcv.runtime.files import remove_partials, sha256_of
 from dlcv.runtime.flow import Flow, Here, decoder_of, on_ray
 from dlcv.runtime.flushing import Flushing, flush, require_flush
 from dlcv.runtime.infer_settings import InferSettings, default_output, task_options
 from dlcv.runtime.large.dispatch import marked
-from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.manifest import DONE, FAILED, Manifest, Row, forget, read_manifest
 from dlcv.runtime.outputs.base import Output
 from dlcv.runtime.outputs.chosen import chosen_output
 from dlcv.runtime.pipeline.outcome import Outcome
 from dlcv.runtime.pipeline.times import StageTimes
-from dlcv.runtime.progress import Progress
+from dlcv.runtime.progress import Progress, patience
 from dlcv.runtime.provenance import check_engine
 from dlcv.runtime.rebuild import rebuild_if_needed
 from dlcv.runtime.resume import before
+from dlcv.runtime.run_engine import RunEngine
 from dlcv.runtime.run_folder import RunFolder
-from dlcv.runtime.sessions import Session, engine_card, open_session
-from dlcv.runtime.sessions.restarting import RestartingSession
+from dlcv.runtime.sessions import engine_card
 from dlcv.runtime.tiles import Looks, Tile, find_tiles, real_paths, source_folders
 from dlcv.runtime.version import __version__
 from dlcv.runtime.work import TileWork
@@ -59,6 +57,8 @@ class Summary:
         first_failure: path and reason of one failed tile, for people; empty when none.
         notices: lines for people about what had to change on the way, such as a smaller batch.
         verdict: what held the run up, a sentence; empty when nothing was run.
+        seconds: that tiles were run, on the clock; 0 when nothing was.
+        tiles_per_second: done or failed in these.
     """
 
     tiles: int
@@ -69,6 +69,8 @@ class Summary:
     first_failure: str = ""
     notices: list[str] = field(default_factory=list)
     verdict: str = ""
+    seconds: float = 0.0
+    tiles_per_second: float = 0.0
 
 
 def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) -> Summary:
@@ -93,14 +95,15 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
     output = chosen_output(settings.output, card, tiles, options, str(settings.engine.path))
     _refuse_to_overwrite_inputs(settings, tiles, output)
     with ExitStack() as stack:
-        engine = _RunEngine(settings, card, stack)
+        engine = RunEngine(settings, card, stack)
         # before the folder, so that an engine that does not open costs no earlier run; a resumed one may not need it at all,
         # but what the engine must prove is checked always
         session = None
         if settings.ray is not None:
             _join_ray(settings, stack)
         elif not settings.resume or settings.engine.trust.with_environment().asks:
-            session = engine.opened()
+            with patience(f"opening {settings.engine.path.name}", say, quiet=settings.quiet):
+                session = engine.opened()
         identity = engine.identity = _identity(settings, options)
         folder = RunFolder(
             settings.output, identity, resume=settings.resume, overwrite=settings.overwrite, kinds=output.kinds
@@ -143,39 +146,6 @@ def _join_ray(settings: InferSettings, stack: ExitStack) -> None:
         stack.enter_context(joined(settings.ray))
 
 
-class _RunEngine:
-    """The engine of a run in this process: opened where it is needed, and opened anew only while it is the same file.
-
-    Attributes:
-        identity: of the run, see `_identity`; known once the engine is open.
-    """
-
-    def __init__(self, settings: InferSettings, card: ModelCard, stack: ExitStack) -> None:
-        self._engine, self._window_hw, self._stack = settings.engine, settings.fitting.window, stack
-        self._card = card
-        self.identity: dict[str, Any] = {}
-
-    def opened(self) -> RestartingSession:
-        """The session; it is closed with the run."""
-        engine = self._engine
-        session = RestartingSession(self._open_once(), self._reopen)
-        self._stack.enter_context(session)
-        # what was loaded is not what was read before
-        if session.card != self._card.at_size(self._window_hw, str(engine.path)):
-            raise EngineError(f"{engine.path} was exchanged while the run began; start again")
-        return session
-
-    def _open_once(self) -> Session:
-        engine = self._engine
-        return open_session(engine.path, **engine.how(), lanes=cpu_count(), window_hw=self._window_hw)
-
-    def _reopen(self) -> Session:
-        engine, identity = self._engine, self.identity
-        if sha256_of(engine.path) != identity["engine_sha256"]:
-            raise EngineError(f"{engine.path} was exchanged while the run went on; start again with --overwrite")
-        return self._open_once()
-
-
 class _Run(Generic[R]):
     """One call of `infer`: counts outcomes and writes them down."""
 
@@ -205,7 +175,10 @@ class _Run(Generic[R]):
             self._output.conclude(self._rows())
             self._folder.write_summary(self._facts(StageTimes(), time.time(), complete=True))
             return self._summary
-        flow = start()
+        with patience(f"opening {self._settings.engine.path.name}", self._say, quiet=self._settings.quiet):
+            flow = start()
+        if flow.opened and not self._settings.quiet:
+            self._say(f"{len(left)} tile{'s' if len(left) > 1 else ''} through {flow.opened}")
         started = time.time()
         complete = False
         try:
@@ -217,6 +190,8 @@ class _Run(Generic[R]):
             self._summary.by_class = self._output.by_class()
             facts = flow.facts
             self._summary.notices, self._summary.verdict = flow.notices, facts.get("verdict", "")
+            self._summary.seconds = flow.times.wall_s
+            self._summary.tiles_per_second = self._rate(flow.times)
             if complete or self._summary.done + self._summary.failed:
                 self._folder.write_summary(self._facts(flow.times, started, complete) | facts)
         if self._settings.fsync:
@@ -281,9 +256,13 @@ class _Run(Generic[R]):
         except OSError:  # somebody took it away already
             return None, None
 
+    def _rate(self, times: StageTimes) -> float:
+        """Tiles a second."""
+        worked = self._summary.done + self._summary.failed - self._summary.resumed
+        return worked / times.wall_s if times.wall_s else 0.0
+
     def _facts(self, times: StageTimes, started: float, complete: bool) -> dict[str, Any]:
         summary = self._summary
-        worked = summary.done + summary.failed - summary.resumed
         return {
             "tiles": summary.tiles,
             "done": summary.done,
@@ -292,7 +271,7 @@ class _Run(Generic[R]):
             self._output.counted: summary.by_class,
             "complete": complete,
             "seconds": round(times.wall_s, 3),
-            "tiles_per_second": round(worked / times.wall_s, 3) if times.wall_s else 0.0,
+            "tiles_per_second": round(self._rate(times), 3),
             "verdict": summary.verdict,
             "time": times.as_facts(),
             "cpu_s": round(times.process_cpu_s, 3),

@@ -17,6 +17,15 @@ from dlcv.runtime.urls import files_at, is_url, state_of
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 """What is taken for a tile inside a folder; a file that is named itself is always tried."""
 
+WORLD_SUFFIXES = {
+    ".pgw": (".png",),
+    ".pngw": (".png",),
+    ".jgw": (".jpg", ".jpeg"),
+    ".jpgw": (".jpg",),
+    ".jpegw": (".jpeg",),
+}
+"""Of world files, and of the images that they place on the ground."""
+
 LABELLED_SUFFIX, LABEL_SUFFIX = "_sat.jpg", "_mask.png"
 """An image and the label beside it, in the datasets that dlcv knows."""
 
@@ -131,8 +140,9 @@ def find_tiles(
         raise UsageError("no tiles given; name files, folders or globs, such as: dlcv-infer tiles/ --engine fcn8s.onnx")
     tiles: dict[str, Tile] = {}
     labels: list[Path] = []
+    worlds: list[Path] = []
     for source in sources:
-        for tile in _from_source(source, leave_out, labels, looks or Looks()):
+        for tile in _from_source(source, leave_out, labels, worlds, looks or Looks()):
             first = tiles.setdefault(tile.key, tile)
             if first is not tile and _absolute(first.where) != _absolute(tile.where):
                 raise UsageError(
@@ -143,6 +153,12 @@ def find_tiles(
     if labels:
         say(
             f"{len(labels)} labels beside their images were left out, such as {labels[0]}; to run one, name the file itself"
+        )
+    if worlds:
+        such = "1 world file" if len(worlds) == 1 else f"{len(worlds)} world files"
+        image = worlds[0].with_suffix(WORLD_SUFFIXES[worlds[0].suffix.lower()][0])
+        say(
+            f"{such}, such as {worlds[0]}, will not be used: what is made of a PNG or JPEG has no place on the ground; make it a GeoTIFF with: gdal_translate {image.name} {image.stem}.tif"
         )
     return list(tiles.values())
 
@@ -165,13 +181,16 @@ def source_folders(sources: Sequence[str]) -> list[str]:
     return sorted(found)
 
 
-def _from_source(source: str, leave_out: Path | None, labels: list[Path], looks: Looks) -> Iterator[Tile]:
+def _from_source(
+    source: str, leave_out: Path | None, labels: list[Path], worlds: list[Path], looks: Looks
+) -> Iterator[Tile]:
     path = Path(source)
     if is_url(source):
         yield from _at_url(source, labels)
     elif path.is_dir():
-        yield from _in_folder(path, leave_out, labels, looks)
+        yield from _in_folder(path, leave_out, labels, worlds, looks)
     elif os.path.lexists(path):
+        worlds += [world for world in _worlds_of(path) if world.is_file()]
         yield Tile(path, path.name)
     elif glob.has_magic(source):
         yield from _from_glob(source)
@@ -216,7 +235,15 @@ def _before_magic(parts: Iterable[str]) -> list[str]:
     return fixed
 
 
-def _in_folder(folder: Path, leave_out: Path | None, labels: list[Path], looks: Looks) -> Iterator[Tile]:
+def _worlds_of(image: Path) -> list[Path]:
+    """Where a world file of this image may be, by its usual short name."""
+    usual = {".png": ".pgw", ".jpg": ".jgw", ".jpeg": ".jgw"}.get(image.suffix.lower())
+    return [] if usual is None else [image.with_suffix(usual)]
+
+
+def _in_folder(
+    folder: Path, leave_out: Path | None, labels: list[Path], worlds: list[Path], looks: Looks
+) -> Iterator[Tile]:
     hidden = os.path.realpath(leave_out) if leave_out is not None else ""
     below = [(os.fspath(folder), "")]
     while below:
@@ -228,6 +255,8 @@ def _in_folder(folder: Path, leave_out: Path | None, labels: list[Path], looks: 
                 labels.append(Path(where, name))
             elif name[0] != "." and name.lower().endswith(IMAGE_SUFFIXES):
                 yield Tile(base + name, prefix + name, files[name])
+            elif (images := WORLD_SUFFIXES.get(os.path.splitext(name)[1].lower())) is not None:
+                worlds += [Path(where, name)] * any(os.path.splitext(name)[0] + suffix in files for suffix in images)
         for name in sorted(folders, reverse=True):  # a stack: the first comes out first
             if name[0] != "." and (not hidden or os.path.realpath(base + name) != hidden):
                 below.append((base + name, f"{prefix}{name}/"))

@@ -38,7 +38,10 @@ def test_masks_manifest_and_summary(
     summary = run(tile_folder)
     assert (summary.tiles, summary.done, summary.failed, summary.resumed) == (6, 6, 0, 0)
     assert files_in(masks) == OURS | {f"{key}.png" for key in KEYS}
-    assert rows(masks) == {key: Row(key, DONE, f"{key}.png", tile=was(tile_folder / key)) for key in KEYS}
+    assert rows(masks) == {
+        key: Row(key, DONE, f"{key}.png", "", was(tile_folder / key), (masks / f"{key}.png").stat().st_size)
+        for key in KEYS
+    }
     for key, expected in zip(KEYS, tiny_masks, strict=True):
         assert np.mean(read_mask(masks / f"{key}.png") == expected) >= SAME
     facts = summary_of(masks)
