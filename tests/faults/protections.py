@@ -177,7 +177,7 @@ FAULTS = (
         _RUNTIME + "pipeline/test_restarts.py::test_one_that_hangs_on_every_tile_but_not_on_the_harmless_ends_the_run",
     ),
     Protection(
-        "an exchanged engine is not opened in its place", "runtime/inference.py", 'if sha256_of(engine.path) != identity["engine_sha256"]:', "if False:",
+        "an exchanged engine is not opened in its place", "runtime/run_engine.py", 'if sha256_of(engine.path) != identity["engine_sha256"]:', "if False:",
         _FAULTS + "test_sessions.py::test_an_engine_exchanged_meanwhile_is_not_opened_in_its_place",
     ),
     Protection(
