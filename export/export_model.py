@@ -149,7 +149,7 @@ class _Base:
 
     settings: ExportSettings
     given: Given
-    session: Session
+    session: TorchSession
     verification: Verification
     stages: Mapping[str, Stage | str]
     no_plan: str
