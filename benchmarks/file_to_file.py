@@ -19,6 +19,7 @@ import click
 
 from dlcv.benchmarks.pipeline.scenes import tile_paths
 from dlcv.benchmarks.timing import MIN_PAIRS, seconds_of
+from dlcv.benchmarks.untrained import untrained
 from dlcv.runtime.cli.common import Command, note
 from dlcv.runtime.machine import cpu_count, cpu_name, idle_seconds
 from dlcv.runtime.tables import markdown_table
@@ -198,35 +199,6 @@ def ways_of(paths: list[Path], graph: Path, folder: Path) -> dict[str, Callable[
     return {
         OURS: lambda: infer(settings), OPENING: opening, SERIAL: serial_loop, SESSION: session_alone, CODEC: codec_alone,
     }  # fmt: skip
-
-
-def untrained(path: Path, width: float, size: int, *, int8: bool = False) -> Path:
-    """A narrow fcn8s with fresh weights: its arithmetic costs what a trained one's does."""
-    import torch
-
-    from dlcv.export.onnx_from_checkpoint import onnx_from_model
-    from dlcv.runtime.card import ModelCard
-    from dlcv.runtime.datasets.masks.description import load_description
-    from dlcv.train.models import create_model
-    from dlcv.train.preprocess import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
-
-    torch.manual_seed(0)
-    description = load_description("deepglobe")
-    card = ModelCard(
-        model="fcn8s", task="segmentation", classes=description.classes, palette=description.palette, head="mask",
-        uncounted=description.uncounted, input_size_hw=(size, size), mean_rgb=IMAGENET_MEAN_RGB, std_rgb=IMAGENET_STD_RGB, width=width,
-    )  # fmt: skip
-    model = create_model("fcn8s", classes=len(description.classes), width=width).eval()
-    proto = onnx_from_model(model, card)
-    if int8:
-        from dlcv.export.onnx_from_checkpoint import with_card
-        from dlcv.export.precision.calibration import int8_from_onnx
-        from dlcv.train.data.scenes import make_scene
-
-        scenes = (make_scene(0, index, size, split="train")[0] for index in range(8))
-        proto = with_card(int8_from_onnx(proto, scenes), card.changed(precision="int8"))
-    path.write_bytes(proto.SerializeToString())
-    return path
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from dlcv.benchmarks.file_to_file import untrained
 from dlcv.benchmarks.pipeline.scenes import tile_paths
 from dlcv.benchmarks.timing import MIN_PAIRS, PairedRatio, paired_ratio
+from dlcv.benchmarks.untrained import untrained
 from dlcv.runtime.cli.common import Command, note
 from dlcv.runtime.machine import cpu_count, cpu_name
 from dlcv.runtime.tables import markdown_table

@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dlcv.benchmarks.untrained import scene_images, untrained_card
 from dlcv.runtime.cli.common import Command, note
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from dlcv.benchmarks.timing import PairedRatio
     from dlcv.runtime.card import ModelCard
 
@@ -72,8 +70,8 @@ def measure(name: str, *, pairs: int, width: float = 1.0) -> ModelFigures:
     operations = count_operations(name, (counted, counted), width=width)
     torch.manual_seed(0)
     model = create_model(name, width=width).eval()
-    card = _card(name, task, side, width)
-    images = _images(side)
+    card = untrained_card(name, task, side, width=width)
+    images = scene_images(IMAGES, side)
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         path = Path(folder) / "model.onnx"
         path.write_bytes(onnx_from_model(model, card).SerializeToString())
@@ -87,28 +85,6 @@ def measure(name: str, *, pairs: int, width: float = 1.0) -> ModelFigures:
         float(np.abs(expected - got).max() / np.abs(expected).max()),
         float((expected.argmax(1) == got.argmax(1)).mean()), plan_mb, plan_s, ratio,
     )  # fmt: skip
-
-
-def _card(name: str, task: str, side: int, width: float) -> ModelCard:
-    from dlcv.runtime.card import ModelCard
-    from dlcv.train.preprocess import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
-
-    classes = tuple(f"class {index}" for index in range(7))
-    segments = task == "segmentation"
-    return ModelCard(
-        model=name, width=width, task=task, classes=classes, palette=((0, 0, 0),) * 7 if segments else (),
-        input_size_hw=(side, side), mean_rgb=IMAGENET_MEAN_RGB, std_rgb=IMAGENET_STD_RGB,
-        fit="windows" if segments else "centre-crop", short_side=0 if segments else side, head="logits",
-    )  # fmt: skip
-
-
-def _images(side: int) -> NDArray[np.uint8]:
-    """uint8 (IMAGES, side, side, 3): generated scenes."""
-    import numpy as np
-
-    from dlcv.train.data.scenes import make_scene
-
-    return np.stack([make_scene(0, index, side)[0] for index in range(IMAGES)])
 
 
 def _plan(path: Path, card: ModelCard) -> tuple[float | None, float | None]:

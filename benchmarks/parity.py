@@ -4,7 +4,8 @@ that are averaged, a graph, a plan; the reference may also be the `.reference.np
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -216,44 +217,34 @@ def check_parity(
         raise UsageError(
             f"{candidate[0]} holds stored answers and can be the reference only; name an engine or a checkpoint"
         )
-    second = open_side(candidate, device, session=session, compute=compute, trust=trust)
-    try:
+    with ExitStack() as stack:
+        second = open_side(candidate, device, session=session, compute=compute, trust=trust)
+        stack.callback(second.close)
         first = open_side(reference, device, like=second.card, trust=trust)
-    except BaseException:
-        second.close()
-        raise
-    try:
+        stack.callback(first.close)
         labelled = labelled_for(second.card, data, dataset=dataset, split=split, say=say)
         if warning := same_model(first.card, second.card):
             say(warning)
         say(f"reference: {first.description}; candidate: {second.description}")
         with Progress(len(labelled), "comparing") as progress:
             comparison = compare(first, second, labelled, advance=progress.advance)
-    finally:
-        first.close()
-        second.close()
-    bounds = _bounds(
-        second,
-        {
-            "max_drop": max_drop,
-            "min_agreement": min_agreement,
-            "max_probability_difference": max_probability_difference,
-        },
-    )
+    bounds = _bounds(second, max_drop, min_agreement, max_probability_difference)
     problems = tuple(comparison.problems(**bounds))
     return ParityReport(comparison, problems, len(labelled), bounds, (first.description, second.description))
 
 
-def _bounds(side: Side, given: Mapping[str, float | None]) -> dict[str, Any]:
+def _bounds(
+    side: Side, max_drop: float | None, min_agreement: float | None, max_probability_difference: float | None
+) -> dict[str, Any]:
     """The bounds that were given; those left at None by the candidate's task and precision."""
     card, precision = side.card, bound_precision(side.card.precision, side.computes)
     probabilities = MAX_PROBABILITY_DIFFERENCE if card.task == "classification" else {}
-    default = {
-        "max_drop": MAX_DROP,
-        "min_agreement": MIN_AGREEMENT[card.task][precision],
-        "max_probability_difference": probabilities.get(precision),
+    least, most = MIN_AGREEMENT[card.task][precision], probabilities.get(precision)
+    return {
+        "max_drop": MAX_DROP if max_drop is None else max_drop,
+        "min_agreement": least if min_agreement is None else min_agreement,
+        "max_probability_difference": most if max_probability_difference is None else max_probability_difference,
     }
-    return {name: default[name] if given[name] is None else given[name] for name in default}
 
 
 def same_model(reference: ModelCard, candidate: ModelCard) -> str | None:

@@ -215,8 +215,8 @@ def main(
     gpu_counts: tuple[int, ...], cores: int | None, disk: float, link: float, check: bool,
 ) -> None:  # fmt: skip
     """Tiles per second that a machine can reach at most, from what a tile costs here, as Markdown."""
-    from dlcv.benchmarks.file_to_file import untrained
     from dlcv.benchmarks.pipeline.scenes import tile_paths
+    from dlcv.benchmarks.untrained import untrained
     from dlcv.runtime.machine import cpu_count, cpu_name
 
     with tempfile.TemporaryDirectory() as scratch:

@@ -76,7 +76,7 @@ def _graphs(folder: Path, model: str, width: float, size: int) -> tuple[dict[str
     """The model's graphs in fp32 and int8, by precision, and an image."""
     import torch
 
-    from dlcv.benchmarks.models import _card, _images
+    from dlcv.benchmarks.untrained import scene_images, untrained_card
     from dlcv.export.onnx_from_checkpoint import onnx_from_model, with_card
     from dlcv.export.precision.calibration import int8_from_onnx
     from dlcv.train.models import create_model
@@ -89,7 +89,7 @@ def _graphs(folder: Path, model: str, width: float, size: int) -> tuple[dict[str
             layer, torch.nn.Conv2d
         ):  # they begin at zero, as Long et al. (2015) have them
             torch.nn.init.kaiming_normal_(layer.weight)
-    card, images = _card(model, model_entry(model).task, size, width), _images(size)
+    card, images = untrained_card(model, model_entry(model).task, size, width=width), scene_images(3, size)
     float_graph = onnx_from_model(network, card)
     int8_graph = with_card(int8_from_onnx(float_graph, list(images[1:3]), "min-max"), card.changed(precision="int8"))
     graphs = {"fp32": folder / "fp32.onnx", "int8": folder / "int8.onnx"}

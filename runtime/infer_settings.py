@@ -11,6 +11,7 @@ from dlcv.runtime.decode import DecodeOptions
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.isolate.wire import START_S
 from dlcv.runtime.machine import cpu_count
+from dlcv.runtime.output_names import DEFAULT_TEMPLATE
 from dlcv.runtime.outputs.overlays import DEFAULT_ALPHA
 from dlcv.runtime.outputs.overlays import DEFAULT_FORMAT as DEFAULT_PICTURE
 from dlcv.runtime.outputs.prediction_table import DEFAULT_FORMAT, DEFAULT_TOP_K
@@ -18,7 +19,6 @@ from dlcv.runtime.pipeline.batching import automatic_batch
 from dlcv.runtime.pipeline.settings import DEFAULT_OVERLAP, PipelineSettings
 from dlcv.runtime.provenance import Trust
 from dlcv.runtime.sessions import Session, engine_card
-from dlcv.runtime.tiles import DEFAULT_TEMPLATE
 from dlcv.runtime.tta import check_tta
 
 CPU_BATCH = {"segmentation": 1, "classification": 8}
@@ -88,7 +88,7 @@ class OutputSettings:
     """What is written, and under which names.
 
     Attributes:
-        name_template: segmentation: a mask's name, see `tiles.py`; None: `{path}.png`.
+        name_template: segmentation: a mask's name, see `output_names.py`; None: `{path}.png`.
         format: classification: `csv` or `jsonl`; None: `csv`.
         top_k: classification: classes in a row, at least 1; None: 5. Of fewer classes, all.
         overlay: segmentation: the image with its classes in colour, beside each mask.
@@ -130,6 +130,7 @@ class InferSettings:
         session_timeout_s: when a batch takes longer the engine is opened anew, in seconds; 0 waits for ever.
         decode: limits and 16-bit scale.
         resume, overwrite: what to do with a run that the folder holds.
+        fsync: what is written is flushed to the disk every few seconds and at the end; see `flushing.py`.
         quiet: no progress.
         isolate: tiles are decoded in processes of their own; see `isolate/`. Those that are read by windows are not.
         ray: the address of a Ray cluster that the tiles are run on, `auto` or `local`; None runs them in this process.
@@ -149,6 +150,7 @@ class InferSettings:
     decode: DecodeOptions = field(default_factory=DecodeOptions)
     resume: bool = False
     overwrite: bool = False
+    fsync: bool = False
     quiet: bool = False
     isolate: bool = False
     ray: str | None = None

@@ -1,4 +1,4 @@
-"""A folder that one process works in; the operating system frees it when the process ends, however it ends."""
+"""A file or a folder that one process works in; the operating system frees it when the process ends, however it ends."""
 
 from __future__ import annotations
 
@@ -19,16 +19,14 @@ def lock_folder(folder: Path) -> int | None:
     Raises:
         InUse: when it is held already.
     """
-    try:
-        import fcntl
-    except ImportError:
+    if os.name == "nt":
         return None
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor)
     except BlockingIOError:
         os.close(descriptor)
         raise InUse from None
@@ -36,3 +34,20 @@ def lock_folder(folder: Path) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
+
+
+def lock(descriptor: int) -> None:
+    """Takes what is open for this process; closing it frees it.
+
+    Raises:
+        BlockingIOError: when another process holds it; on Windows it is a PermissionError.
+        OSError: when it cannot be locked.
+    """
+    if os.name == "nt":
+        import msvcrt
+
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,19 +1,19 @@
 """An engine as a Python object: `with load("fcn8s.onnx") as model: masks = model(images)`.
 
 The way of an image is the pipeline's: `fitting.py` to the engine's size, `BatchRunner` through the session, `answers.py`, and back. What
-differs is that the images come from the caller, and the answers go back in their order.
+differs is that the images come from the caller (`given_images.py`, `read_ahead.py`), and the answers go back in their order
+(`windows_in_batches.py`).
 """
 
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Condition
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,22 +22,22 @@ from dlcv.runtime.answers import Segmented, answers_for, answers_of, confident_a
 from dlcv.runtime.card import FITS, ModelCard
 from dlcv.runtime.errors import EngineError, TileError, UsageError
 from dlcv.runtime.fitting import FittedTile, fit_to_card
+from dlcv.runtime.given_images import Image, checked, is_one, listed
 from dlcv.runtime.pipeline.batching import BatchRunner
 from dlcv.runtime.pipeline.outcome import Outcome
 from dlcv.runtime.pipeline.settings import DEFAULT_OVERLAP
 from dlcv.runtime.provenance import Trust
+from dlcv.runtime.read_ahead import reading_ahead
 from dlcv.runtime.sessions import Session, open_session
+from dlcv.runtime.windows_in_batches import answers_in_order
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
-
     from dlcv.runtime.decode import DecodeOptions
 
 DEFAULT_BATCH = 8
 DECODERS = 4
 """Threads of `stream` that read files: what a session of two batches in flight keeps waiting for is rarely more."""
 
-Image = NDArray[np.uint8]
 S = TypeVar("S")
 
 
@@ -118,14 +118,14 @@ class Model:
             TileError: when an image does not fit and `fit` is `pad`, or the engine fails on it alone.
             EngineError: when the engine fails, or the model is closed.
         """
-        checked = _listed(images)
+        given = listed(images)
         if self.card.task == "classification":
-            probs = list(self._answers(checked))
-            if _is_one(images):
+            probs = list(self._answers(given))
+            if is_one(images):
                 return probs[0]
             return np.stack(probs) if probs else np.empty((0, len(self.card.classes)), np.float32)
-        masks = [segmented_of(answer).mask for answer in self._answers(checked)]
-        if _is_one(images):
+        masks = [segmented_of(answer).mask for answer in self._answers(given)]
+        if is_one(images):
             return masks[0]
         if isinstance(images, np.ndarray):
             return np.stack(masks) if masks else np.empty(images.shape[:3], np.uint8)
@@ -151,8 +151,8 @@ class Model:
         """
         if self.card.task != "segmentation":
             raise UsageError(f"{self.card.model} classifies and gives no masks; call the model for its probabilities")
-        found = [segmented_of(answer) for answer in self._answers(_listed(images))]
-        return found[0] if _is_one(images) else found
+        found = [segmented_of(answer) for answer in self._answers(listed(images))]
+        return found[0] if is_one(images) else found
 
     def stream(
         self, images: Iterable[S], *, decode: DecodeOptions | None = None, decoders: int = DECODERS
@@ -225,7 +225,7 @@ class Model:
     def _answers(self, images: Sequence[Image]) -> Iterator[NDArray[Any]]:
         """The answers in their order; the first image that fails ends them."""
         with self._at_work():
-            for _, answer in self._through((None, self._fitted(image)) for image in images):
+            for _, answer in answers_in_order(((None, self._fitted(image)) for image in images), self._runner):
                 if isinstance(answer, TileError):
                     raise answer
                 yield answer
@@ -233,118 +233,18 @@ class Model:
     def _streamed(
         self, images: Iterable[S], decode: DecodeOptions | None, decoders: int
     ) -> Iterator[tuple[S, NDArray[Any] | TileError]]:
-        from concurrent.futures import ThreadPoolExecutor
-
         from dlcv.runtime.decode import decode_file
 
         def fitted(item: S) -> FittedTile | TileError:
             try:
                 if isinstance(item, (str, os.PathLike)):
                     return self._fitted(decode_file(Path(item), decode))
-                return self._fitted(_checked(item))
+                return self._fitted(checked(item))
             except TileError as error:
                 return error
 
-        def read_ahead(pool: ThreadPoolExecutor) -> Iterator[tuple[S, FittedTile | TileError]]:
-            waiting: deque[tuple[S, Future[FittedTile | TileError]]] = deque()
-            for item in images:
-                waiting.append((item, pool.submit(fitted, item)))
-                if len(waiting) > 2 * decoders:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-            while waiting:
-                first, future = waiting.popleft()
-                yield first, future.result()
-
-        pool = ThreadPoolExecutor(decoders, "dlcv-stream")
-        try:
-            yield from self._through(read_ahead(pool), each_at_work=True)
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-    def _through(
-        self, tiles: Iterable[tuple[S, FittedTile | TileError]], *, each_at_work: bool = False
-    ) -> Iterator[tuple[S, NDArray[Any] | TileError]]:
-        """Windows into full batches across tiles, each tile joined as soon as its last window is answered.
-
-        Args:
-            tiles: fitted, or what went wrong.
-            each_at_work: the caller may leave the model alone between two answers, and may close it then.
-        """
-        waiting: deque[_Waiting[S]] = deque()
-        batch: list[tuple[_Waiting[S], Image]] = []
-
-        def run() -> None:
-            if batch and each_at_work:
-                with self._at_work():
-                    self._run(batch)
-            else:
-                self._run(batch)
-            batch.clear()
-
-        for item, tile in tiles:
-            waiting.append(_Waiting(item, tile))
-            for window in tile.windows if isinstance(tile, FittedTile) else ():
-                batch.append((waiting[-1], window))
-                if len(batch) >= self._runner.limit:
-                    run()
-            while waiting and waiting[0].ready:
-                yield waiting.popleft().ended()
-        run()
-        while waiting:
-            yield waiting.popleft().ended()
-
-    def _run(self, batch: Sequence[tuple[_Waiting[Any], Image]]) -> None:
-        if not batch:
-            return
-        found = self._runner.run(np.stack([window for _, window in batch]))
-        for (waiting, _), answer in zip(batch, found, strict=True):
-            waiting.answers.append(answer)
-
-
-class _Waiting(Generic[S]):
-    """An image some of whose windows are not answered yet."""
-
-    def __init__(self, item: S, tile: FittedTile | TileError) -> None:
-        self._item, self._tile = item, tile
-        self.answers: list[NDArray[Any] | EngineError] = []
-
-    @property
-    def ready(self) -> bool:
-        """Whether nothing is missing."""
-        return isinstance(self._tile, TileError) or len(self.answers) == len(self._tile.windows)
-
-    def ended(self) -> tuple[S, NDArray[Any] | TileError]:
-        """The image's answer, or why there is none."""
-        if isinstance(self._tile, TileError):
-            return self._item, self._tile
-        answered: list[NDArray[Any]] = []
-        for answer in self.answers:
-            if isinstance(answer, EngineError):
-                return self._item, TileError(f"the engine fails on this tile: {answer}")
-            answered.append(answer)
-        return self._item, self._tile.join(answered)
-
-
-def _is_one(images: object) -> bool:
-    return isinstance(images, np.ndarray) and images.ndim == 3
-
-
-def _listed(images: Image | Sequence[Image]) -> list[Image]:
-    """One image, a stack or a list as a list of images."""
-    if not isinstance(images, (np.ndarray, Sequence)):
-        raise UsageError(f"expected an image, a stack or a list of images, got {type(images).__name__}")
-    if isinstance(images, np.ndarray) and images.ndim != 4:
-        return [_checked(images)]
-    return [_checked(image) for image in images]
-
-
-def _checked(image: Any) -> Image:
-    if not isinstance(image, np.ndarray):
-        raise UsageError(f"expected images as uint8 (H, W, 3), RGB, got {type(image).__name__}")
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise UsageError(f"expected images as uint8 (H, W, 3), RGB, got {image.dtype} {image.shape}")
-    return image
+        with reading_ahead(images, fitted, decoders) as tiles:
+            yield from answers_in_order(tiles, self._runner, self._at_work)
 
 
 def load(

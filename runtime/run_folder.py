@@ -16,10 +16,10 @@ from typing import IO, Any
 
 from dlcv.runtime.errors import OutputError, UsageError
 from dlcv.runtime.files import make_folder, write_bytes
+from dlcv.runtime.locks import lock
 from dlcv.runtime.manifest import DONE, Row, read_manifest
+from dlcv.runtime.output_names import RESERVED, TABLES
 from dlcv.runtime.outputs.beside import all_beside
-from dlcv.runtime.resume import FilesThere
-from dlcv.runtime.tiles import RESERVED, TABLES
 
 MANIFEST, RUN, SUMMARY, LOCK, *_ = RESERVED
 WRITTEN_BY = "dlcv-infer"
@@ -70,7 +70,7 @@ class RunFolder:
         return self.folder / MANIFEST
 
     def done(self) -> dict[str, Row]:
-        """Rows of the tiles that are done and whose output is there, by path."""
+        """Rows of the tiles that are done, by path; whether their outputs are there and whole is not looked at."""
         if not self.manifest.exists():
             return {}
         done: dict[str, Row] = {}
@@ -79,8 +79,7 @@ class RunFolder:
                 done[row.path] = row
             else:
                 done.pop(row.path, None)
-        there = FilesThere(self.folder)
-        return {path: row for path, row in done.items() if row.output in there}
+        return done
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes `summary.json`, whole."""
@@ -148,7 +147,7 @@ class RunFolder:
                 f"cannot write in {self.folder}: {error.strerror or error}; choose another folder with --output"
             ) from error
         try:
-            _lock(self._lock)
+            lock(self._lock.fileno())
         except OSError as error:
             self._release()
             raise UsageError(
@@ -164,15 +163,3 @@ class RunFolder:
 def _remove(path: Path) -> None:
     with suppress(FileNotFoundError, NotADirectoryError):
         path.unlink()
-
-
-def _lock(file: IO[bytes]) -> None:
-    """Takes the file for this process, or raises OSError at once."""
-    if os.name == "nt":
-        import msvcrt
-
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
-    else:
-        import fcntl
-
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -6,16 +6,17 @@ give what `tests/lean/test_keep.py` kept in the folder that DLCV_TINY names, so 
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import importlib.util
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hypothesis
 import pytest
 
 from dlcv.benchmarks.startup import COMMANDS
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
 
     from dlcv.runtime.card import ModelCard
 
-hypothesis.settings.register_profile("dlcv", deadline=None)  # a busy machine is no finding
-hypothesis.settings.load_profile("dlcv")
+with suppress(ModuleNotFoundError):  # GPU machines may lack it: what runs there does without
+    import hypothesis
+
+    hypothesis.settings.register_profile("dlcv", deadline=None)  # a busy machine is no finding
+    hypothesis.settings.load_profile("dlcv")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads cost more than they give
 
 TINY_HW = (64, 64)
@@ -347,6 +351,13 @@ def run_command(command_line: Callable[..., list[str]], command_env: dict[str, s
 
 
 @pytest.fixture(scope="session")
+def forks() -> Iterator[Any]:
+    """Runs commands in forks of a process that has imported torch (see `fork_server.py`), one for all tests that ask for it."""
+    with _module_beside("fork_server").fork_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A real browser (see `chromium.py`), one process for all tests; skipped where there is none."""
     module = _module_beside("chromium")
@@ -393,6 +404,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(pytest.mark.skip(reason="takes minutes; run with pytest --long"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("long"):
+        faulthandler.cancel_dump_traceback_later()  # the limit of setup.cfg is for what takes seconds
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from dlcv.benchmarks.bench.cuda_events import seconds_between_events
 from dlcv.runtime.errors import EngineError
 from dlcv.runtime.sessions import cuda
-from dlcv.runtime.sessions.trt import _dtype, check_plan
+from dlcv.runtime.sessions.trt import check_plan
 from dlcv.runtime.sessions.trt_layers import INPUT
+from dlcv.runtime.sessions.trt_layout import dtype_of
 
 
 class TensorrtLoop:
@@ -80,7 +81,7 @@ class TensorrtLoop:
             raise EngineError(f"{self._doing} failed: the plan refuses a batch of {shape[0]}")
         for index in range(self._engine.num_io_tensors):
             name = self._engine.get_tensor_name(index)
-            dtype = _dtype(self._engine, self._trt, name, self._path)
+            dtype = dtype_of(self._engine, self._trt, name, self._path)
             own = shape if name == INPUT else (shape[0], *tuple(self._context.get_tensor_shape(name))[1:])
             self._host[name] = cuda.PinnedBuffer(own, dtype)
             self._device[name] = cuda.DeviceBuffer(int(np.prod(own)) * dtype.itemsize)

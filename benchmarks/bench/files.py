@@ -7,9 +7,14 @@ import json
 import shutil
 import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlcv.benchmarks.bench.images import paths_of
+from dlcv.benchmarks.bench.measure import Way, interleaved, timed
+from dlcv.benchmarks.bench.request import Running, Shared
+from dlcv.benchmarks.bench.result import AGAIN, FILES, OURS, Case
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.errors import EngineError
 
@@ -20,6 +25,34 @@ if TYPE_CHECKING:
     from dlcv.runtime.inference import InferSettings
 
 SERIAL = "serial loop"
+
+
+def with_files(case: Case, running: Running, shared: Shared) -> Case:
+    """The case with its time file to file, and that of the stages of our pipeline."""
+    paths = paths_of(case, shared)
+    ours, again = (_pipeline(case, running, shared, name, paths) for name in (OURS, AGAIN))
+    serial, missing = _serial(running, shared, paths) if "serial" in shared.request.baselines else ({}, {})
+    measured = interleaved({OURS: ours, AGAIN: again} | serial, shared.request.effort, must=OURS)
+    return replace(case.with_timing(FILES, measured.lanes, missing | measured.missing), stages_ms=ours.stages_ms())
+
+
+def _pipeline(case: Case, running: Running, shared: Shared, name: str, paths: Sequence[Path]) -> InferPipeline:
+    folder = shared.scratch / name.replace(" ", "-")
+    fresh_folder(folder)
+    folder.rmdir()  # a run makes its own
+    how = {"device": case.device, "session": case.session, "compute": running.group.compute, "trust": shared.request.trust}  # fmt: skip
+    return InferPipeline(infer_settings(paths, running.group.path, folder, case.batch, **how), len(paths))
+
+
+def _serial(running: Running, shared: Shared, paths: Sequence[Path]) -> tuple[dict[str, Way], dict[str, str]]:
+    """The serial loop by its name, or why there is none."""
+    if not running.opened.baselines:
+        return {}, {SERIAL: "it runs the engine in the bare library: add bare to --baselines"}
+    from dlcv.runtime.card_reader import read_card
+
+    bare = running.opened.baselines[0]
+    way = timed(serial_loop(paths, read_card(running.group.path), bare.run, fresh_folder(shared.scratch / "serial")))
+    return {f"{SERIAL}, {bare.name}": lambda: way() / len(paths)}, {}
 
 
 class InferPipeline:

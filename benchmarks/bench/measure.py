@@ -12,11 +12,14 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from dlcv.benchmarks.bench.result import Lane, WarmUp
 from dlcv.benchmarks.timing import MIN_PAIRS, seconds_of
 from dlcv.runtime.errors import reason_of
 
+T = TypeVar("T")
+R = TypeVar("R")
 Way = Callable[[], float]
 """Does the work once and gives the seconds that count."""
 
@@ -55,6 +58,11 @@ class Measured:
 def timed(work: Callable[[], object]) -> Way:
     """A way whose seconds are those of the clock from the call to its return."""
     return lambda: seconds_of(work)
+
+
+def on(run: Callable[[T], R], images: T) -> Callable[[], R]:
+    """A call of `run` with these images."""
+    return lambda: run(images)
 
 
 def interleaved(ways: Mapping[str, Way], effort: Effort, *, must: str | None = None, seed: int = 0) -> Measured:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +150,14 @@ class Case:
     def label(self) -> str:
         """For people and tables, without the batch."""
         return f"{self.engine.name}, {self.session} on {self.device}, in {self.computes}"
+
+    def with_timing(self, kind: str, lanes: Mapping[str, Lane], missing: Mapping[str, str]) -> Case:
+        """With one kind of time more."""
+        return replace(self, timings={**self.timings, kind: Timing(lanes, missing)})
+
+    def without(self, what: str, why: str) -> Case:
+        """With what could not be measured, and the reason."""
+        return replace(self, missing={**self.missing, what: why})
 
 
 @dataclass(frozen=True)

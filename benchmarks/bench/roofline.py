@@ -9,14 +9,20 @@ busy machine, which slows both, changes their rates and hardly the share.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlcv.benchmarks.bench.measure import Effort, Way, interleaved
-from dlcv.benchmarks.bench.result import OURS, Roofline, Timing
+from dlcv.benchmarks.bench.baselines import open_baselines
+from dlcv.benchmarks.bench.images import images_of
+from dlcv.benchmarks.bench.measure import Effort, Way, interleaved, on, timed
+from dlcv.benchmarks.bench.request import Running, Shared
+from dlcv.benchmarks.bench.result import DEVICE, HOST, OURS, Case, Roofline, Timing
+from dlcv.benchmarks.untrained import untrained_card
 from dlcv.runtime.card import ModelCard
-from dlcv.runtime.errors import DlcvError, EngineError
+from dlcv.runtime.errors import DlcvError, EngineError, reason_of
+from dlcv.runtime.sessions import open_session
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +49,39 @@ PRODUCTS = {"cpu": Product(512, 64, 2), "cuda": Product(2048, 128, 8)}
 """By device: large enough that what is not the product does not count, small enough for some calls a second."""
 MOST = Effort(rounds=30, pairs=15, seconds=3.0, warm_up_s=2.0)
 """More tells no more of a share of two digits."""
+
+
+def with_roofline(case: Case, running: Running, shared: Shared) -> Case:
+    """The case with the share that the engine reaches of a matrix product in the same library, measured in turn."""
+    if running.uncounted:
+        return case.without("roofline", running.uncounted)
+    product = PRODUCTS[case.device]
+    operations, product_operations = 2 * case.engine.multiply_adds * case.batch, 2 * product.multiply_adds
+    try:
+        with ExitStack() as stack:
+            engine_way, product_way, time = _ways(case, product, running, shared.scratch / "roofline", stack)
+            effort = shared.request.effort
+            found = share_of(engine_way, operations, product_way, product_operations, time, effort)
+    except (DlcvError, ModuleNotFoundError, ValueError) as error:
+        return case.without("roofline", f"the matrix rate is not known: {reason_of(error)}")
+    return replace(case, roofline=found)
+
+
+def _ways(case: Case, product: Product, running: Running, folder: Path, stack: ExitStack) -> tuple[Way, Way, str]:
+    """A call of the engine and one of the product, and which time they give: the device's own where the bare library tells it."""
+    folder.mkdir(exist_ok=True)
+    images, noise, work = images_of(case), product_images(product), running.work
+    name = f"product-{case.engine.precision}.onnx"
+    path = product_graph(folder / name, case.engine.precision, product, plan=case.session == "tensorrt")
+    session = open_session(path, device=case.device, session=case.session, compute=work.compute)
+    stack.enter_context(session)
+    bare = next((one for one in running.opened.baselines if one.device_s), None)
+    if bare is None or bare.device_s is None:
+        return timed(on(running.sessions[0].run, images)), timed(on(session.run, noise)), HOST
+    of_product = replace(work, path=path, data=None, card=session.card, checkpoint=None)
+    (product_bare,) = open_baselines(("bare",), of_product, stack).baselines
+    assert product_bare.device_s is not None
+    return on(bare.device_s, images), on(product_bare.device_s, noise), DEVICE
 
 
 def share_of(
@@ -95,11 +134,9 @@ def _proto(precision: str, product: Product) -> Any:
 
     network = _network(product)
     size_hw = (product.side, product.side)
-    card = ModelCard(
-        model=NAME, task="classification", classes=tuple(f"class {index}" for index in range(7)), palette=(),
-        input_size_hw=size_hw, mean_rgb=(128.0, 128.0, 128.0), std_rgb=(64.0, 64.0, 64.0), fit="centre-crop",
-        short_side=product.side, head="logits",
-    )  # fmt: skip
+    card = untrained_card(
+        NAME, "classification", product.side, mean_rgb=(128.0, 128.0, 128.0), std_rgb=(64.0, 64.0, 64.0)
+    )
     if precision == "int8":
         from dlcv.export.precision.calibration import int8_from_onnx
 

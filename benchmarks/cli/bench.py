@@ -150,7 +150,8 @@ def _measured(engines: tuple[Path, ...], trust: Any, output: Path | None, option
     from dlcv.benchmarks.bench.measure import Effort
     from dlcv.benchmarks.bench.report.text import as_markdown
     from dlcv.benchmarks.bench.report.write import write_result
-    from dlcv.benchmarks.bench.run import Request, run_bench
+    from dlcv.benchmarks.bench.request import Request
+    from dlcv.benchmarks.bench.run import run_bench
     from dlcv.runtime.files import make_folder
 
     if output:

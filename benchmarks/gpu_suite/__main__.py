@@ -57,7 +57,7 @@ def _run(parts: list, budget_s: float, output: Path, only: list[str]) -> None:  
     make_folder(output)
     gpu, _ = find_gpu()
     facts = environment(["make", "bench-gpu"], gpu)
-    outcomes = run_suite(parts, budget_s, note)
+    outcomes = run_suite(parts, budget_s, note, lambda found: write_report(found, facts, output, budget_s, only))
     for path in write_report(outcomes, facts, output, budget_s, only):
         note(f"wrote {path}")
     failed = [outcome.part.name for outcome in outcomes if outcome.state == FAILED]

@@ -16,8 +16,8 @@ from dlcv.benchmarks.gpu_suite.part import FOLDER, run_part, say, write_facts
 from dlcv.runtime.errors import DlcvError
 
 if TYPE_CHECKING:
+    from dlcv.benchmarks.bench.request import Request
     from dlcv.benchmarks.bench.result import Result
-    from dlcv.benchmarks.bench.run import Request
 
 BATCHES = (1, 8, 64, 16, 32, 4, 2)
 """In order of worth: what the budget does not reach is cut from the end."""
@@ -92,21 +92,23 @@ def _kept(model: str, results: list[Result], errors: list[DlcvError]) -> dict[st
 
 def _requests(model: str, device: str) -> list[Request]:
     """In order of worth: the first engine in every way, then the others, then more batches."""
-    from dlcv.benchmarks.bench.run import Request
+    from dlcv.benchmarks.bench.request import Request
 
     found = []
-    for measures, batches, ways, effort in (
-        (("host",), BATCHES[:3], ENGINES[:1], EFFORT),
-        (("roofline",), (FILES_BATCH,), ENGINES[:1], EFFORT),
-        (("files",), (FILES_BATCH,), ENGINES[:1], FILES_EFFORT),
-        (("host",), BATCHES[:3], ENGINES[1:], EFFORT),
-        (("host",), BATCHES[3:], ENGINES, EFFORT),
+    plain: tuple[str, ...] = ("bare",)
+    for measures, batches, ways, baselines, effort in (
+        (("host",), BATCHES[:3], ENGINES[:1], (*plain, "torch"), EFFORT),
+        (("roofline",), (FILES_BATCH,), ENGINES[:1], plain, EFFORT),
+        (("host",), (FILES_BATCH,), ENGINES[:1], (*plain, "torch", "compile"), EFFORT),
+        (("files",), (FILES_BATCH,), ENGINES[:1], (*plain, "serial"), FILES_EFFORT),
+        (("host",), BATCHES[:3], ENGINES[1:], plain, EFFORT),
+        (("host",), BATCHES[3:], ENGINES, plain, EFFORT),
     ):
         for precision, compute in ways:
             for engine in _engines(model, precision, compute):
                 found.append(Request(
                     engines=(engine,), devices=(device,), sessions=("auto" if engine.suffix == ".plan" else "onnxruntime",),
-                    computes=(compute,), batches=batches, measures=measures, baselines=("bare", "serial"), tiles=TILES, effort=effort,
+                    computes=(compute,), batches=batches, measures=measures, baselines=baselines, tiles=TILES, effort=effort,
                 ))  # fmt: skip
     return found
 
@@ -141,14 +143,20 @@ def _figures(case: Any) -> dict[str, Any]:
     from dlcv.benchmarks.bench.result import DEVICE, FILES, HOST, OURS
 
     rates: dict[str, float] = {}
+    beside = case.timings[HOST].lanes if HOST in case.timings else {}
     for kind in (DEVICE, HOST, FILES):
         if kind not in case.timings or not case.timings[kind].lanes:
             continue
         lanes = case.timings[kind].lanes
         lane = lanes.get(OURS) or next(iter(lanes.values()))  # device time is the bare library's
         rates[kind] = (1 if kind == FILES else case.batch) * 1000 / median(lane.samples_ms)
+    others = {
+        name: case.batch * 1000 / median(lane.samples_ms)
+        for name, lane in beside.items()
+        if name.startswith(("torch", "bare"))
+    }
     share = None if case.roofline is None else case.roofline.share
-    return {"engine": case.engine.name, "session": case.session, "computes": case.computes, "batch": case.batch, "images_per_s": rates, "of_matrix_rate": share}  # fmt: skip
+    return {"engine": case.engine.name, "session": case.session, "computes": case.computes, "batch": case.batch, "images_per_s": rates, "beside": others, "of_matrix_rate": share}  # fmt: skip
 
 
 if __name__ == "__main__":

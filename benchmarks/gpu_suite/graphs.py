@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dlcv.benchmarks.gpu_suite.part import FOLDER, run_part, say
+from dlcv.benchmarks.untrained import CLASSES, scene_images, untrained_card
 from dlcv.runtime.errors import EngineError
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -21,7 +22,6 @@ PLANNED = ("fcn8s",)
 have plans."""
 SIDES = {"segmentation": 512, "classification": 224}
 IMAGES = 4
-CLASSES = 7
 WIDTH = float(os.environ.get("DLCV_GPU_SUITE_WIDTH", "1"))
 """Of the networks; a dry run on a small machine takes less."""
 MODEL: tuple[str, dict[str, Any]] = ("model", {"help": "such as fcn8s"})
@@ -67,14 +67,16 @@ def _work(given: argparse.Namespace) -> dict[str, Any]:
 
     from dlcv.runtime.comparison import MIN_AGREEMENT
     from dlcv.runtime.sessions import open_session
-    from dlcv.train.data.scenes import make_scene
     from dlcv.train.models import create_model
     from dlcv.train.models.registry import model_entry
 
     task = model_entry(given.model).task
     side = SIDES[task]
-    images = np.stack([make_scene(0, index, side)[0] for index in range(IMAGES)])
-    card = _card(given.model, task, side, given.width)
+    images = scene_images(IMAGES, side)
+    card = untrained_card(
+        given.model, task, side, width=given.width, head="mask" if task == "segmentation" else "probs",
+        versions={"dlcv": "gpu suite"},
+    )  # fmt: skip
     torch.manual_seed(0)
     model = create_model(given.model, classes=CLASSES, width=given.width).eval()
     model = _telling_apart(model, card, images)
@@ -90,20 +92,6 @@ def _work(given: argparse.Namespace) -> dict[str, Any]:
     found = len(np.unique(classes))
     say(f"on a CPU {given.model} says {found} classes of {IMAGES} images")
     return {"model": given.model, "width": given.width, "side": side, "classes_said": found}
-
-
-def _card(name: str, task: str, side: int, width: float) -> Any:
-    from dlcv.runtime.card import ModelCard
-    from dlcv.train.preprocess import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
-
-    segments = task == "segmentation"
-    return ModelCard(
-        model=name, width=width, task=task, classes=tuple(f"class {index}" for index in range(CLASSES)),
-        palette=tuple((index * 36,) * 3 for index in range(CLASSES)) if segments else (),
-        input_size_hw=(side, side), mean_rgb=IMAGENET_MEAN_RGB, std_rgb=IMAGENET_STD_RGB,
-        fit="windows" if segments else "centre-crop", short_side=0 if segments else side,
-        head="mask" if segments else "probs", versions={"dlcv": "gpu suite"},
-    )  # fmt: skip
 
 
 def _telling_apart(model: Any, card: Any, images: Any) -> Any:

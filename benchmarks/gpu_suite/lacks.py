@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shlex
 import subprocess
 from collections.abc import Mapping
@@ -22,19 +23,33 @@ def lacks(part: Part, environment: Mapping[str, str], *, driver: bool = True) ->
     if driver and part.driver and (problem := driver_problem()):
         return f"this machine has {problem}"
     own = environment.get("DLCV_TENSORRT_PYTHON", "") if part.command.startswith(TENSORRT_PYTHON) else ""
-    missing = [package for package in part.packages if not any(_has(name, own) for name in package.split("|"))]
+    variables = environment_for(part, environment)
+    missing = [
+        package for package in part.packages if not any(_has(name, own, variables) for name in package.split("|"))
+    ]
     where = f" in {own}" if own else ""
     return f"{', '.join(missing).replace('|', ' or ')} is not installed{where}" if missing else ""
 
 
-def _has(package: str, python: str) -> bool:
+def environment_for(part: Part, environment: Mapping[str, str]) -> dict[str, str]:
+    """Of a part's process: a Python of TensorRT's own also finds what is lent to it."""
+    own = part.command.startswith(TENSORRT_PYTHON) and environment.get("DLCV_TENSORRT_PYTHON")
+    lent = environment.get("DLCV_EXTRA_PYTHONPATH") if own else ""
+    path = os.pathsep.join(filter(None, [environment.get("PYTHONPATH", ""), lent]))
+    return {**environment, **({"PYTHONPATH": path} if path else {})}
+
+
+def _has(package: str, python: str, environment: Mapping[str, str]) -> bool:
     if not python:
         return importlib.util.find_spec(package) is not None
     code = f"import importlib.util as u, sys; sys.exit(u.find_spec({package!r}) is None)"
     try:
         return (
-            subprocess.run([*shlex.split(python), "-c", code], capture_output=True, timeout=60, check=False).returncode
+            subprocess.run(
+                [*shlex.split(python), "-c", code], capture_output=True, timeout=60, check=False,
+                env={**os.environ, **environment},
+            ).returncode
             == 0
-        )
+        )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return False

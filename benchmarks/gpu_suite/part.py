@@ -55,6 +55,12 @@ def write_facts(name: str, facts: dict[str, Any]) -> None:
     (FOLDER / f"{name}.json").write_text(json.dumps(facts, indent=1) + "\n")
 
 
+def left_s(budget_s: float) -> Callable[[], float]:
+    """What is left of a budget that begins now, in seconds."""
+    end = time.perf_counter() + budget_s
+    return lambda: end - time.perf_counter()
+
+
 def say(line: str) -> None:
     """A line for people."""
     print(one_line(line), flush=True)

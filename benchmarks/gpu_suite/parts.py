@@ -43,8 +43,9 @@ def _program(name: str, words: str = "") -> str:
     return f"python -m {MODULE}.{name} {words}".strip()
 
 
-def _tests(paths: str, keyword: str) -> str:
-    return f"python -m pytest -q -rs -p no:cacheprovider -m gpu -k {keyword} {paths}"
+def _tests(paths: str, keyword: str = "") -> str:
+    only = f"-k {keyword} " if keyword else ""
+    return f"python -m pytest -q -rs -p no:cacheprovider -m gpu {only}{paths}"
 
 
 def _training(model: str, data: str, epochs: int, minutes: float, options: str = "") -> Part:
@@ -57,25 +58,56 @@ def _training(model: str, data: str, epochs: int, minutes: float, options: str =
     )  # fmt: skip
 
 
-def _bench(model: str, int8: str = "") -> tuple[Part, Part]:
+def _bench(model: str, more: str = "", minutes: float = 0.35) -> tuple[Part, Part]:
     return (
-        Part(f"graphs-{model}", "nothing by itself: graphs for the next part", _program("graphs", model), 0.35, ("torch", "onnx", "onnxscript"), driver=False),
+        Part(f"graphs-{model}", "nothing by itself: graphs for the next part", _program("graphs", model), 0.25, ("torch", "onnx", "onnxscript"), driver=False),
         Part(
-            f"bench-{model}", f"images a second at batch 1 to 64 in fp16, TF32, fp32{int8}", _program("bench", f"{model} --budget 35"), 0.7,
+            f"bench-{model}", f"images a second at batch 1 to 64 in fp16, TF32, fp32{more}",
+            _program("bench", f"{model} --budget {60 * minutes - 5:.0f}"), minutes,
             ("torch", "onnx", "onnxruntime", "pycuda"),
         ),
     )  # fmt: skip
 
 
 PARTS: tuple[Part, ...] = (
-    Part("copies", "streams, pinned buffers, GB/s of copies", _program("copies"), 0.2, ("pycuda",)),
+    Part("copies", "streams, pinned buffers, GB/s of copies", _program("copies"), 0.15, ("pycuda",)),
+    Part("graphs-fcn8s", "nothing by itself: graphs for the next parts", _program("graphs", "fcn8s"), 0.6, ("torch", "onnx", "onnxscript"), driver=False),
+    Part(
+        "plans-fcn8s", "full TensorRT: plans for batches up to 64, built, run with and without CUDA graphs, compared, timed at batch 1 to 64",
+        f"{TENSORRT_PYTHON} -m {MODULE}.plans fcn8s --budget 75", 1.3, ("numpy", "tensorrt", "pycuda"),
+    ),
     Part(
         "contract-onnxruntime", "ONNX Runtime's CUDA provider keeps the sessions' contract, in fp32, TF32, fp16, bf16",
-        _tests("tests/contracts/test_sessions.py tests/runtime/sessions/test_onnxrt.py", "'onnx-cuda or tf32'"), 0.8,
-        ("pytest", "hypothesis", "torch", "onnx", "onnxscript", "onnxruntime"),
+        _tests("tests/contracts/test_sessions.py tests/contracts/test_session_precisions.py tests/runtime/sessions/test_onnxrt.py", "'onnx-cuda or tf32'"), 0.6,
+        ("pytest", "torch", "onnx", "onnxscript", "onnxruntime"),
     ),
-    Part("graphs-fcn8s", "nothing by itself: graphs for the next parts", _program("graphs", "fcn8s"), 0.7, ("torch", "onnx", "onnxscript"), driver=False),
-    Part("parity-fcn8s", "ONNX Runtime CUDA with IO binding agrees with a CPU, in fp32, TF32, fp16", _program("parity", "fcn8s"), 0.4, ("onnxruntime",)),
+    Part("parity-fcn8s", "ONNX Runtime CUDA with IO binding agrees with a CPU, in fp32, TF32, fp16", _program("parity", "fcn8s"), 0.25, ("onnxruntime",)),
+    Part(
+        "plan-files-fcn8s", "a plan, file to file, beside the device alone and the codec alone",
+        f"{TENSORRT_PYTHON} -m {MODULE}.plan_files fcn8s --budget 15", 0.5, ("numpy", "tensorrt", "pycuda", "cv2", "click"),
+    ),
+    Part(
+        "files-fcn8s", "the fp16 graph, file to file, beside the device alone and the codec alone", _program("files", "fcn8s --budget 15"), 0.5,
+        ("onnxruntime", "pycuda"),
+    ),
+    _bench("fcn8s", "; int8 where its plan was built; beside torch eager and torch.compile", 0.7)[1],
+    Part(
+        "pipeline", "folders, resuming, restarts, threads and memory that runs out, through ONNX Runtime's CUDA provider and a plan",
+        _tests("tests/runtime/test_on_a_gpu.py"), 0.4, ("pytest", "torch", "onnx", "onnxscript", "onnxruntime"),
+    ),
+    Part(
+        "contract-plan", "plans keep the sessions' contract, where TensorRT is in the same Python as torch",
+        _tests("tests/contracts/test_sessions.py tests/contracts/test_session_precisions.py tests/export/builders/test_build.py", "plan"), 0.4,
+        ("pytest", "torch", "onnx", "onnxscript", "pycuda", "tensorrt|tensorrt_rtx"),
+    ),
+    Part("validity-fcn8s", "whether TensorRT-RTX's plans run on this GPU", _program("validity", "fcn8s"), 0.15, ("tensorrt_rtx", "pycuda")),
+    *_bench("resnet50"),
+    *_bench("deeplabv3-resnet101"),
+    *_bench("fcn32s"),
+    Part(
+        "matrix", "the parity suite on the GPU's sessions: narrow models that learned something, beside torch", _program("matrix", "--budget 15"), 0.5,
+        ("torch", "onnx", "onnxscript", "onnxruntime"),
+    ),
     _training("fcn8s", "dubai512", 100, 6),
     _training("fcn32s", "dubai512", 100, 6),
     _training("fcn32s-fc7x7", "dubai512", 100, 9, "--loss weighted-cross-entropy"),
@@ -85,18 +117,4 @@ PARTS: tuple[Part, ...] = (
     _training("resnet50", "eurosat", 30, 7),
     _training("resnet101", "eurosat", 30, 9),
     _training("densenet201-mlp", "eurosat", 30, 9),
-    Part(
-        "plans-fcn8s", "full TensorRT: plans built, run, compared, timed",
-        f"{TENSORRT_PYTHON} -m {MODULE}.plans fcn8s", 1.2, ("numpy", "tensorrt", "pycuda"),
-    ),
-    Part(
-        "contract-plan", "plans keep the sessions' contract, where TensorRT is in the same Python as torch",
-        _tests("tests/contracts/test_sessions.py tests/export/builders/test_build.py", "plan"), 0.6,
-        ("pytest", "hypothesis", "torch", "onnx", "onnxscript", "pycuda", "tensorrt|tensorrt_rtx"),
-    ),
-    Part("validity-fcn8s", "whether TensorRT-RTX's plans run on this GPU", _program("validity", "fcn8s"), 0.2, ("tensorrt_rtx", "pycuda")),
-    _bench("fcn8s", "; int8 where its plan was built")[1],
-    *_bench("fcn32s"),
-    *_bench("resnet50"),
-    *_bench("deeplabv3-resnet101"),
 )  # fmt: skip

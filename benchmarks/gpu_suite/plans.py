@@ -1,28 +1,34 @@
 """Plans of full TensorRT: built from the graphs by dlcv's builder on this GPU, run by its session, compared with a CPU, timed.
 
-For a Python with numpy, tensorrt and pycuda alone.
+For a Python with numpy, tensorrt and pycuda alone. What is worth most comes first, and facts are kept precision by precision.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dlcv.benchmarks.gpu_suite.part import FOLDER, median_s, run_part, say
+from dlcv.benchmarks.gpu_suite.part import FOLDER, left_s, median_s, run_part, say, write_facts
 from dlcv.runtime.errors import DlcvError, EngineError, ExportError, VerdictError
 
-PRECISIONS = ("fp32", "fp16", "int8")
-BATCHES = (1, 8)
+PRECISIONS = ("fp16", "int8", "fp32")
+BATCHES = (1, 16, 64, 8, 32, 4, 2)
+"""In order of worth: what the budget does not reach is cut from the end."""
+OPT_BATCH = 16
+TIMED_S = 0.5
+"""Of each way at each batch."""
 
 
 def main() -> None:
     """See the module."""
-    run_part("plans", lambda given: check(given.model), ("model", {"help": "such as fcn8s"}))
+    budget: dict[str, Any] = {"type": float, "default": 90.0, "help": "seconds; no plan and no batch begins after them"}
+    run_part("plans", lambda given: check(given.model, budget_s=given.budget), ("model", {"help": "such as fcn8s"}), ("--budget", budget))  # fmt: skip
 
 
-def check(model: str, builder: str = "tensorrt") -> dict[str, Any]:
+def check(model: str, builder: str = "tensorrt", budget_s: float = 90.0) -> dict[str, Any]:
     """Agreement and times of each precision's plan; what a builder does not build is told and left out.
 
     Raises:
@@ -37,50 +43,75 @@ def check(model: str, builder: str = "tensorrt") -> dict[str, Any]:
     with np.load(reference) as kept:
         images, expected = kept["images"], kept["classes"]
         bounds = {precision: float(kept[f"bound_{precision}"]) for precision in PRECISIONS}
-    found: dict[str, Any] = {}
-    left_out: dict[str, DlcvError] = {}
+    left = left_s(budget_s)
+    found: dict[str, Any] = {"cases": [], "left out": {}, "cut": []}
+    errors: list[DlcvError] = []
     for precision, graph in graphs.items():
+        if left() <= 0:
+            found["cut"].append(f"{precision}, since {budget_s:.0f} s were over")
+            continue
         try:
-            found[precision] = _plan(graph, builder, images, expected) | {"bound": bounds[precision]}
+            found[precision] = _plan(graph, builder, images, expected, left, found) | {"bound": bounds[precision]}
         except ExportError as error:
-            left_out[precision] = error
+            errors.append(error)
+            found["left out"][precision] = str(error)
             say(f"{precision} is left out: {error}")
-    if not found:
-        raise next(iter(left_out.values()))
-    low = [f"{precision}: agreement {facts['agreement']:.6f}, expected at least {facts['bound']}" for precision, facts in found.items() if facts["agreement"] < facts["bound"]]  # fmt: skip
+        write_facts(f"plans-{model}", found)
+    if not found["cases"] and errors:
+        raise errors[0]
+    built = {precision: found[precision] for precision in PRECISIONS if precision in found}
+    low = [f"{precision}: agreement {facts['agreement']:.6f}, expected at least {facts['bound']}" for precision, facts in built.items() if facts["agreement"] < facts["bound"]]  # fmt: skip
     if low:
         raise VerdictError("parity failed: " + "; ".join(low))
-    return found | {"left out": {precision: str(error) for precision, error in left_out.items()}}
+    return found
 
 
-def _plan(graph: Path, builder: str, images: Any, expected: Any) -> dict[str, Any]:
+def _plan(
+    graph: Path, builder: str, images: Any, expected: Any, left: Callable[[], float], found: dict[str, Any]
+) -> dict[str, Any]:
+    """Builds, compares and times one; its figures are added to the `cases` and `cut` of `found`."""
     from dlcv.benchmarks.bench.bare_tensorrt import TensorrtLoop
     from dlcv.export.builders.build import build_plan
     from dlcv.export.builders.options import BuildOptions
     from dlcv.runtime.card_reader import read_card
     from dlcv.runtime.sessions.trt import open_plan
 
-    card = read_card(graph)
-    report = build_plan(
-        graph, graph.with_suffix(".plan"), card=card, options=BuildOptions(builder, max_batch=max(BATCHES))
-    )
+    card, top = read_card(graph), max(BATCHES)
+    options = BuildOptions(builder, opt_batch=min(OPT_BATCH, top), max_batch=top)
+    report = build_plan(graph, graph.with_suffix(".plan"), card=card, options=options)
     say(report.sentence)
     facts: dict[str, Any] = {"built": report.sentence} | ({"ran": report.ran} if report.ran else {})
-    with open_plan(report.path) as session, TensorrtLoop(report.path) as bare:
+    with open_plan(report.path) as session, open_plan(report.path, graphs=False) as plain, TensorrtLoop(report.path) as bare:  # fmt: skip
         answer = session.run(images)[card.head]
         classes = answer if card.task == "segmentation" else answer.argmax(1)
         facts["agreement"] = float(np.mean(classes == expected))
+        again = session.run(images)[card.head]  # the other slot; then each as a graph
+        graphed = [session.run(images)[card.head] for _ in range(2)]
+        facts["graphs"] = {
+            "description": session.description, "notices": session.notices,
+            "same as call by call": all(bool(np.array_equal(one, answer)) for one in (again, *graphed)),
+        }  # fmt: skip
+        say(f"{session.description}: agreement {facts['agreement']:.6f}; as graphs the same: {facts['graphs']['same as call by call']}")  # fmt: skip
+        for notice in session.notices:
+            say(notice)
         for batch in BATCHES:
+            if left() <= 0:
+                found["cut"].append(f"{report.path.name} at batch {batch}, since the budget was over")
+                continue
             given = np.resize(images, (batch, *images.shape[1:]))
-            facts[f"images/s at batch {batch}"] = {
-                "host to host": batch / median_s(lambda: session.run(given)),  # noqa: B023 - called here, at once
-                "bare loop": batch / median_s(lambda: bare.run(given)),  # noqa: B023
-                "device": batch / float(np.median([bare.device_seconds(given) for _ in range(20)])),
+            device = [bare.device_seconds(given) for _ in range(3)]  # the first ones warm up
+            count = max(3, min(20, int(TIMED_S / max(device[-1], 1e-6))))
+            rates = {
+                "host-to-host": batch / median_s(lambda: session.run(given), count),  # noqa: B023 - called here, at once
+                "host to host, no graphs": batch / median_s(lambda: plain.run(given), count),  # noqa: B023
+                "bare loop": batch / median_s(lambda: bare.run(given), count),  # noqa: B023
+                "device": batch / float(np.median([bare.device_seconds(given) for _ in range(count)])),
             }
-        say(f"{session.description}: agreement {facts['agreement']:.6f}; " + "; ".join(
-            f"batch {batch}: " + ", ".join(f"{way} {rate:.0f} images/s" for way, rate in facts[f"images/s at batch {batch}"].items())
-            for batch in BATCHES
-        ))  # fmt: skip
+            found["cases"].append({
+                "engine": report.path.name, "session": "tensorrt", "computes": card.precision, "batch": batch,
+                "images_per_s": rates, "of_matrix_rate": None,
+            })  # fmt: skip
+            say(f"{report.path.name}, batch {batch}: " + ", ".join(f"{way} {rate:.0f} images/s" for way, rate in rates.items()))  # fmt: skip
     return facts
 
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlcv.benchmarks.gpu_suite.lacks import lacks
+from dlcv.benchmarks.gpu_suite.lacks import environment_for, lacks
+from dlcv.benchmarks.gpu_suite.lent import lend
 from dlcv.benchmarks.gpu_suite.part import FOLDER
 from dlcv.benchmarks.gpu_suite.parts import Part
 
@@ -45,8 +46,17 @@ class Outcome:
         return self.lines[-1] if self.lines else ""
 
 
-def run_suite(parts: Sequence[Part], budget_s: float, say: Say) -> list[Outcome]:
-    """Runs what fits: a part begins when what it is expected to take is left, and is stopped at its limit or at the end of the budget."""
+def run_suite(
+    parts: Sequence[Part], budget_s: float, say: Say, keep: Callable[[Sequence[Outcome]], object] = lambda _: None
+) -> list[Outcome]:
+    """Runs what fits: a part begins when what it is expected to take is left, and is stopped at its limit or at the end of the budget.
+
+    Args:
+        parts: in their order.
+        budget_s: of all together.
+        say: takes lines for people.
+        keep: takes what there is after each part, so that a machine that is taken away takes one part's results alone.
+    """
     environment, end = environment_of_parts(), time.perf_counter() + budget_s
     found = []
     for part in parts:
@@ -63,6 +73,7 @@ def run_suite(parts: Sequence[Part], budget_s: float, say: Say) -> list[Outcome]
             facts_path(part).unlink(missing_ok=True)  # an earlier run's
             outcome = run_one(part, environment, min(part.limit_s, left))
         found.append(outcome)
+        keep(found)
         say(f"{part.name}: {outcome.state} {f'in {outcome.seconds:.0f} s' if outcome.code is not None else ''}{': ' if outcome.reason else ''}{outcome.reason}")  # fmt: skip
     return found
 
@@ -92,7 +103,7 @@ def run_one(part: Part, environment: Mapping[str, str], limit_s: float) -> Outco
         part.command.replace("python -m", '"$DLCV_PYTHON" -m', 1).replace(":-python}", ':-"$DLCV_PYTHON"}'),
     ]
     with subprocess.Popen(
-        command, cwd=ROOT, env=dict(environment), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        command, cwd=ROOT, env=environment_for(part, environment), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         errors="replace", start_new_session=True,
     ) as process:  # fmt: skip
         try:
@@ -115,11 +126,15 @@ def environment_of_parts() -> dict[str, str]:
     """Where dlcv is found uninstalled, also by a Python of TensorRT's own; nothing is fetched."""
     own = os.environ.get("PYTHONPATH", "")
     typing = str(ROOT / ".typing")
+    extra = [typing]
+    if os.environ.get("DLCV_TENSORRT_PYTHON"):
+        lend(FOLDER / "lent")
+        extra.append(str((FOLDER / "lent").absolute()))
     return os.environ | {
         "DLCV_PYTHON": sys.executable,
         "DLCV_GPU_SUITE": str(FOLDER.absolute()),
         "PYTHONPATH": os.pathsep.join(filter(None, [typing, own])),
-        "DLCV_EXTRA_PYTHONPATH": typing,
+        "DLCV_EXTRA_PYTHONPATH": os.pathsep.join(extra),
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -50,8 +50,8 @@ def main(
     rounds: int,
 ) -> None:  # fmt: skip
     """Print the time of each layout beside the default."""
-    from dlcv.benchmarks.file_to_file import untrained
     from dlcv.benchmarks.pipeline.scenes import tile_paths
+    from dlcv.benchmarks.untrained import untrained
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -28,8 +28,8 @@ print(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
 def main(counts: tuple[int, ...], size: int, rounds: int) -> None:
     """Print the peak of resident memory, a process each."""
-    from dlcv.benchmarks.file_to_file import untrained
     from dlcv.benchmarks.pipeline.scenes import many_tiles
+    from dlcv.benchmarks.untrained import untrained
 
     peaks: dict[int, list[float]] = {count: [] for count in counts}
     with tempfile.TemporaryDirectory() as scratch:

@@ -19,8 +19,8 @@ from dlcv.runtime.tables import markdown_table
 @click.option("--rounds", type=click.IntRange(3), default=MIN_PAIRS, show_default=True)
 def main(count: int, rounds: int) -> None:
     """Print the paired ratio."""
-    from dlcv.benchmarks.file_to_file import untrained
     from dlcv.benchmarks.pipeline.scenes import many_tiles
+    from dlcv.benchmarks.untrained import untrained
     from dlcv.runtime.inference import InferSettings, infer
 
     with tempfile.TemporaryDirectory() as scratch:

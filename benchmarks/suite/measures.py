@@ -61,7 +61,7 @@ class Engines:
         return measured_rounds(ways_of(paths, self.graph("fp32", WIDTH), folder), rounds)
 
     def _graph(self, precision: str, width: float) -> Path:
-        from dlcv.benchmarks.file_to_file import untrained
+        from dlcv.benchmarks.untrained import untrained
 
         return untrained(self.folder / f"fcn8s-{width}-{precision}.onnx", width, INPUT_SIDE, int8=precision == "int8")
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dlcv.export.builders.options import BuildOptions
+    from dlcv.export.export_model import ExportReport
 
 HEADINGS = {
     "--model": "What is exported",
@@ -172,8 +173,6 @@ def main(
     model_entry(model)
     from dlcv.export.export_model import ExportSettings, export_model
     from dlcv.export.precision.low_precision import PrecisionSettings
-    from dlcv.export.stages import stage_table
-    from dlcv.runtime.evaluation import NOUNS
     from dlcv.runtime.files import checkpoint_files
 
     paths = tuple(checkpoint_files(checkpoints or [Path("runs") / model / "best.pt"]))
@@ -191,6 +190,16 @@ def main(
         **options,
     )
     report = export_model(settings, say=note)
+    _tell(report)
+    if triton is not None:
+        _into_triton(report.files, triton, model, build.max_batch)
+
+
+def _tell(report: ExportReport) -> None:
+    """How the export went, for people, and its files on stdout."""
+    from dlcv.export.stages import stage_table
+    from dlcv.runtime.evaluation import NOUNS
+
     verified = report.verification
     note(
         f"verified on {verified.images} {NOUNS[verified.task]}s: argmax agreement {verified.agreement:.6f}, "
@@ -201,8 +210,6 @@ def main(
     note(report.plan.sentence if report.plan else f"no plan: {report.no_plan}")
     for file in report.files:
         click.echo(file)
-    if triton is not None:
-        _into_triton(report.files, triton, model, build.max_batch)
 
 
 def _into_triton(files: Sequence[Path], repository: Path, model: str, max_batch: int) -> None:

@@ -51,7 +51,7 @@ def absolute(settings: InferSettings) -> InferSettings:
 
 
 class RayFlow:
-    """Runs tiles in workers; see `Flow` in `inference.py`.
+    """Runs tiles in workers; see `Flow` in `runtime/flow.py`.
 
     Args:
         order: what the workers are told; its `cpus` are set here.
@@ -61,7 +61,10 @@ class RayFlow:
         times: sums over the workers; `wall_s` is the driver's.
         notices: of the workers.
         facts: of their sessions.
+        opened: nothing, see `Flow`: how many workers there are is said when they are known.
     """
+
+    opened = ""
 
     def __init__(self, order: Order, say: Callable[[str], None]) -> None:
         self._order, self._say = order, say

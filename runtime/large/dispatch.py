@@ -17,9 +17,10 @@ from dlcv.runtime.infer_settings import InferSettings, pipeline_settings
 from dlcv.runtime.large.detect import mark_large
 from dlcv.runtime.large.flow import TilePipeline, Work
 from dlcv.runtime.large.run import LargeSettings
+from dlcv.runtime.output_names import DEFAULT_TEMPLATE, name_of
 from dlcv.runtime.outputs.base import Output
 from dlcv.runtime.sessions.base import Session
-from dlcv.runtime.tiles import DEFAULT_TEMPLATE, Looks, Tile, name_of
+from dlcv.runtime.tiles import Looks, Tile
 
 R = TypeVar("R")
 W = TypeVar("W", bound=Work)

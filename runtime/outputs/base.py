@@ -41,12 +41,14 @@ class Output(ABC, Generic[R]):
         needs_image: whether `write` wants the image.
         needs_confidence: segmentation: whether the answers shall tell each pixel's confidence (see `answers.py`).
         kinds: of the files that are written beside the answers, for each tile (see `beside.py`).
+        a_file_a_tile: whether each answer is a file of its own, not a row of a table.
     """
 
     counted: str
     needs_image = False
     needs_confidence = False
     kinds: tuple[str, ...] = ()
+    a_file_a_tile = False
 
     @abstractmethod
     def names(self) -> Mapping[str, str]:
@@ -105,6 +107,10 @@ class Output(ABC, Generic[R]):
     @abstractmethod
     def by_class(self) -> dict[str, int]:
         """How many of `counted` each class has."""
+
+    def beside(self, tile: Tile) -> Sequence[str]:
+        """The files of this tile alone that stand beside its answer, by their path below the output folder."""
+        return ()
 
     def conclude(self, rows: Iterable[Row]) -> None:
         """Makes what is of the whole run, such as a gallery, from the manifest's rows.

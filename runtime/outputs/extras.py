@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dlcv.runtime.answers import Segmented
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.files import remove_partials, write_bytes
-from dlcv.runtime.journal import Journal, csv_line, csv_rows, csv_values, whole_lines
+from dlcv.runtime.journal import Journal, csv_line, csv_rows, csv_values, is_torn, whole_lines
 from dlcv.runtime.manifest import Row
 from dlcv.runtime.outputs.base import Counted
 from dlcv.runtime.outputs.beside import beside
@@ -85,10 +85,14 @@ class Extra(ABC):
         """What would be written, by its path below the output folder: what it is, in words."""
         return {beside(kind, tile.key): f"{kind.split('.')[0]} of {tile.key}" for kind in self.kinds for tile in tiles}
 
+    def files(self, tile: Tile) -> Sequence[str]:
+        """Those that are of this tile alone, by their path below the output folder."""
+        return [beside(kind, tile.key) for kind in self.kinds]
+
     def left(self, tiles: Sequence[Tile]) -> set[str]:
         """Keys of the tiles for which it is not there."""
         there = FilesThere(self.folder)
-        return {tile.key for tile in tiles if not all(beside(kind, tile.key) in there for kind in self.kinds)}
+        return {tile.key for tile in tiles if not all(name in there for name in self.files(tile))}
 
     def clear_up(self, left: Sequence[Tile]) -> None:
         """Takes out what an interrupted run left of these tiles."""
@@ -175,7 +179,12 @@ class TableExtra(Extra):
         return {self.name: f"the table {self.name}"}
 
     def left(self, tiles: Sequence[Tile]) -> set[str]:
-        return {tile.key for tile in tiles} - {row[0] for row in self.table()}
+        there = dict.fromkeys(row[0] for row in self.table())
+        if there and is_torn(
+            self.folder / self.name
+        ):  # as a power cut leaves it: the last tile may have lost whole rows, too
+            there.popitem()
+        return {tile.key for tile in tiles} - set(there)
 
     def clear_up(self, left: Sequence[Tile]) -> None:
         path, gone = self.folder / self.name, {tile.key for tile in left}

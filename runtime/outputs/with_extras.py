@@ -39,7 +39,7 @@ class WithExtras(Output[tuple[R, list[str]]], Generic[R]):
         self._answers, self._extras, self._tiles = answers, extras, tiles
         self._segmentation = segmentation
         self._open = ExitStack()
-        self.counted = answers.counted
+        self.counted, self.a_file_a_tile = answers.counted, answers.a_file_a_tile
         self.needs_image = any(extra.needs_image for extra in extras)
         self.needs_confidence = any(extra.needs_confidence for extra in extras)
         self.kinds = tuple(kind for extra in extras for kind in extra.kinds)
@@ -82,6 +82,9 @@ class WithExtras(Output[tuple[R, list[str]]], Generic[R]):
             if extra.of_large or not tile.large:
                 extra.note(text)
         return self._answers.note(tile, result[0])
+
+    def beside(self, tile: Tile) -> Sequence[str]:
+        return [name for extra in self._extras if extra.of_large or not tile.large for name in extra.files(tile)]
 
     def conclude(self, rows: Iterable[Row]) -> None:
         kept, large = list(rows), {tile.key for tile in self._tiles if tile.large}

@@ -65,6 +65,11 @@ class Session(ABC):
         """`run`, after the check of the batch."""
 
     @property
+    def notices(self) -> list[str]:
+        """For people: what went otherwise than it should, and does no harm to results."""
+        return []
+
+    @property
     def generation(self) -> int:
         """How often it was opened anew; see `restart`."""
         return 0

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.errors import EngineError, MissingPackageError, OutOfMemory
 
-_LIBRARY = "libcuda.so.1"
+LIBRARY = "libcuda.so.1"
 _NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
+_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
 
 
@@ -26,7 +27,7 @@ def driver_problem() -> str:
     """What is wrong with the NVIDIA driver, as the end of "this machine has ..."; empty where it works."""
     if missing := driver_library_missing():
         return missing
-    library = ctypes.CDLL(_LIBRARY)
+    library = ctypes.CDLL(LIBRARY)
     code = int(library.cuInit(0))
     if code == _NO_DEVICE:
         return "an NVIDIA driver and no GPU that it may use (see nvidia-smi and CUDA_VISIBLE_DEVICES)"
@@ -36,9 +37,9 @@ def driver_problem() -> str:
 def driver_library_missing() -> str:
     """`no NVIDIA driver (libcuda.so.1)` where its library is not there; else empty. Starts no driver, unlike `driver_problem`."""
     try:
-        ctypes.CDLL(_LIBRARY)
+        ctypes.CDLL(LIBRARY)
     except OSError:
-        return f"no NVIDIA driver ({_LIBRARY})"
+        return f"no NVIDIA driver ({LIBRARY})"
     return ""
 
 
@@ -49,7 +50,7 @@ def driver_present() -> bool:
 
 def gpu_name_and_capability(index: int = 0) -> tuple[str, str]:
     """Name and compute capability of a GPU, such as `("NVIDIA H200", "9.0")`; only where `driver_present`."""
-    library, device = ctypes.CDLL(_LIBRARY), ctypes.c_int()
+    library, device = ctypes.CDLL(LIBRARY), ctypes.c_int()
     library.cuInit(0)
     library.cuDeviceGet(ctypes.byref(device), index)
     name, major, minor = ctypes.create_string_buffer(256), ctypes.c_int(), ctypes.c_int()
@@ -89,10 +90,11 @@ def primary_context(doing: str) -> Iterator[None]:
 
 
 class Stream:
-    """A CUDA stream with the copies on it. To be made, used and freed inside `primary_context`."""
+    """A CUDA stream with the copies on it, which waits for no other one. To be made, used and freed inside `primary_context`."""
 
     def __init__(self) -> None:
-        self._stream = _pycuda().Stream()
+        # While a stream that waits for the default one records a graph, work of others on that one (torch's) would fail.
+        self._stream = _pycuda().Stream(_NON_BLOCKING)
 
     @property
     def handle(self) -> int:

@@ -17,6 +17,7 @@ from dlcv.runtime.errors import EngineError, OutOfMemory, PrecisionError, one_li
 from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.sessions.base import Session, check_head
 from dlcv.runtime.sessions.cuda import driver_library_missing
+from dlcv.runtime.sessions.memory import says_out_of_memory
 from dlcv.runtime.sessions.wanted import Wanted
 
 _LOG_FATAL = 4
@@ -24,14 +25,6 @@ CUDA_LANES = 2
 """Batches in flight on a GPU: one computes while the other is copied."""
 CACHE_FOLDER = ".onnxruntime-tensorrt"
 """Beside the graph: the engines that the TensorRT provider builds, which takes minutes."""
-_OUT_OF_MEMORY = (
-    "failed to allocate",
-    "bad_alloc",
-    "bad allocation",
-    "out of memory",
-    "alloc_failed",
-    "memory allocation",
-)
 _TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
 
 
@@ -207,8 +200,7 @@ def _check_graph(session: ort.InferenceSession, wanted: Wanted) -> None:
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an exception of ONNX Runtime says that memory ran out: it has no type of its own for that."""
-    words = str(error).lower()
-    return isinstance(error, MemoryError) or any(sign in words for sign in _OUT_OF_MEMORY)
+    return isinstance(error, MemoryError) or says_out_of_memory(str(error))
 
 
 def _reason(error: Exception) -> str:

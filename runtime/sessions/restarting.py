@@ -80,8 +80,8 @@ class RestartingSession(Session):
 
     @property
     def notices(self) -> list[str]:
-        """For people: that it was restarted and why; empty when it was not."""
-        return self.notices_since(0)
+        """For people: that it was restarted and why, and what the session beneath has to say."""
+        return [*self.notices_since(0), *self._opened.session.notices]
 
     def notices_since(self, generation: int) -> list[str]:
         """The `notices` of the restarts after `generation`."""

@@ -2,6 +2,10 @@
 
 Imports numpy, the TensorRT library and pycuda only, and the latter two on use. Of the execution context only
 `set_input_shape`, `set_tensor_address` and `execute_async_v3` are called: they are the same from 8.6 to 11.
+
+The first batch of a size in a slot runs call by call, and is then recorded as a CUDA graph, which the following ones launch. Buffers stay
+where they are, so that the addresses in a graph stay right. What cannot be recorded runs call by call for good, and a notice says so.
+TensorRT-RTX records graphs itself.
 """
 
 from __future__ import annotations
@@ -17,22 +21,23 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.card_reader import read_card
-from dlcv.runtime.errors import EngineError, OutputError
-from dlcv.runtime.files import write_bytes
+from dlcv.runtime.errors import EngineError, OutOfMemory
 from dlcv.runtime.plan_header import LABELS, Here, PlanHeader, preflight, read_plan_header, with_card
 from dlcv.runtime.sessions import cuda
-from dlcv.runtime.sessions.base import Session, check_head, head_output
+from dlcv.runtime.sessions.base import Session
+from dlcv.runtime.sessions.cuda_graph import Graph, GraphRecorder
 from dlcv.runtime.sessions.executed import Executed, Operator
+from dlcv.runtime.sessions.memory import says_out_of_memory
 from dlcv.runtime.sessions.trt_layers import INPUT, inspected
+from dlcv.runtime.sessions.trt_layout import Layout
 from dlcv.runtime.sessions.trt_library import TrtLibrary, library_for
+from dlcv.runtime.sessions.trt_rtx_cache import RuntimeCache
 from dlcv.runtime.sessions.wanted import Wanted
 
+Failed = Callable[..., EngineError]
+"""`_failed` of a session: call, and why where TensorRT's log does not say -> the error to raise."""
 SLOTS = 2
 """Batches in flight: one is copied while the other is computed."""
-_DTYPES = {
-    "UINT8": np.uint8, "INT8": np.int8, "INT32": np.int32, "INT64": np.int64, "BOOL": np.bool_,
-    "HALF": np.float16, "FLOAT": np.float32,
-}  # fmt: skip
 
 
 def check_wanted_plan(wanted: Wanted) -> None:
@@ -46,8 +51,9 @@ def open_wanted_plan(wanted: Wanted) -> TrtSession:
 
 
 def open_plan(
-    path: Path, data: bytes | None = None, *, host_code: bool = False, window_hw: tuple[int, int] | None = None
-) -> TrtSession:
+    path: Path, data: bytes | None = None, *, host_code: bool = False, window_hw: tuple[int, int] | None = None,
+    graphs: bool = True,
+) -> TrtSession:  # fmt: skip
     """Opens a TensorRT plan.
 
     Args:
@@ -56,6 +62,7 @@ def open_plan(
             vouches for, is neither read nor written.
         host_code: whether code for the CPU inside the plan may be run, as version-compatible plans carry it.
         window_hw: height and width to run it at, in pixels, where they vary; None takes the card's.
+        graphs: whether CUDA graphs are recorded.
 
     Raises:
         PlanError: when the plan does not fit this machine: driver, version, GPU.
@@ -64,7 +71,8 @@ def open_plan(
         UsageError: when it does not run at that size.
     """
     header, library = check_plan(path)
-    return TrtSession(path, read_card(path, data).at_size(window_hw, str(path)), header, library, data, host_code)
+    card = read_card(path, data).at_size(window_hw, str(path))
+    return TrtSession(path, card, header, library, data, host_code, graphs)
 
 
 def check_plan(path: Path) -> tuple[PlanHeader, TrtLibrary]:
@@ -94,28 +102,37 @@ class TrtSession(Session):
     parallel = SLOTS
 
     def __init__(
-        self, path: Path, card: ModelCard, header: PlanHeader, library: TrtLibrary, data: bytes | None, host_code: bool
-    ) -> None:
+        self, path: Path, card: ModelCard, header: PlanHeader, library: TrtLibrary, data: bytes | None, host_code: bool,
+        graphs: bool = True,
+    ) -> None:  # fmt: skip
         self.card = card
         self.computes = card.precision
         self._by = f"{LABELS[header.kind]} {library.version} on {cuda.gpu_name_and_capability()[0]}"
-        self.description = f"{self._by}, in {self.computes}"
+        self._graphs = GraphRecorder() if graphs and not library.is_rtx else None
         self._path, self._log, self._closed = path, library.log, False
         self._library = library
         self._slots: list[_Slot] = []
         self._free: SimpleQueue[_Slot | None] = SimpleQueue()
         self._runtime: Any = None
         self._engine: Any = None
-        self._cache: _RuntimeCache | None = None
+        self._cache: RuntimeCache | None = None
         try:
             with cuda.primary_context(f"opening {path}"):
-                self._open(library, data, host_code)
+                self._open(library, data, host_code, graphs)
         except BaseException:
             with suppress(EngineError):  # the first error is the one to tell
                 self.close()
             raise
+        recorded = self._cache.records_graphs if self._cache else self._graphs is not None and self._graphs.available
+        self.description = f"{self._by}, in {self.computes}, {'with' if recorded else 'without'} CUDA graphs"
 
-    def _open(self, library: TrtLibrary, data: bytes | None, host_code: bool) -> None:
+    @property
+    def notices(self) -> list[str]:
+        """That CUDA graphs could not be recorded, where they should have been; results are the same."""
+        problem = "" if self._graphs is None else self._graphs.problem
+        return [f"{self._path} runs without CUDA graphs: {problem}"] if problem else []
+
+    def _open(self, library: TrtLibrary, data: bytes | None, host_code: bool, graphs: bool) -> None:
         self._log.clear()
         self._runtime = library.module.Runtime(self._log)
         if self._runtime is not None:
@@ -124,12 +141,14 @@ class TrtSession(Session):
             plan = self._path.read_bytes() if data is None else data
             self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
-            raise EngineError(f"{self._path} cannot be loaded: {_why_not(self._log.last_error())}")
-        layout = _Layout(self._engine, library.module, self.card, self._path)
+            why = self._log.last_error()
+            raise _error(f"{self._path} cannot be loaded: {_why_not(why)}", why)
+        layout = Layout(self._engine, library.module, self.card, self._path)
         self.max_batch = layout.max_batch
-        self._cache = _RuntimeCache(self._engine, self._path) if library.is_rtx and data is None else None
+        if library.is_rtx:
+            self._cache = RuntimeCache(self._engine, self._path, library.module, graphs=graphs, kept=data is None)
         for _ in range(SLOTS):
-            slot = _Slot(self._new_context(), layout)
+            slot = _Slot(self._new_context(), layout, self._graphs)
             self._slots.append(slot)  # before it allocates, so that `close` frees what it got
             self._free.put(slot)
             slot.allocate()
@@ -140,9 +159,10 @@ class TrtSession(Session):
             self._engine.create_execution_context() if config is None else self._engine.create_execution_context(config)
         )
         if context is None:
-            raise EngineError(
-                f"{self._path} cannot be prepared to run: {self._log.last_error()}; "
-                "free GPU memory or build it with a smaller --max-batch"
+            why = self._log.last_error()
+            raise _error(
+                f"{self._path} cannot be prepared to run: {why}; free GPU memory or build it with a smaller --max-batch",
+                why,
             )
         return context
 
@@ -171,8 +191,9 @@ class TrtSession(Session):
             self._free.put(slot)
         return None if operators is None else Executed(self._by, operators)
 
-    def _failed(self, call: str) -> EngineError:
-        return EngineError(f"{self._path} failed to run: {call} was refused: {self._log.last_error()}")
+    def _failed(self, call: str, why: str = "") -> EngineError:
+        why = why or self._log.last_error()
+        return _error(f"{self._path} failed to run: {call} was refused: {why}", why)
 
     def close(self) -> None:
         """Waits for batches in flight, then frees contexts and buffers, engine, runtime. May be called again."""
@@ -197,45 +218,15 @@ class TrtSession(Session):
         self._runtime = None
 
 
-class _Layout:
-    """Names, types and shapes of an engine's input and outputs, checked against the card."""
-
-    def __init__(self, engine: Any, trt: Any, card: ModelCard, path: Path) -> None:
-        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-        inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
-        if inputs != [INPUT]:
-            raise EngineError(
-                f"{path} takes {', '.join(inputs) or 'nothing'}, expected one input named {INPUT!r}; "
-                "make it with: dlcv-export"
-            )
-        smallest, _, largest = (tuple(dims) for dims in engine.get_tensor_profile_shape(INPUT, 0))
-        self.min_batch, self.max_batch = int(smallest[0]), int(largest[0])
-        self.image_shape = tuple(int(side) for side in largest[1:])
-        self.image_dtype = _dtype(engine, trt, INPUT, path)
-        window = (*card.input_size_hw, 3)
-        if card.size_range is not None and all(
-            low <= side <= high for low, side, high in zip(smallest[1:], window, largest[1:])
-        ):
-            self.image_shape = window  # sizes vary: buffers are as large as the one that is run
-        if self.image_shape != (*card.input_size_hw, 3) or self.image_dtype != np.uint8:
-            raise EngineError(
-                f"{path} takes images as {self.image_dtype} {self.image_shape}, and its card says "
-                f"uint8 {(*card.input_size_hw, 3)}; export the model again"
-            )
-        self.outputs = {
-            name: (_shape(engine, name, path, card), _dtype(engine, trt, name, path)) for name in names if name != INPUT
-        }
-        check_head({name: (dtype.name, shape) for name, (shape, dtype) in self.outputs.items()}, card, str(path))
-
-
 class _Slot:
     """An execution context, its stream and its buffers, for one batch at a time. Used inside the CUDA context only."""
 
-    def __init__(self, context: Any, layout: _Layout) -> None:
-        self._context, self._layout = context, layout
+    def __init__(self, context: Any, layout: Layout, recorder: GraphRecorder | None) -> None:
+        self._context, self._layout, self._recorder = context, layout, recorder
         self._stream = cuda.Stream()
         self._host: dict[str, cuda.PinnedBuffer] = {}
         self._device: dict[str, cuda.DeviceBuffer] = {}
+        self._graphs: dict[int, Graph] = {}  # by the size of the batch
 
     def allocate(self) -> None:
         """Takes memory for the largest batch."""
@@ -246,13 +237,28 @@ class _Slot:
             self._host[name] = cuda.PinnedBuffer((batch, *shape), dtype)
             self._device[name] = cuda.DeviceBuffer(batch * int(np.prod(shape)) * dtype.itemsize)
 
-    def run(self, images: NDArray[np.uint8], failed: Callable[[str], EngineError]) -> dict[str, NDArray[Any]]:
+    def run(self, images: NDArray[np.uint8], failed: Failed) -> dict[str, NDArray[Any]]:
         """Copies in, computes, copies out, waits; `failed(call)` gives the error for a call that TensorRT refuses."""
         count = len(images)
         rows = max(count, self._layout.min_batch)  # a plan of a fixed batch computes stale rows beside ours
         pinned = self._host[INPUT].first(rows)
         pinned[:count] = images
         self._stream.copy_to_device(self._device[INPUT], pinned)
+        graph = self._graphs.get(rows)
+        if graph is None:
+            self._start(rows, failed)
+        elif refused := graph.launch(self._stream):
+            raise self._stopped(failed("a CUDA graph", refused))
+        views = {name: self._host[name].first(rows) for name in self._layout.outputs}
+        for name, view in views.items():
+            self._stream.copy_to_host(view, self._device[name])
+        self._stream.synchronize()
+        outputs = {name: view[:count].copy() for name, view in views.items()}
+        if graph is None:
+            self._record(rows)
+        return outputs
+
+    def _start(self, rows: int, failed: Failed) -> None:
         if not self._context.set_input_shape(INPUT, (rows, *self._layout.image_shape)):
             raise self._stopped(failed("set_input_shape"))
         for name, buffer in self._device.items():
@@ -260,11 +266,20 @@ class _Slot:
                 raise self._stopped(failed(f"set_tensor_address of {name}"))
         if not self._context.execute_async_v3(self._stream.handle):
             raise self._stopped(failed("execute_async_v3"))
-        views = {name: self._host[name].first(rows) for name in self._layout.outputs}
-        for name, view in views.items():
-            self._stream.copy_to_host(view, self._device[name])
-        self._stream.synchronize()
-        return {name: view[:count].copy() for name, view in views.items()}
+
+    def _record(self, rows: int) -> None:
+        """For the batches of this size that follow. One has just run: what TensorRT does once a shape must not be recorded."""
+        if self._recorder is None:
+            return
+        tried = not self._recorder.problem
+        graph = self._recorder.record(
+            self._stream, lambda: "" if self._context.execute_async_v3(self._stream.handle) else "execute_async_v3"
+        )
+        if graph is not None:
+            self._graphs[rows] = graph
+        elif tried:  # CUDA's runtime may keep the failure as its last error, and would fail the next batch with it
+            self._context.execute_async_v3(self._stream.handle)
+            self._stream.synchronize()
 
     def inspected(self, library: TrtLibrary, engine: Any) -> tuple[Operator, ...] | None:
         """The engine's layers; `run` sets the context's shape again."""
@@ -276,6 +291,9 @@ class _Slot:
         return error
 
     def free(self) -> None:
+        for graph in self._graphs.values():  # before the context whose memory they use
+            graph.free()
+        self._graphs.clear()
         self._context = None
         for device in self._device.values():
             device.free()
@@ -284,35 +302,9 @@ class _Slot:
         self._stream.free()
 
 
-class _RuntimeCache:
-    """What TensorRT-RTX compiled for this GPU at first load, kept beside the plan as `NAME.plan.rtxcache`.
-
-    TensorRT-RTX itself refuses a cache of another release, GPU or driver, and then compiles again.
-    """
-
-    def __init__(self, engine: Any, plan: Path) -> None:
-        self._path = plan.with_name(plan.name + ".rtxcache")
-        self._loaded = b""
-        self.config: Any = None
-        if not hasattr(engine, "create_runtime_config"):
-            return
-        self.config = engine.create_runtime_config()
-        self._cache = self.config.create_runtime_cache()
-        with suppress(OSError):  # none yet, or not ours to read: it is compiled again
-            self._loaded = self._path.read_bytes()
-        if self._loaded:
-            self._cache.deserialize(self._loaded)
-        self.config.set_runtime_cache(self._cache)
-
-    def save(self) -> None:
-        """Writes the cache if it changed; where that is refused, the next start compiles again, no more."""
-        if self.config is None:
-            return
-        blob = self._cache.serialize()
-        data = b"" if blob is None else bytes(blob)
-        if data and data != self._loaded:
-            with suppress(OutputError):
-                write_bytes(self._path, data)
+def _error(sentence: str, why: str) -> EngineError:
+    """OutOfMemory where the library's reason says so, so that a smaller batch is tried."""
+    return OutOfMemory(sentence) if says_out_of_memory(why) else EngineError(sentence)
 
 
 def _why_not(message: str) -> str:
@@ -321,26 +313,3 @@ def _why_not(message: str) -> str:
     if "hostcode" in squeezed:  # a version-compatible plan carries a runtime of its own
         return f"{message}; it holds code for the CPU: if you trust who built it, pass --trust"
     return f"{message}; export it again on this machine"
-
-
-def _shape(engine: Any, name: str, path: Path, card: ModelCard) -> tuple[int, ...]:
-    """An output's shape without the batch."""
-    shape = tuple(int(side) for side in engine.get_tensor_shape(name))[1:]
-    wanted = head_output(card)[1]
-    if card.size_range is not None and name == card.head and len(shape) == len(wanted):
-        shape = tuple(expected if side < 0 else side for side, expected in zip(shape, wanted))
-    if any(side < 0 for side in shape):
-        raise EngineError(
-            f"{path}: its output {name} has the shape {shape}, and only the batch may vary; export the model again"
-        )
-    return shape
-
-
-def _dtype(engine: Any, trt: Any, name: str, path: Path) -> np.dtype[Any]:
-    found = engine.get_tensor_dtype(name)
-    for label, dtype in _DTYPES.items():
-        if getattr(trt.DataType, label, None) == found:
-            return np.dtype(dtype)
-    raise EngineError(
-        f"{path}: its tensor {name} has the type {found}, expected one of {', '.join(_DTYPES)}; export the model again"
-    )

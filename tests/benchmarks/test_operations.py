@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dlcv.benchmarks.models import _card, measure, table
+from dlcv.benchmarks.models import measure, table
 from dlcv.benchmarks.operations import count_operations
+from dlcv.benchmarks.untrained import untrained_card
 from dlcv.export.onnx_from_checkpoint import onnx_from_model
 from dlcv.export.precision.proof import layers_of
 from dlcv.train.models import create_model
@@ -39,7 +40,7 @@ def test_a_model_is_measured_whole(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ["cnn3", "fcn8s"])
 def test_the_exported_graph_holds_the_same_multiply_adds(name: str) -> None:
     """Two counts that share no code: hooks on the network, and the shapes of the graph's nodes."""
-    card = _card(name, model_entry(name).task, 64, 0.1)
+    card = untrained_card(name, model_entry(name).task, 64, width=0.1)
     graph = onnx_from_model(create_model(name, width=0.1).eval(), card)
     expected = count_operations(name, (64, 64), width=0.1).multiply_adds
     assert sum(layer.multiply_adds for layer in layers_of(graph)) == expected > 0

@@ -23,7 +23,7 @@ def test_keep(
     (folder / "graphs").mkdir(parents=True)
     for head in ("mask", "probs", "logits"):
         shutil.copyfile(tiny_graph(head), folder / "graphs" / f"{head}.onnx")
-    colours = runpy.run_path(str(Path(__file__).parents[1] / "runtime" / "colour_engine.py"))
+    colours = runpy.run_path(str(Path(__file__).parents[1] / "helpers" / "colour_engine.py"))
     colours["write_colour_engine"](folder / "graphs" / "classifier.onnx")
     shutil.copytree(tiny_checkpoint.parent, folder / "run")
     np.save(folder / "masks.npy", np.stack(tiny_masks))

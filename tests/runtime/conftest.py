@@ -17,25 +17,20 @@ if TYPE_CHECKING:
     WriteTile = Callable[[Path, NDArray[np.uint8]], None]
 
 
-def _module(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="session")
 def colours() -> Any:
     """The module `colour_engine.py`: the classifier's card, its tiles, and what it must say about them."""
-    return _module(Path(__file__).with_name("colour_engine.py"))
+    import colour_engine
+
+    return colour_engine
 
 
 @pytest.fixture(scope="session")
 def stand_in() -> Any:
-    """The module `pipeline/stand_in.py`: a session that needs no engine."""
-    return _module(Path(__file__).parent / "pipeline/stand_in.py")
+    """The module `stand_in.py`: a session that needs no engine."""
+    import stand_in
+
+    return stand_in
 
 
 @pytest.fixture(scope="session")

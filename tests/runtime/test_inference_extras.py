@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from infer_runs import OURS, files_in
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -29,7 +30,6 @@ KEYS = ["a.png", "b.png", "sub/c.png", "sub/d.png", "sub/deep/e.png", "sub/deep/
 ALL: dict[str, Any] = {"overlay": True, "confidence": True, "polygons": True, "areas": True, "gallery": True}
 KINDS = ("overlays.jpg", "confidence.png", "polygons.geojson", "gallery.jpg", "gallery.png")
 TABLES = {"areas.csv", "confidence.csv", "gallery/tiles.csv", "gallery/index.html"}
-OURS = {"manifest.csv", "run.json", "summary.json", ".dlcv-lock"}
 Run = Callable[..., Summary]
 
 
@@ -47,10 +47,6 @@ def run(tiny_graph: Callable[[str], Path], tmp_path: Path) -> Run:
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
-
-
-def files_in(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
 def contents(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A folder that is held: refused to others, free again when its holder ends."""
+"""A file or a folder that is held: refused to others, free again when its holder ends."""
 
 from __future__ import annotations
 

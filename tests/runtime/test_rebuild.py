@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from dlcv.runtime.sidecar import check_sidecar
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheels for this Python")
 pytest.importorskip("onnx", reason="onnx makes the graph of these tests")
-GRAPHS = runpy.run_path(str(Path(__file__).parents[1] / "export" / "builders" / "graphs.py"))
+
+from plan_graphs import CARD, write_graph
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from dlcv.export.builders.options import BuildOptions
     from dlcv.export.builders.rebuild import rebuild_plan
 
-    graph = GRAPHS["write_graph"](tmp_path_factory.mktemp("built") / "tiny.onnx", card=GRAPHS["CARD"])
+    graph = write_graph(tmp_path_factory.mktemp("built") / "tiny.onnx", card=CARD)
     options = BuildOptions("tensorrt-rtx", max_batch=3, compute_capabilities=("8.6",))
     return rebuild_plan(graph, None, options, lambda line: None).path
 
@@ -92,7 +92,7 @@ def test_a_missing_or_another_graph_is_told(plan: Path, gpu: Any) -> None:
     gpu("NVIDIA GeForce RTX 5090", "12.0")
     before = sha256_of(plan)
     graph = plan.with_suffix(".onnx")
-    GRAPHS["write_graph"](graph, card=GRAPHS["CARD"].changed(width=0.5))
+    write_graph(graph, card=CARD.changed(width=0.5))
     with pytest.raises(EngineError, match="is not the file that dlcv-export wrote"):
         rebuild_if_needed(plan, lambda line: None)
     plan.with_suffix(".json").unlink()

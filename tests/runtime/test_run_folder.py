@@ -11,8 +11,8 @@ import pytest
 
 from dlcv.runtime.errors import OutputError, UsageError
 from dlcv.runtime.manifest import DONE, FAILED, Manifest, Row
+from dlcv.runtime.output_names import TABLES
 from dlcv.runtime.run_folder import LOCK, MANIFEST, RUN, SUMMARY, RunFolder
-from dlcv.runtime.tiles import TABLES
 
 IDENTITY = {"engine_sha256": "abc", "fit": "windows", "overlap": 0.25, "scale_16bit": None}
 
@@ -45,13 +45,11 @@ def test_a_folder_with_a_run_is_refused_unless_resumed_or_overwritten(tmp_path: 
         assert not (tmp_path / MANIFEST).exists()
 
 
-def test_only_done_tiles_whose_output_is_there_are_skipped(tmp_path: Path) -> None:
+def test_a_tile_is_done_whose_last_row_says_so(tmp_path: Path) -> None:
     _run(
-        tmp_path, Row("a", DONE, "a.png"), Row("gone", DONE, "gone.png"), Row("bad", FAILED, reason="x"),
+        tmp_path, Row("a", DONE, "a.png"), Row("gone", DONE, "gone.png"), Row("gone", FAILED, reason="x"),
         Row("was bad", FAILED, reason="x"), Row("was bad", DONE, "b.png"),
     )  # fmt: skip
-    for name in ("a.png", "b.png"):
-        (tmp_path / name).write_bytes(b"x")
     with RunFolder(tmp_path, IDENTITY, resume=True) as run:
         assert run.done() == {"a": Row("a", DONE, "a.png"), "was bad": Row("was bad", DONE, "b.png")}
 

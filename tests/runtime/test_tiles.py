@@ -1,14 +1,14 @@
-"""Which tiles are found, and what their outputs are called."""
+"""Which tiles are found."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pytest
 
 from dlcv.runtime.errors import UsageError
-from dlcv.runtime.tiles import IMAGE_SUFFIXES, Tile, find_tiles, output_name, output_names, real_paths
+from dlcv.runtime.tiles import IMAGE_SUFFIXES, Tile, find_tiles, real_paths
 
 
 @pytest.fixture
@@ -120,43 +120,6 @@ def test_hostile_names_are_found(tmp_path: Path) -> None:
     assert sorted(map(os.fsencode, _keys(tmp_path))) == sorted(names)
 
 
-@pytest.mark.parametrize(
-    ("template", "name"),
-    [
-        ("{path}.png", "a/b.jpg.png"),
-        ("{folder}/{stem}.png", "a/b.png"),
-        ("{stem}_mask{suffix}.png", "b_mask.jpg.png"),
-        ("flat/{name}.png", "flat/b.jpg.png"),
-        ("{folder}/./{name}", "a/b.jpg"),
-    ],
-)
-def test_name_templates(template: str, name: str) -> None:
-    assert output_name("a/b.jpg", template) == name
-
-
-def test_a_tile_at_the_top_has_the_folder_dot() -> None:
-    assert output_name("b.jpg", "{folder}/{stem}.png") == "b.png"
-
-
-@pytest.mark.parametrize("template", ["{nothing}", "{}", "{path", "{path.x}", "{path!z}"])
-def test_a_template_that_cannot_be_used(template: str) -> None:
-    with pytest.raises(UsageError, match=r"cannot be used \(.*\); fields are \{path\} \(a/b\.jpg\)"):
-        output_name("a/b.jpg", template)
-
-
-@pytest.mark.parametrize("template", ["", "../{name}", "/tmp/{name}", "{folder}/../../{name}", "{folder}/"])
-def test_a_template_that_leaves_the_output_folder(template: str) -> None:
-    with pytest.raises(UsageError, match=r"which is not a file below the output folder$"):
-        output_name("a/b.jpg", template)
-
-
-def test_two_tiles_of_one_output_are_refused() -> None:
-    tiles = [Tile(Path("x"), "a/t.jpg"), Tile(Path("y"), "b/t.jpg")]
-    assert output_names(tiles) == {"a/t.jpg": "a/t.jpg.png", "b/t.jpg": "b/t.jpg.png"}
-    with pytest.raises(UsageError, match=r"gives a/t\.jpg and b/t\.jpg one output, t\.png; use \{path\} in it"):
-        output_names(tiles, "{stem}.png")
-
-
 def test_a_tile_is_small_and_gives_its_path() -> None:
     tile = Tile(Path("a") / "b.jpg", "b.jpg")
     assert (tile.where, tile.path) == ("a/b.jpg", Path("a/b.jpg"))
@@ -186,19 +149,6 @@ def test_tiles_of_the_working_folder_have_no_dot_before_them(tmp_path: Path, mon
     assert list(real_paths(found)) == [os.path.realpath(tile.where) for tile in found]
 
 
-@pytest.mark.parametrize(
-    "key", ["a.jpg", "a/b.jpg", "./a.jpg", "a//b.jpg", "a/./b.jpg", ".hidden/a.jpg", "a..jpg", "..a/b..", "a.b/c"]
-)
-def test_the_quick_name_is_the_thorough_one(key: str) -> None:
-    assert output_name(key) == output_name(key, "{folder}/{name}.png") == str(PurePosixPath(f"{key}.png"))
-
-
-@pytest.mark.parametrize("key", ["../a.jpg", "a/../b.jpg", "/a.jpg"])
-def test_no_name_leads_out(key: str) -> None:
-    with pytest.raises(UsageError, match="not a file below the output folder"):
-        output_name(key)
-
-
 def test_a_folder_that_cannot_be_listed_is_no_empty_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.scandir
 
@@ -212,3 +162,20 @@ def test_a_folder_that_cannot_be_listed_is_no_empty_one(folder: Path, monkeypatc
         UsageError, match=r"sub/deep cannot be listed: Permission denied; make it readable, or name the"
     ):
         find_tiles([str(folder)])
+
+
+def test_world_files_are_told(tmp_path: Path) -> None:
+    """Those of an image that is a tile: nobody has to wonder where the georeference went."""
+    for name in ("a.png", "a.pgw", "b.jpg", "b.JGW", "alone.pgw", "c.tif", "c.tfw", "d.png", "d.jgw"):
+        (tmp_path / name).touch()
+    said: list[str] = []
+    assert len(find_tiles([str(tmp_path)], say=said.append)) == 4
+    (line,) = said
+    assert line.startswith("2 world files, such as ") and line.count("gdal_translate") == 1
+    said.clear()
+    find_tiles([str(tmp_path / "a.png")], say=said.append)
+    assert said == [
+        f"1 world file, such as {tmp_path / 'a.pgw'}, will not be used: what is made of a PNG or JPEG has no place on the ground; make it a GeoTIFF with: gdal_translate a.png a.tif"
+    ]
+    find_tiles([str(tmp_path / "d.png")], say=said.append)
+    assert len(said) == 1

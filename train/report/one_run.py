@@ -20,22 +20,10 @@ from dlcv.train.pictures.picture import Picture
 from dlcv.train.report.drawn import UNITS, draw_confusions, draw_history, draw_per_class, draw_tiles
 from dlcv.train.report.features import feature_pictures
 from dlcv.train.report.judged import Judged, find_data, judge
-from dlcv.train.report.parts import (
-    PAGE,
-    figure,
-    minutes,
-    notes,
-    ordered,
-    report_folder,
-    section,
-    shown_number,
-    shown_setting,
-    table,
-    words,
-    write_page,
-)
+from dlcv.train.report.page import PAGE, figure, notes, report_folder, section, table, write_page
 from dlcv.train.report.record import HEADLINES, RunRecord, number
 from dlcv.train.report.viewer import palette_style, viewer, viewer_facts, viewer_script
+from dlcv.train.report.wording import minutes, ordered, shown_number, shown_setting, words
 
 Say = Callable[[str], None]
 _MOST_PAIRS = 12

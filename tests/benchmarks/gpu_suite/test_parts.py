@@ -54,8 +54,9 @@ def test_graphs_come_before_what_takes_them() -> None:
     names = [part.name for part in PARTS]
     for name in names:
         kind, _, model = name.partition("-")
-        if kind in ("parity", "plans", "validity", "bench"):
+        if kind in ("parity", "plans", "validity", "bench", "files"):
             assert names.index(f"graphs-{model}") < names.index(name)
+    assert names.index("plans-fcn8s") < min(names.index("plan-files-fcn8s"), names.index("bench-fcn8s"))
 
 
 def test_the_command_lists_without_loading_anything_heavy() -> None:
@@ -67,3 +68,14 @@ def test_the_command_lists_without_loading_anything_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout == as_list(PARTS)
+
+
+def test_tests_on_a_gpu_need_no_hypothesis() -> None:
+    """A GPU host has pytest and not always hypothesis."""
+    code = "import sys; sys.modules['hypothesis'] = None; import runpy; runpy.run_path('tests/conftest.py')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for part in PARTS:
+        assert "hypothesis" not in part.packages, part.name
+        for word in shlex.split(part.command):
+            assert not word.startswith("tests/") or "import hypothesis" not in (ROOT / word).read_text(), word

@@ -2,70 +2,34 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from trt_double import CARD
 
 from dlcv.benchmarks.bench.measure import Effort
 from dlcv.benchmarks.bench.roofline import Product
-from dlcv.benchmarks.gpu_suite import bench, copies, graphs, parity, part, plans
-from dlcv.runtime.card import ModelCard
+from dlcv.benchmarks.gpu_suite import bench, copies, files, graphs, lent, matrix, parity, part, plans
 from dlcv.runtime.errors import EngineError, ExportError, VerdictError
 from dlcv.runtime.sessions import cuda
 
-CARD = ModelCard(
-    model="double", task="segmentation", classes=("a", "b", "c"), palette=((0, 0, 0), (1, 1, 1), (2, 2, 2)), head="mask",
-    input_size_hw=(4, 6), mean_rgb=(0.0, 0.0, 0.0), std_rgb=(1.0, 1.0, 1.0), max_batch=4,
-)  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def double() -> Any:
-    return _module(Path(__file__).parents[2] / "runtime" / "sessions" / "trt_double.py")
-
-
-@pytest.fixture(scope="session")
-def made() -> Any:
-    """Results made up for tests."""
-    return _module(Path(__file__).parents[1] / "bench" / "results.py")
-
-
-def _module(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
 
 @pytest.fixture
-def world(double: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    world = double.World()
-    package, driver = double.make_pycuda(world)
-    modules = {"pycuda": package, "pycuda.driver": driver, "tensorrt_rtx": double.make_tensorrt(world)}
-    for name, module in (modules | {"tensorrt": None, "tensorrt_lean": None}).items():
-        monkeypatch.setitem(sys.modules, name, module)
-    for home in (cuda, part):
-        monkeypatch.setattr(home, "driver_problem", lambda: "")
-    monkeypatch.setattr(cuda, "gpu_name_and_capability", lambda index=0: ("NVIDIA Double", "8.6"))
-    for cached in (cuda._pycuda, cuda._retained):
-        cached.cache_clear()
-    yield world
-    for cached in (cuda._pycuda, cuda._retained):
-        cached.cache_clear()
+def world(world: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(part, "driver_problem", lambda: "")
+    return world
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for module in (part, graphs, bench, plans):
+    for module in (part, graphs, bench, plans, files):
         monkeypatch.setattr(module, "FOLDER", tmp_path)
     return tmp_path
 
@@ -124,10 +88,36 @@ def test_plans_are_built_run_compared_and_timed(world: Any, double: Any, folder:
     _kept(folder, double)
     facts = plans.check("m")
     assert (facts["fp32"]["agreement"], facts["fp32"]["ran"]) == (1, "all in fp32")
-    assert set(facts["fp32"]["images/s at batch 4"]) == {"host to host", "bare loop", "device"}
-    assert facts["fp32"]["images/s at batch 4"]["device"] == pytest.approx(4 / 2.5e-3), "2.5 ms by the double's clock"
+    assert facts["fp32"]["graphs"]["same as call by call"] is True and facts["fp32"]["graphs"]["notices"] == []
+    assert [(case["engine"], case["batch"]) for case in facts["cases"]] == [("m-fp32.plan", 1), ("m-fp32.plan", 4)]
+    rates = facts["cases"][1]["images_per_s"]
+    assert set(rates) == {"host-to-host", "host to host, no graphs", "bare loop", "device"}
+    assert rates["device"] == pytest.approx(4 / 2.5e-3), "2.5 ms by the double's clock"
     assert facts["left out"] == dict.fromkeys(("fp16", "int8"), "it finds no fast fp16 or int8")
+    assert json.loads((folder / "plans-m.json").read_text())["cases"] == facts["cases"], "kept as it comes"
     assert world.memory == {}
+
+
+@pytest.mark.usefixtures("builds", "world")
+def test_plans_take_the_largest_batch_that_is_timed_and_a_budget_cuts_the_rest(
+    double: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _kept(folder, double)
+    asked: list[Any] = []
+    build = sys.modules["dlcv.export.builders.build"].build_plan  # type: ignore[attr-defined]
+
+    def build_plan(graph: Path, plan: Path, *, card: Any, options: Any) -> Any:
+        asked.append(options)
+        return build(graph, plan, card=card, options=options)
+
+    monkeypatch.setattr("dlcv.export.builders.build.build_plan", build_plan)
+    monkeypatch.setattr(plans, "PRECISIONS", ("fp32", "int8"))
+    clock = iter([5.0, 5.0, 0.0, 0.0])
+    monkeypatch.setattr(plans, "left_s", lambda budget_s: lambda: next(clock))
+    facts = plans.check("m", budget_s=7)
+    assert [one.max_batch for one in asked] == [4]
+    assert facts["cut"] == ["m-fp32.plan at batch 4, since the budget was over", "int8, since 7 s were over"]
+    assert max(importlib.reload(plans).BATCHES) == 64 and plans.PRECISIONS[0] == "fp16"
 
 
 @pytest.mark.usefixtures("builds", "world")
@@ -149,12 +139,66 @@ def test_the_tensorrt_programs_need_numpy_alone() -> None:
     """Before the driver, as in the kit's Python 3.10: no click, cv2, torch, onnx, onnxruntime."""
     code = (
         "import sys\nfor name in ('click', 'cv2', 'torch', 'onnx', 'onnxruntime', 'PIL'): sys.modules[name] = None\n"
-        "from dlcv.benchmarks.gpu_suite import copies, plans, validity\n"
+        "from dlcv.benchmarks.gpu_suite import copies, plan_files, plans, validity\n"
         "from dlcv.benchmarks.bench import bare_tensorrt\nfrom dlcv.export.builders import build\n"
         "from dlcv.runtime.sessions import trt\nfrom dlcv.runtime.card_reader import read_card"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_file_to_file_beside_its_bounds(
+    tiny_onnx: Path, tiny_scenes: list[Any], tiny_masks: list[Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU, where there is no device time: the session alone stands for it."""
+    (folder / "m-fp16.onnx").write_bytes(tiny_onnx.read_bytes())
+    np.savez(folder / "m.reference.npz", images=np.stack(tiny_scenes[:4]))
+    for name, value in {"WORK_S": 0.05, "PROBE_S": 0.01, "ROUNDS": 2, "LEAST": 8, "BATCHES": (2, 4)}.items():
+        monkeypatch.setattr(files, name, value)
+    facts = files.measure("m", device="cpu")
+    assert [(case["engine"], case["batch"]) for case in facts["files"]] == [("m-fp16.onnx", 2), ("m-fp16.onnx", 4)]
+    for case in facts["files"]:
+        assert case["tiles"] >= max(8, 4 * case["batch"]) and len(case["rounds"]) == 2
+        slower = min(case["session"], case["codec"])
+        assert case["of_slower"] == case["of_session"] == pytest.approx(case["file_to_file"] / slower)
+        assert set(case["stages_ms"]) >= {"decode", "write"}
+    assert json.loads((folder / "files-m.json").read_text())["files"] == facts["files"], "kept as it comes"
+    assert files.measure("m", device="cpu", budget_s=0)["cut"] == ["m-fp16.onnx at batch 4, since 0 s were over"]
+    with pytest.raises(EngineError, match=r"^no engine of m that this Python runs .*gpu_suite\.plans m$"):
+        files.measure("m", "plan")
+
+
+def test_a_python_without_opencv_is_lent_it(tmp_path: Path) -> None:
+    """Under another path than this one's site-packages, which is left out."""
+    assert lent.lend(tmp_path) == lent.lend(tmp_path) == ["cv2", "click"]
+    code = "import cv2, click; assert cv2.imencode; print(cv2.__version__)"
+    numpy_alone = tmp_path / "numpy-alone"
+    numpy_alone.mkdir()
+    for path in Path(np.__file__).parents[1].glob("numpy*"):
+        (numpy_alone / path.name).symlink_to(path)
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], env={"PYTHONPATH": f"{tmp_path}:{numpy_alone}"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_matrix_is_kept_model_by_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = {
+        "fcn8s": [SimpleNamespace(stage="a stage", problems=())],
+        "cnn3": [SimpleNamespace(stage=None, problems=()), SimpleNamespace(stage="a stage", problems=("NaN",))],
+    }
+    monkeypatch.setattr("dlcv.benchmarks.parity_suite.matrix.run_suite", lambda models, *_, **__: cells[models[0]])
+    monkeypatch.setattr("dlcv.benchmarks.parity_suite.report.lines_of", lambda found: [f"{len(found)} cells"])
+    monkeypatch.setattr(matrix, "MODELS", ("fcn8s",))
+    assert matrix.check((), 60)["cells"] == ["1 cells"]
+    monkeypatch.setattr(matrix, "MODELS", ("fcn8s", "cnn3"))
+    assert matrix.check((), 0)["cut"] == ["cnn3, since 0 s were over"]
+    with pytest.raises(VerdictError, match=r"^1 cells$"):
+        matrix.check((), 60)
+    assert json.loads((folder / "matrix.json").read_text())["cells"] == ["3 cells"]
+    cells["fcn8s"] = [SimpleNamespace(stage=None, problems=())]
+    with pytest.raises(VerdictError, match=r"^nothing ran, so nothing was compared: "):
+        matrix.check((), 0)
 
 
 QUICK = Effort(rounds=8, pairs=8, seconds=0.1, warm_up_s=0.1)
@@ -207,9 +251,11 @@ def test_what_is_worth_most_is_measured_first_and_kept_when_the_rest_is_stopped(
     with pytest.raises(KeyboardInterrupt):
         bench.measure("fcn8s", 60.0)
     assert [(one.engines[0].name, one.measures) for one in asked] == [
-        ("fcn8s-fp16.onnx", measures) for measures in (("host",), ("roofline",), ("files",))
+        ("fcn8s-fp16.onnx", measures) for measures in (("host",), ("roofline",), ("host",))
     ]
-    assert asked[2].effort.rounds == 3, "each opens the engine anew"
+    assert [one.baselines for one in asked] == [("bare", "torch"), ("bare",), ("bare", "torch", "compile")]
+    opens = [one for one in bench._requests("fcn8s", "cuda") if one.measures == ("files",)]
+    assert [one.effort.rounds for one in opens] == [3], "each opens the engine anew"
     assert len(json.loads((folder / "bench-fcn8s" / "bench.json").read_text())["cases"]) == 2
     facts = json.loads((folder / "bench-fcn8s.json").read_text())
     assert len(facts["cases"]) == 2 and facts["cut"] == ["it was stopped"]
@@ -234,7 +280,8 @@ def test_int8_is_asked_of_a_plan_alone(folder: Path, asked: list[Any]) -> None:
 
 def _a_budget_cuts_what_would_end_later_and_says_so(graph: Path) -> None:
     from dlcv.benchmarks.bench.measure import Effort
-    from dlcv.benchmarks.bench.run import Request, run_bench
+    from dlcv.benchmarks.bench.request import Request
+    from dlcv.benchmarks.bench.run import run_bench
 
     effort = Effort(rounds=8, pairs=8, seconds=0.1, warm_up_s=0.1)
     request = Request(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,13 @@ def test_a_part_is_run_skipped_cut_or_failed_with_its_reason(monkeypatch: pytest
     assert long.reason.startswith("it takes about 9 minutes, and 1.0 were left")
 
 
+def test_results_are_kept_after_each_part() -> None:
+    kept: list[list[str]] = []
+    parts = [_part("one", "true"), _part("two", "false")]
+    run_suite(parts, 60, lambda line: None, lambda found: kept.append([one.state for one in found]))
+    assert kept == [[RAN], [RAN, FAILED]]
+
+
 def test_a_part_is_stopped_with_its_children_when_the_budget_is_over() -> None:
     start = time.perf_counter()
     (outcome,) = run_suite([_part("slow", "echo begun; sleep 60 & wait")], 1.0, lambda line: None)
@@ -60,10 +68,16 @@ def test_any_of_several_packages_will_do() -> None:
     assert lacks(_part("a", "", packages=("no_such|nor_this",)), {}) == "no_such or nor_this is not installed"
 
 
-def test_packages_are_looked_for_in_tensorrts_own_python() -> None:
+def test_packages_are_looked_for_in_tensorrts_own_python(tmp_path: Path) -> None:
     part = _part("plans", f"{TENSORRT_PYTHON} -m x", packages=("numpy",))
     assert lacks(part, {"DLCV_TENSORRT_PYTHON": "/no/such/python"}) == "numpy is not installed in /no/such/python"
     assert lacks(part, {}) == ""
+    (lent := tmp_path / "lent").mkdir()
+    (lent / "only_lent.py").write_text("")
+    needs = _part("files", f"{TENSORRT_PYTHON} -m x", packages=("only_lent",))
+    own = {"DLCV_TENSORRT_PYTHON": sys.executable, "DLCV_EXTRA_PYTHONPATH": str(lent)}
+    assert lacks(needs, own) == "", "what is lent is found there"
+    assert lacks(needs, {}) == "only_lent is not installed"
 
 
 @pytest.mark.parametrize(
@@ -96,9 +110,13 @@ def test_the_report_has_every_part_the_figures_and_the_goals(tmp_path: Path, mon
     monkeypatch.setattr(run, "FOLDER", tmp_path)
     case = {
         "engine": "fcn8s-fp16.onnx", "session": "onnxruntime", "computes": "fp16", "batch": 16,
-        "images_per_s": {"device": 2000.0, "host-to-host": 1500.0}, "of_matrix_rate": 0.43,
+        "images_per_s": {"device": 2000.0, "host-to-host": 1500.0}, "beside": {"torch eager": 1200.0}, "of_matrix_rate": 0.43,
     }  # fmt: skip
-    (tmp_path / "bench-fcn8s.json").write_text(json.dumps({"cases": [case]}))
+    files = {
+        "engine": "fcn8s-fp16.plan", "batch": 16, "tiles": 6000, "file_to_file": 1800.0, "device": 2100.0, "session": 1900.0, "codec": 4000.0,
+        "cores": 16, "of_slower": 0.857, "of_session": 0.947,
+    }  # fmt: skip
+    (tmp_path / "bench-fcn8s.json").write_text(json.dumps({"cases": [case], "files": [files]}))
     ran = run.Outcome(_part("bench-fcn8s", "echo"), RAN, "", 2.0, 0, ("wrote it",))
     cut = run.Outcome(_part("later", "echo"), CUT, "it takes 2 minutes, and 1 was left")
     json_path, md_path = report.write_report([ran, cut], {"gpu": "NVIDIA H200", "driver": "580"}, tmp_path, 480)
@@ -106,13 +124,26 @@ def test_the_report_has_every_part_the_figures_and_the_goals(tmp_path: Path, mon
     text = md_path.read_text()
     assert "it takes 2 minutes, and 1 was left" in text
     rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines()]
-    assert ["", "fcn8s-fp16.onnx, onnxruntime", "fp16", "16", "2000", "1500", "-", "43 %", ""] in rows
-    assert "missed with 2000" in text
+    assert [
+        "",
+        "fcn8s-fp16.onnx, onnxruntime",
+        "fp16",
+        "16",
+        "2000",
+        "1500",
+        "-",
+        "torch eager 1200",
+        "43 %",
+        "",
+    ] in rows
+    assert "missed with 2000 by fcn8s-fp16.onnx at batch 16" in text
+    assert ["", "fcn8s-fp16.plan", "16", "6000", "1800", "2100", "1900", "4000", "16", "0.857", "0.947", ""] in rows
+    assert "at least 0.95 of the slower of device and codec; missed with 0.857 by fcn8s-fp16.plan at batch 16." in text
     values = json.loads(json_path.read_text())
     assert [part["state"] for part in values["parts"]] == [RAN, CUT]
     assert values["parts"][0]["facts"]["cases"] == [case]
-    better = report._goals([case | {"images_per_s": {"device": 2300.0}}])
-    assert better[0].endswith("reached with 2300.")
+    better = report._goals([case, case | {"engine": "fcn8s-fp16.plan", "images_per_s": {"device": 2300.0}}])
+    assert better[0].endswith("reached with 2300 by fcn8s-fp16.plan at batch 16."), "a plan counts as well as a graph"
 
 
 def test_parts_alone_do_not_replace_the_results_of_all(tmp_path: Path) -> None:

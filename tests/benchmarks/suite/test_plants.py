@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dlcv.benchmarks import file_to_file
+from dlcv.benchmarks import untrained
 from dlcv.benchmarks.suite import __main__ as cli
 from dlcv.benchmarks.suite import measures, run
 from dlcv.benchmarks.suite.gates import Gate, Outcome
@@ -34,7 +34,7 @@ def test_an_unknown_gate_names_the_known_ones() -> None:
 @pytest.fixture(scope="module")
 def _graphs_once() -> Iterator[None]:
     """Each untrained graph is exported once for all plants."""
-    real, kept = file_to_file.untrained, {}
+    real, kept = untrained.untrained, {}
 
     def remembered(path: Path, width: float, size: int, **how: Any) -> Path:
         key = (width, size, *how.items())
@@ -44,7 +44,7 @@ def _graphs_once() -> Iterator[None]:
         return path
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(file_to_file, "untrained", remembered)
+        patch.setattr(untrained, "untrained", remembered)
         yield
 
 

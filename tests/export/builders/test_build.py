@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import runpy
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,8 @@ from dlcv.runtime.plan_header import read_plan_header
 from dlcv.runtime.sessions import cuda, open_session
 
 onnx = pytest.importorskip("onnx", reason="onnx makes the graphs of these tests")
-GRAPHS = runpy.run_path(str(Path(__file__).with_name("graphs.py")))
-CARD, write_graph = GRAPHS["CARD"], GRAPHS["write_graph"]
-write_half_graph, write_int8_graph, write_nodes = (
-    GRAPHS[name] for name in ("write_half_graph", "write_int8_graph", "_write")
-)
+
+from plan_graphs import CARD, write_graph, write_half_graph, write_int8_graph, write_nodes  # noqa: E402
 
 
 @pytest.fixture

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import inspect
 import re
-import runpy
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dlcv.export.builders import build, find, network, readback
-from dlcv.export.builders.build import build_plan
-from dlcv.export.builders.options import BuildOptions
 from dlcv.runtime.card import SizeRange
 from dlcv.runtime.card_reader import read_card
 from dlcv.runtime.errors import ExportError
 from dlcv.runtime.plan_header import read_plan_header, with_card
 
 onnx = pytest.importorskip("onnx", reason="onnx makes the graphs of these tests")
-GRAPHS = runpy.run_path(str(Path(__file__).with_name("graphs.py")))
-CARD, write_graph = GRAPHS["CARD"], GRAPHS["write_graph"]
-DOUBLE = runpy.run_path(str(Path(__file__).with_name("builder_double.py")))
+
+import network_double  # noqa: E402
+from builder_double import World, make_builder  # noqa: E402
+from plan_graphs import CARD, write_graph  # noqa: E402
+
 VERSIONS = ("8.6.0.12", "10.9.0.34", "11.4.0.106")
 CALLS = {
     "Builder": ["create_network", "create_builder_config", "create_optimization_profile", "build_serialized_network"],
@@ -40,7 +38,7 @@ CALLS = {
 @pytest.mark.parametrize(("owner", "name"), [(owner, name) for owner, names in CALLS.items() for name in names])
 def test_the_double_has_the_signatures_of_tensorrt(owner: str, name: str) -> None:
     real = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheels for this Python")
-    fake = getattr(getattr(DOUBLE["make_builder"](DOUBLE["World"](), "tensorrt", "11.4.0.106"), owner), name)
+    fake = getattr(getattr(make_builder(World(), "tensorrt", "11.4.0.106"), owner), name)
     doc = getattr(getattr(real, owner), name).__doc__
     (arguments,) = re.findall(rf"^(?:\d+\. )?{name}\((.*?)\) ->", doc, re.MULTILINE)
     wanted = re.findall(r"(?:^|, )(\w+)(?=[:=,]|$)", arguments)
@@ -64,33 +62,20 @@ OF_8_6 = {
 
 
 def test_the_double_of_8_6_has_the_signatures_of_8_6_0() -> None:
-    trt = DOUBLE["make_builder"](DOUBLE["World"](), "tensorrt", "8.6.0")
+    trt = make_builder(World(), "tensorrt", "8.6.0")
     for name, arguments in OF_8_6.items():
         owner, method = name.split(".")
-        home = DOUBLE["NETWORK"]["ILayer"] if owner == "ILayer" else getattr(trt, owner)
+        home = network_double.ILayer if owner == "ILayer" else getattr(trt, owner)
         assert list(inspect.signature(getattr(home, method)).parameters)[1:] == arguments.split(), name
 
 
 @pytest.fixture
-def world() -> Any:
-    return DOUBLE["World"]()
+def run(world: Any, tmp_path: Path, build_with: Callable[..., Any]) -> Any:
+    """(version, options of the build ...) -> report."""
 
-
-@pytest.fixture
-def run(world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """(version, options of the build ...) -> report; with the double as `tensorrt`, on an RTX 3060."""
-    monkeypatch.setattr(find, "driver_problem", lambda: "")
-    monkeypatch.setattr(find, "cuda_of_driver", lambda: None)
-    for module in (build, network, readback):
-        monkeypatch.setattr(module, "gpu_name_and_capability", lambda: ("NVIDIA GeForce RTX 3060", "8.6"))
-
-    def built(version: str, *, card: Any = CARD, progress: Any = None, timing_cache: Any = None, **options: Any) -> Any:
-        monkeypatch.setitem(sys.modules, "tensorrt", DOUBLE["make_builder"](world, "tensorrt", version))
+    def built(version: str, *, card: Any = CARD, **options: Any) -> Any:
         sides = tuple("hw"[i] if side < 0 else side for i, side in enumerate(world.sides))
-        graph = write_graph(tmp_path / "tiny.onnx", sides=sides)
-        return build_plan(
-            graph, tmp_path / "tiny.plan", card=card, options=BuildOptions(**options), progress=progress, timing_cache=timing_cache
-        )  # fmt: skip
+        return build_with(version, write_graph(tmp_path / "tiny.onnx", sides=sides), card, **options)
 
     return built
 

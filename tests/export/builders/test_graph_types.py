@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,9 @@ from dlcv.runtime.errors import EngineError, ExportError
 from dlcv.runtime.inspection.onnx_graph import TYPES
 
 onnx = pytest.importorskip("onnx", reason="onnx makes the graphs of these tests")
-GRAPHS = runpy.run_path(str(Path(__file__).with_name("graphs.py")))
+
+import plan_graphs  # noqa: E402
+from plan_graphs import write_half_graph  # noqa: E402
 
 
 def inferred(path: Path) -> dict[str, str]:
@@ -28,7 +29,7 @@ def inferred(path: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("make", ["write_graph", "write_half_graph", "write_int8_graph"])
 def test_the_types_are_those_that_onnx_infers(tmp_path: Path, make: str) -> None:
-    path = GRAPHS[make](tmp_path / "g.onnx")
+    path = getattr(plan_graphs, make)(tmp_path / "g.onnx")
     found = graph_types(path)
     assert found.values == inferred(path)
     assert found.holds("float16") == (make == "write_half_graph") and found.quantised == (make == "write_int8_graph")
@@ -87,7 +88,7 @@ def test_what_follows_from_no_rule_is_taken_as_declared_or_refused(tmp_path: Pat
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
-    path = GRAPHS["write_half_graph"](tmp_path / "g.onnx")
+    path = write_half_graph(tmp_path / "g.onnx")
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(EngineError, match=r"g\.onnx is not an ONNX file, or is damaged: .*; export the model again$"):
         graph_types(path)

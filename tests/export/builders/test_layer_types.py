@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import runpy
-import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,44 +11,37 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dlcv.export.builders import build, find, network, readback
-from dlcv.export.builders.build import build_plan
-from dlcv.export.builders.options import BuildOptions
 from dlcv.export.builders.plan_types import require_held
 from dlcv.export.builders.rebuild import plan_facts
 from dlcv.runtime.errors import ExportError, UsageError, VerdictError
 from dlcv.runtime.sessions.executed import Executed, Operator
 
 onnx = pytest.importorskip("onnx", reason="onnx makes the graphs of these tests")
-GRAPHS = runpy.run_path(str(Path(__file__).with_name("graphs.py")))
-CARD = GRAPHS["CARD"]
-DOUBLE = runpy.run_path(str(Path(__file__).with_name("builder_double.py")))
+
+import network_double  # noqa: E402
+from plan_graphs import CARD, write_graph, write_half_graph, write_int8_graph, write_nodes  # noqa: E402
+
 HALF = ["FP16", "OBEY_PRECISION_CONSTRAINTS"]
 
 
 @pytest.fixture
-def world() -> Any:
-    return DOUBLE["World"]()
+def gpu() -> tuple[str, str]:
+    return "Orin", "8.7"
 
 
 @pytest.fixture
-def run(world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """(graph, precision of its card, options of the build ...) -> report; with the double as `tensorrt`."""
-    monkeypatch.setattr(find, "driver_problem", lambda: "")
-    monkeypatch.setattr(find, "cuda_of_driver", lambda: None)
-    for module in (build, network, readback):
-        monkeypatch.setattr(module, "gpu_name_and_capability", lambda: ("Orin", "8.7"))
+def run(build_with: Callable[..., Any]) -> Any:
+    """(graph, precision of its card, options of the build ...) -> report."""
 
     def built(graph: Path, precision: str, *, version: str = "8.6.2.3", card: Any = CARD, **options: Any) -> Any:
-        monkeypatch.setitem(sys.modules, "tensorrt", DOUBLE["make_builder"](world, "tensorrt", version))
-        return build_plan(graph, tmp_path / "tiny.plan", card=card.changed(precision=precision), options=BuildOptions(**options))  # fmt: skip
+        return build_with(version, graph, card.changed(precision=precision), **options)
 
     return built
 
 
 @pytest.fixture
 def half(tmp_path: Path) -> Path:
-    path: Path = GRAPHS["write_half_graph"](tmp_path / "half.onnx")
+    path: Path = write_half_graph(tmp_path / "half.onnx")
     return path
 
 
@@ -91,14 +83,14 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> Any:
     """(change) -> the parser's layers, by name, go through `change` from now on."""
 
     def change_by(change: Any) -> None:
-        parse = DOUBLE["NETWORK"]["layers_of"]
+        parse = network_double.layers_of
 
         def changed(path: str, note: Any) -> Any:
             layers = parse(path, note)
             change({layer.name: layer for layer in layers})
             return layers
 
-        monkeypatch.setitem(DOUBLE["NETWORK"], "layers_of", changed)
+        monkeypatch.setattr(network_double, "layers_of", changed)
 
     return change_by
 
@@ -138,7 +130,7 @@ def test_a_tensor_that_the_parser_made_has_the_type_of_what_flows_into_it(run: A
         h.make_node("Cast", ["classes_float"], ["mask"], to=types.UINT8, name="tail_uint8"),
     ]
     shapes = {"rows": np.array([-1, 3]), "back": np.array([-1, 16, 24, 3])}
-    graph = GRAPHS["_write"](tmp_path / "gemm.onnx", nodes, weights | shapes)
+    graph = write_nodes(tmp_path / "gemm.onnx", nodes, weights | shapes)
     run(graph, "fp16")
     assert {name: held(world)[name] for name in ("fc", "scaled", "summed")} == dict.fromkeys(
         ("fc", "scaled", "summed"), "HALF"
@@ -146,21 +138,21 @@ def test_a_tensor_that_the_parser_made_has_the_type_of_what_flows_into_it(run: A
 
 
 def test_a_graph_of_int8_alone_sets_the_flag_and_holds_nothing(run: Any, world: Any, tmp_path: Path) -> None:
-    report = run(GRAPHS["write_int8_graph"](tmp_path / "q.onnx"), "int8")
+    report = run(write_int8_graph(tmp_path / "q.onnx"), "int8")
     assert flags(world) == ["INT8"], "without FP16, what is float32 stays float32"
     assert world.named("precision") == world.named("set_output_type") == []
     assert "in int8" in report.ran and "in fp32 (2 layers with weights are told)" in report.ran
 
 
 def test_int8_amid_float16_leaves_what_is_beside_pairs_to_tensorrt(run: Any, world: Any, tmp_path: Path) -> None:
-    run(GRAPHS["write_int8_graph"](tmp_path / "q.onnx", np.float16), "int8")
+    run(write_int8_graph(tmp_path / "q.onnx", np.float16), "int8")
     assert flags(world) == ["INT8", *HALF]
     expected = {"to_nchw": "FLOAT", "relu_of_rest": "HALF", "up": "HALF", "argmax": "FLOAT"}
     assert held(world) == expected, "not conv, which is int8, nor relu, which is joined to it"
 
 
 def test_float32_sets_no_flags_as_before(run: Any, world: Any, tmp_path: Path) -> None:
-    report = run(GRAPHS["write_graph"](tmp_path / "tiny.onnx"), "fp32")
+    report = run(write_graph(tmp_path / "tiny.onnx"), "fp32")
     assert flags(world) == [] and held(world) == {} and report.ran == "" and "ran" not in plan_facts(report)
 
 
@@ -205,7 +197,7 @@ def test_the_card_of_a_plan_of_8_6_says_where_its_proof_is(run: Any, half: Path,
     assert run(half, "fp16").card.proof == (
         "layers held to the graph's types; what TensorRT's inspector told of them stands in the sidecar"
     )
-    tiny = GRAPHS["write_graph"](tmp_path / "tiny.onnx")
+    tiny = write_graph(tmp_path / "tiny.onnx")
     assert run(tiny, "fp32").card.proof == "no type below fp32 was allowed to the builder"
 
 
@@ -272,7 +264,7 @@ def test_tf32_is_float32_where_it_was_allowed() -> None:
 def test_int8_that_ran_in_float32_is_caught(run: Any, world: Any, tmp_path: Path) -> None:
     world.ran = {"conv": "FLOAT"}
     with pytest.raises(VerdictError, match=r"runs 0\.0% of the multiply-adds in int8, expected at least 50%$"):
-        run(GRAPHS["write_int8_graph"](tmp_path / "q.onnx"), "int8")
+        run(write_int8_graph(tmp_path / "q.onnx"), "int8")
 
 
 def test_a_plan_that_tells_nothing_is_not_proven(run: Any, world: Any, half: Path) -> None:
@@ -300,7 +292,7 @@ def test_a_plan_that_tells_nothing_is_not_proven(run: Any, world: Any, half: Pat
 )  # fmt: skip
 def test_what_8_6_or_its_gpu_has_not_is_refused(run: Any, world: Any, tmp_path: Path, precision: str, version: str, slow: tuple[str, ...], sentence: str) -> None:  # fmt: skip
     world.slow = slow
-    make = GRAPHS["write_int8_graph" if precision == "int8" else "write_half_graph"]
+    make = write_int8_graph if precision == "int8" else write_half_graph
     with pytest.raises(ExportError) as caught:
         run(make(tmp_path / "g.onnx"), precision, version=version)
     assert str(caught.value) == sentence
@@ -311,7 +303,7 @@ def test_a_graph_that_is_not_what_its_card_says_is_refused(run: Any, tmp_path: P
     with pytest.raises(
         ExportError, match=f"^the card says {precision}, and the graph holds nothing of it; export it again$"
     ):
-        run(GRAPHS["write_graph"](tmp_path / "tiny.onnx"), precision)
+        run(write_graph(tmp_path / "tiny.onnx"), precision)
 
 
 def test_a_version_compatible_plan_cannot_be_proven_here(run: Any, half: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +23,16 @@ from dlcv.export.precision.proof import layers_of  # noqa: E402
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-DOUBLE = runpy.run_path(str(Path(__file__).with_name("builder_double.py")))
+
+from builder_double import KERNELS, World, make_builder  # noqa: E402
+
 RESTORED = "score_pool4"
 
 
 def _parsed(path: Path) -> tuple[Any, Any, Any]:
     """World, module and network of 8.6 with the graph in it."""
-    world = DOUBLE["World"]()
-    trt = DOUBLE["make_builder"](world, "tensorrt", "8.6.2.3")
+    world = World()
+    trt = make_builder(world, "tensorrt", "8.6.2.3")
     network = trt.Builder(None).create_network(1)
     assert trt.OnnxParser(network, None).parse_from_file(str(path))
     return world, trt, network
@@ -52,7 +53,7 @@ def test_fcn8s_in_float16_with_a_layer_in_float32(tiny_model: Any, tiny_card: An
 
     world, trt, network = _parsed(tmp_path / "fcn8s.onnx")
     held = hold(trt, network, types)
-    kernels = [held[layer.name] for layer in world.layers if layer.type in DOUBLE["KERNELS"]]
+    kernels = [held[layer.name] for layer in world.layers if layer.type in KERNELS]
     expected = [layer.kind for layer in layers_of(proto)]
     assert kernels == expected and expected.count("fp32") == 1, "the proof on the card counts the same types"
     for node in proto.graph.node:

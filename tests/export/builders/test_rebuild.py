@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,15 +19,17 @@ from dlcv.runtime.sidecar import check_sidecar, sidecar_state
 
 onnx = pytest.importorskip("onnx", reason="onnx makes the graphs of these tests")
 pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheels for this Python")
-GRAPHS = runpy.run_path(str(Path(__file__).with_name("graphs.py")))
+
+from plan_graphs import CARD, write_graph  # noqa: E402
+
 Export = Callable[..., Any]
 
 
 @pytest.fixture
 def graph(tmp_path: Path) -> Path:
     """A graph with its card and a sidecar that lists it."""
-    path = GRAPHS["write_graph"](tmp_path / "tiny.onnx", card=GRAPHS["CARD"])
-    facts = {"card": GRAPHS["CARD"].to_dict(), "verification": {"agreement": 1.0}, "files": {"tiny.onnx": {"sha256": sha256_of(path)}}}  # fmt: skip
+    path = write_graph(tmp_path / "tiny.onnx", card=CARD)
+    facts = {"card": CARD.to_dict(), "verification": {"agreement": 1.0}, "files": {"tiny.onnx": {"sha256": sha256_of(path)}}}  # fmt: skip
     path.with_suffix(".json").write_text(json.dumps(facts))
     return path
 
@@ -57,8 +58,8 @@ def test_a_plan_is_built_beside_its_graph_and_the_sidecar_lists_it(export: Expor
 
 def test_a_plan_is_held_to_the_share_that_its_graph_was(export: Export, graph: Path) -> None:
     """None of this graph is in float16: its own export allowed it, and a plan of it is no worse."""
-    card = GRAPHS["CARD"].changed(precision="fp16")
-    GRAPHS["write_graph"](graph, card=card)
+    card = CARD.changed(precision="fp16")
+    write_graph(graph, card=card)
     facts = {"card": card.to_dict(), "files": {"tiny.onnx": {"sha256": sha256_of(graph)}}, "proof": {"min_share": 0.0}}
     graph.with_suffix(".json").write_text(json.dumps(facts))
     result = export("--onnx", graph, "--builder", "tensorrt-rtx", "--min-share", 0.2)
@@ -88,7 +89,7 @@ def _paths() -> str:
 
 
 def test_a_graph_that_was_edited_after_its_export_is_refused(export: Export, graph: Path) -> None:
-    GRAPHS["write_graph"](graph, card=GRAPHS["CARD"].changed(model="other"))
+    write_graph(graph, card=CARD.changed(model="other"))
     result = export("--onnx", graph, "--builder", "tensorrt-rtx")
     assert result.exit_code == 2
     assert "tiny.onnx is not the file that dlcv-export wrote: tiny.json holds another hash" in result.stderr
@@ -138,7 +139,7 @@ def test_what_is_no_graph_is_told(export: Export, tmp_path: Path, graph: Path) -
 )  # fmt: skip
 def test_an_opset_out_of_reach_is_told_before_the_parser_does_what_it_can(export: Export, graph: Path, opset: int, sentence: str) -> None:  # fmt: skip
     graph.with_suffix(".json").unlink()
-    GRAPHS["write_graph"](graph, card=GRAPHS["CARD"], opset=opset)
+    write_graph(graph, card=CARD, opset=opset)
     result = export("--onnx", graph, "--builder", "tensorrt-rtx")
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1].endswith(sentence)
@@ -146,7 +147,7 @@ def test_an_opset_out_of_reach_is_told_before_the_parser_does_what_it_can(export
 
 def test_an_opset_beyond_what_is_known_is_tried_with_a_line(export: Export, graph: Path) -> None:
     graph.with_suffix(".json").unlink()
-    GRAPHS["write_graph"](graph, card=GRAPHS["CARD"], opset=24)
+    write_graph(graph, card=CARD, opset=24)
     result = export("--onnx", graph, "--builder", "tensorrt-rtx")
     assert result.exit_code == 0, result.stderr
     assert "opset 24 is above 22, the newest that TensorRT-RTX 1.7.1.116 is known to read: trying" in result.stderr

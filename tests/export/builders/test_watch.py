@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import runpy
 import time
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ from dlcv.export.builders.watch import BuildWatch
 from dlcv.runtime.errors import ExportError
 
 onnx = pytest.importorskip("onnx", reason="onnx makes the graphs of these tests")
-GRAPHS = runpy.run_path(str(Path(__file__).with_name("graphs.py")))
-DOUBLE = runpy.run_path(str(Path(__file__).with_name("builder_double.py")))
+
+from builder_double import World, make_builder  # noqa: E402
+from plan_graphs import CARD, write_graph  # noqa: E402
 
 
 @pytest.fixture
@@ -27,10 +27,8 @@ def rtx() -> Any:
 
 
 def _build(tmp_path: Path, say: Any) -> Any:
-    graph = GRAPHS["write_graph"](tmp_path / "tiny.onnx")
-    return build_plan(
-        graph, tmp_path / "tiny.plan", card=GRAPHS["CARD"], options=BuildOptions("tensorrt-rtx"), progress=say
-    )
+    graph = write_graph(tmp_path / "tiny.onnx")
+    return build_plan(graph, tmp_path / "tiny.plan", card=CARD, options=BuildOptions("tensorrt-rtx"), progress=say)
 
 
 def test_a_real_build_tells_its_phases(rtx: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +63,7 @@ def test_a_real_build_that_is_stopped_leaves_nothing(rtx: Any, tmp_path: Path, m
 
 
 def _watched(world: Any, version: str, lines: list[str], interval_s: float = 0.05) -> tuple[BuildWatch, Any]:
-    trt = DOUBLE["make_builder"](world, "tensorrt", version)
+    trt = make_builder(world, "tensorrt", version)
     watch = BuildWatch(trt, monitored=version.startswith("1"), say=lines.append, interval_s=interval_s)
     logger = type("Log", (trt.ILogger,), {"log": lambda *_: None})()
     builder = trt.Builder(logger)
@@ -79,7 +77,7 @@ def _watched(world: Any, version: str, lines: list[str], interval_s: float = 0.0
     ("version", "phase"), [("10.9.0.34", "Building engine, "), ("8.6.0.12", "this builder does not say what it does")]
 )
 def test_a_long_build_prints_a_line_now_and_then(version: str, phase: str) -> None:
-    world, lines = DOUBLE["World"](), []
+    world, lines = World(), []
     world.build_s = 0.5
     watch, build = _watched(world, version, lines)
     assert watch.run(build, "TensorRT")
@@ -90,7 +88,7 @@ def test_a_long_build_prints_a_line_now_and_then(version: str, phase: str) -> No
 
 
 def test_ctrl_c_ends_a_build_that_can_be_stopped() -> None:
-    world, lines = DOUBLE["World"](), []
+    world, lines = World(), []
     world.build_s = 30.0
     watch, build = _watched(world, "10.9.0.34", lines, interval_s=60)
     world.ctrl_c_at = [0.2]
@@ -102,7 +100,7 @@ def test_ctrl_c_ends_a_build_that_can_be_stopped() -> None:
 
 
 def test_a_builder_that_cannot_be_stopped_says_so_and_is_left_at_the_second_ctrl_c() -> None:
-    world, lines = DOUBLE["World"](), []
+    world, lines = World(), []
     world.build_s = 30.0
     watch, build = _watched(world, "8.6.0.12", lines, interval_s=60)
     world.ctrl_c_at = [0.2, 0.8]

@@ -25,6 +25,10 @@ def invoke(*arguments: object) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
+TOOK = r" \(\d+ s, [\d.e+]+ tiles/s\)"
+"""What stands behind the last line of a run of a few tiles."""
+
+
 @pytest.fixture
 def refused(tmp_path: Path) -> Callable[..., str]:
     """Runs what must be refused: exit code 2, nothing on stdout, one line on stderr; returns the line."""
@@ -43,10 +47,29 @@ def refused(tmp_path: Path) -> Callable[..., str]:
 def test_a_folder_of_tiles(tile_folder: Path, tiny_onnx: Path, tmp_path: Path) -> None:
     code, out, err = invoke(tile_folder, "--engine", tiny_onnx, "--output", tmp_path / "m", "--quiet")
     assert (code, out) == (0, "")
-    assert err == f"6 of 6 tiles done, 0 failed: {tmp_path / 'm'}\n"
+    assert re.fullmatch(re.escape(f"6 of 6 tiles done, 0 failed: {tmp_path / 'm'}") + TOOK + "\n", err)
     assert json.loads((tmp_path / "m/summary.json").read_text())["done"] == 6
     code, _, err = invoke(tile_folder, "--engine", tiny_onnx, "--output", tmp_path / "m", "--resume")
     assert (code, err) == (0, f"6 of 6 tiles done (6 of them before), 0 failed: {tmp_path / 'm'}\n")
+
+
+def test_the_gallery_is_pointed_at_and_a_world_file_is_told(tile_folder: Path, tiny_onnx: Path, tmp_path: Path) -> None:
+    (tile_folder / "a.pgw").write_text("0.5\n0\n0\n-0.5\n325000\n2790000\n")
+    code, _, err = invoke(tile_folder, "--engine", tiny_onnx, "--output", tmp_path / "m", "--gallery")
+    assert code == 0
+    first, opened, *_, page = err.splitlines()
+    assert first.startswith(f"1 world file, such as {tile_folder / 'a.pgw'}, will not be used: ")
+    assert first.endswith("make it a GeoTIFF with: gdal_translate a.png a.tif")
+    assert opened.startswith("6 tiles through ")
+    assert page == f"look through them: {tmp_path / 'm/gallery/index.html'}"
+
+
+def test_polygons_as_they_are_by_default_are_told_of(tile_folder: Path, tiny_onnx: Path, tmp_path: Path) -> None:
+    told = "polygons follow the edge of every pixel; --simplify 1 --min-area 50 makes them fewer and smaller"
+    for options, lines in ([], 1), (["--min-area", "0"], 0), (["--quiet"], 0):
+        given = (tile_folder, "--engine", tiny_onnx, "--output", tmp_path / "m", "--overwrite", "--polygons")
+        _, _, err = invoke(*given, *options)
+        assert err.splitlines().count(told) == lines
 
 
 def test_files_globs_and_masks_by_default_in_masks(
@@ -70,10 +93,13 @@ def test_failed_tiles_are_exit_1(tile_folder: Path, tiny_onnx: Path, tmp_path: P
     (tile_folder / "zero.jpg").write_bytes(b"")
     code, _, err = invoke(tile_folder, "--engine", tiny_onnx, "--output", tmp_path / "m")
     assert code == 1
-    assert err.splitlines() == [
-        f"6 of 7 tiles done, 1 failed: {tmp_path / 'm'}",
-        f"first failure: zero.jpg: the file is empty; copy it again; all are in {tmp_path / 'm/manifest.csv'}",
-    ]
+    opened, last, failure = err.splitlines()
+    assert re.fullmatch(rf"7 tiles through {re.escape(tiny_onnx.name)} in .+, in fp32; batch 1, \d+ at a time", opened)
+    assert re.fullmatch(re.escape(f"6 of 7 tiles done, 1 failed: {tmp_path / 'm'}") + TOOK, last)
+    assert (
+        failure
+        == f"first failure: zero.jpg: the file is empty; copy it again; all are in {tmp_path / 'm/manifest.csv'}"
+    )
     assert len(list(read_manifest(tmp_path / "m/manifest.csv"))) == 7
 
 
@@ -225,7 +251,8 @@ def test_a_classifier_writes_into_predictions_by_default(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     code, out, err = invoke("colours", "--engine", colour_engine, "--quiet", "--top-k", 2)
-    assert (code, out, err) == (0, "", "5 of 5 tiles done, 0 failed: predictions\n")
+    assert (code, out) == (0, "")
+    assert re.fullmatch("5 of 5 tiles done, 0 failed: predictions" + TOOK + "\n", err)
     lines = Path("predictions/predictions.csv").read_text().splitlines()
     assert lines[0] == "path,class,probability,class_2,probability_2"
     assert sorted(line.split(",")[:2] for line in lines[1:]) == [

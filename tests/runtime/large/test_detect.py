@@ -13,7 +13,8 @@ import pytest
 
 from dlcv.runtime.large import detect
 from dlcv.runtime.large.detect import LARGE_FILE_BYTES, mark_large, tiff_facts
-from dlcv.runtime.tiles import Tile, name_of, output_names
+from dlcv.runtime.output_names import name_of, output_names
+from dlcv.runtime.tiles import Tile
 
 WriteGeo = Callable[..., Path]
 GREY = np.full((8, 9, 3), 90, np.uint8)

@@ -77,6 +77,8 @@ def test_the_double_has_the_attributes_of_tensorrt(double: Any) -> None:
     assert set(fake.LayerInformationFormat.__members__) == set(real.LayerInformationFormat.__members__)
     assert set(fake.TensorIOMode.__members__) == set(real.TensorIOMode.__members__)
     assert set(fake.ILogger.Severity.__members__) == set(real.ILogger.Severity.__members__)
+    assert set(fake.CudaGraphStrategy.__members__) == set(real.CudaGraphStrategy.__members__)
+    assert inspect.getattr_static(real.IRuntimeConfig, "cuda_graph_strategy").fset is not None
     assert real.ILogger.ERROR == real.ILogger.Severity.ERROR
     assert isinstance(inspect.getattr_static(real.ICudaEngine, "num_io_tensors"), property)
 

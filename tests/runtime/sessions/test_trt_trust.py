@@ -3,48 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from dlcv.runtime.card import ModelCard
 from dlcv.runtime.errors import EngineError
 from dlcv.runtime.files import sha256_of
 from dlcv.runtime.provenance import Trust
-from dlcv.runtime.sessions import cuda, open_session
+from dlcv.runtime.sessions import open_session
 from dlcv.runtime.sessions.trt import _why_not
 
-CARD = ModelCard(
-    model="tiny", task="segmentation", classes=("a", "b", "c"), palette=((0, 0, 0), (9, 9, 9), (99, 99, 99)),
-    input_size_hw=(4, 6), mean_rgb=(0.0, 0.0, 0.0), std_rgb=(1.0, 1.0, 1.0), head="mask", max_batch=4,
-)  # fmt: skip
-
 
 @pytest.fixture
-def world(double: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    world = double.World()
-    library = double.make_tensorrt(world)
-    library.Runtime.engine_host_code_allowed = property(None, lambda _, allowed: world.note("host code", allowed))
-    package, driver = double.make_pycuda(world)
-    for name, module in {"pycuda": package, "pycuda.driver": driver, "tensorrt_rtx": library}.items():
-        monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(cuda, "driver_problem", lambda: "")
-    monkeypatch.setattr(cuda, "gpu_name_and_capability", lambda index=0: ("NVIDIA Double", "8.6"))
-    cuda._pycuda.cache_clear()
-    cuda._retained.cache_clear()
-    yield world
-    cuda._pycuda.cache_clear()
-    cuda._retained.cache_clear()
-
-
-@pytest.fixture
-def plan(double: Any, tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.plan"
-    path.write_bytes(double.plan_bytes(CARD.to_json()))
-    return path
+def world(world: Any) -> Any:
+    runtime = sys.modules["tensorrt_rtx"].Runtime
+    runtime.engine_host_code_allowed = property(None, lambda _, allowed: world.note("host code", allowed))
+    return world
 
 
 def test_tensorrt_is_not_asked_about_a_plan_that_is_refused(world: Any, plan: Path) -> None:

@@ -19,8 +19,8 @@ from dlcv.train.explain.options import ExplainOptions
 from dlcv.train.report import drawn
 from dlcv.train.report.judged import find_data, judge
 from dlcv.train.report.one_run import ReportOptions, write_report
-from dlcv.train.report.parts import shown_number
 from dlcv.train.report.record import read_run
+from dlcv.train.report.wording import shown_number
 
 CPU = ReportOptions(device="cpu")
 ALWAYS = {"index.html", "curves.png", "curves.csv", "classes.png", "classes.csv"}

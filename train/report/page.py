@@ -1,28 +1,20 @@
-"""Parts that a page of one run and a page of several share: tables, pictures, the frame around them."""
+"""The page of a report: its frame, tables and pictures, for one run and for several."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.files import make_folder, write_bytes
 from dlcv.runtime.pages import Html, data_uri, joined, page, tag
 from dlcv.runtime.version import __version__
 from dlcv.train.pictures.picture import Picture
-from dlcv.train.report.record import number
 
 PAGE = "index.html"
 MARK = "made by dlcv-report"
 """Stands in each page, so that no other page is ever overwritten."""
-_FIRST = (
-    "model", "width", "init", "data", "dataset", "crop", "batch", "epochs", "optimizer", "learning-rate", "schedule", "loss",
-    "balanced-sampling", "seed",
-)  # fmt: skip
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str = "", values: str = "number") -> Html:
@@ -100,30 +92,3 @@ def report_folder(folder: Path) -> Path:
         raise UsageError(f"{path} is there and is no report of dlcv-report; choose another folder with --output")
     make_folder(folder)
     return folder
-
-
-def minutes(rows: Iterable[Mapping[str, str]]) -> float:
-    """How long the epochs of a history took together."""
-    return math.fsum(value for row in rows if math.isfinite(value := number(row, "seconds"))) / 60
-
-
-def ordered(settings: Mapping[str, Any]) -> list[str]:
-    """Names of settings, what one asks for first in front."""
-    return sorted(settings, key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST))
-
-
-def words(column: str) -> str:
-    """A column's name for people: `mean_iou` -> `mean IoU`."""
-    return column.replace("_", " ").replace("iou", "IoU")
-
-
-def shown_number(value: float) -> str:
-    """`0.6920`; a dash for what is not a number."""
-    return f"{value:.4f}" if math.isfinite(value) else "\N{EN DASH}"
-
-
-def shown_setting(value: Any) -> str:
-    """A setting as it would stand in TOML; empty texts and lists as a dash."""
-    if value in ("", [], (), {}, None):
-        return "\N{EN DASH}"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -7,17 +7,16 @@ function here makes is a class of the module `tensorrt`: each knows the world th
 from __future__ import annotations
 
 import json
-import runpy
 import signal
 import struct
 import time
 from enum import IntEnum
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-NETWORK = runpy.run_path(str(Path(__file__).with_name("network_double.py")))
-DataType, LayerType, KERNELS = NETWORK["DataType"], NETWORK["LayerType"], NETWORK["KERNELS"]
+import network_double
+from network_double import KERNELS, DataType, LayerType
+
 Severity = IntEnum("Severity", "INTERNAL_ERROR ERROR WARNING INFO VERBOSE", start=0)
 _WORDS = {"FLOAT": "Row major linear FP32", "HALF": "Channel major FP16 format where channel % 8 == 0",
           "INT8": "Thirty-two wide channel vectorized row major Int8 format"}  # fmt: skip
@@ -210,7 +209,8 @@ def _parser(world: World, release: tuple[int, int]) -> type:
 
         def parse_from_file(self, model: str) -> bool:
             world.note("parse_from_file", model)
-            world.layers = NETWORK["layers_of" if release < (10, 0) else "typed_layers_of"](model, world.note)
+            parse = network_double.layers_of if release < (10, 0) else network_double.typed_layers_of
+            world.layers = parse(model, world.note)
             world.typed = release >= (10, 0)
             return True
 

@@ -97,7 +97,7 @@ def write_half_graph(path: Path) -> Path:
         "kernel": (rng.standard_normal((4, 3, 3, 3)) / 9).astype(np.float16),
         "upsampling": rng.standard_normal((4, 3, 2, 2)).astype(np.float16),
     }  # fmt: skip
-    return _write(path, nodes, weights)
+    return write_nodes(path, nodes, weights)
 
 
 def write_int8_graph(path: Path, rest: type[np.floating[Any]] = np.float32) -> Path:
@@ -128,10 +128,10 @@ def write_int8_graph(path: Path, rest: type[np.floating[Any]] = np.float32) -> P
         "scales": np.full(4, 0.001, np.float32), "zeros": np.zeros(4, np.int8),
         "upsampling": rng.standard_normal((4, 3, 2, 2)).astype(rest),
     }  # fmt: skip
-    return _write(path, nodes, weights)
+    return write_nodes(path, nodes, weights)
 
 
-def _write(path: Path, nodes: list[Any], weights: dict[str, Any]) -> Path:
+def write_nodes(path: Path, nodes: list[Any], weights: dict[str, Any]) -> Path:
     """A graph of opset 17 from `image` to `mask` that onnx finds whole."""
     h, types = onnx.helper, onnx.TensorProto
     image = h.make_tensor_value_info("image", types.UINT8, ["n", 16, 24, 3])
