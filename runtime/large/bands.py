@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.decode import table_16bit
 from dlcv.runtime.errors import TileError
+from dlcv.runtime.large.library import rasterio
 
 _16BIT = ("uint16", "int16")
-_NEAREST, _AVERAGE = 0, 5
-"""Of rasterio's `Resampling`."""
 
 
 class Bands:
@@ -54,7 +53,8 @@ class Bands:
         scaled: dict[str, Any] = {}
         if size_hw is not None:
             palette = self._table is not None and self._table.ndim == 2
-            scaled = {"out_shape": (len(self.numbers), *size_hw), "resampling": _NEAREST if palette else _AVERAGE}
+            how = rasterio().enums.Resampling
+            scaled = {"out_shape": (len(self.numbers), *size_hw), "resampling": how.nearest if palette else how.average}
         values = dataset.read(self.numbers, window=window, **scaled)
         valid = None
         if self._masked:

@@ -19,7 +19,7 @@ from dlcv.runtime.large.library import gdal_environment, open_image, rasterio
 from dlcv.runtime.large.strip_file import StripFile
 from dlcv.runtime.large.sureness import Sureness
 
-Draw = Callable[[NDArray[np.uint8], NDArray[np.uint8], "tuple[bool, bool]"], NDArray[np.uint8]]
+Draw = Callable[[NDArray[np.uint8], NDArray[np.uint8], tuple[int, int]], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,13 @@ class Scene:
                     sure = None if levels is None else levels.read(1, window=window)
                 yield Strip(top, top - first, last - end, values, sure)
 
-    def write_overlay(self, path: Path, draw: Draw, rows: int = 512, *, lossless: bool) -> None:
+    def write_overlay(self, path: Path, draw: Draw, *, lossless: bool) -> None:
         """Writes an overlay as a Cloud Optimized GeoTIFF: RGB, georeferenced; without data, masked.
 
         Args:
             path: of the file.
             draw: from the image's pixels uint8 (h, w, 3), and the mask of these and of a row and a column around them, as far as
                 the image goes: uint8 (h, w, 3). Where that is, is told by the offset of the image in the mask: y, x.
-            rows: at once.
             lossless: or as JPEG.
 
         Raises:
@@ -96,7 +95,7 @@ class Scene:
             bands = Bands(dataset, self.bands, self.scale_16bit)
             file = StripFile(path, dataset, count=3)
             try:
-                for strip in self.masks(rows, halo=1):
+                for strip in self.masks(ROWS, halo=1):
                     height = len(strip.mask) - strip.above - strip.below
                     window = rasterio().windows.Window(0, strip.top, self.size_hw[1], height)
                     image, _ = bands.read(dataset, window)
@@ -178,7 +177,7 @@ class Strip:
     levels: NDArray[np.uint8] | None
 
 
-COLUMNS = 4096
+ROWS, COLUMNS = 512, 4096
 """Of an overlay, drawn at once."""
 
 

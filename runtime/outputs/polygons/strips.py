@@ -283,7 +283,7 @@ class StripPolygons:
 def _sums(labels: NDArray[np.int32], count: int, values: NDArray[Any]) -> NDArray[np.float64]:
     """Of each region, over its pixels: float64 (count,)."""
     weights = np.broadcast_to(values, labels.shape).ravel()
-    return np.bincount(labels.ravel(), weights=weights, minlength=count)
+    return np.asarray(np.bincount(labels.ravel(), weights=weights, minlength=count), np.float64)
 
 
 def _walked(pieces: dict[int, _Piece], width: int) -> Iterable[NDArray[np.int32]]:
@@ -308,7 +308,7 @@ def _without_straight(ring: NDArray[np.int32], stays: NDArray[np.bool_]) -> NDAr
     wide = ring.astype(np.int64)
     before, behind = wide - np.roll(wide, 1, 0), np.roll(wide, -1, 0) - wide
     bent = before[:, 0] * behind[:, 1] != before[:, 1] * behind[:, 0]
-    return ring[stays | bent]
+    return np.asarray(ring[stays | bent], np.int32)
 
 
 def _simple(ring: NDArray[np.int32], width: int) -> Iterable[NDArray[np.int32]]:
