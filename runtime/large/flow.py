@@ -164,8 +164,8 @@ class TilePipeline(Generic[W, R]):
     ) -> None:
         error, whole = outcome.error, outcome.result
         if isinstance(error, NoData):
-            error = None
-            if outcome.error.last:  # read by a thread that has a time limit, so it is ended here
+            last, error = error.last, None
+            if last:  # it was read by a thread that has a time limit, so the image is ended here
                 try:
                     whole = _Whole(run.end(self._written))
                 except TileError as failed:

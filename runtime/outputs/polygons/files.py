@@ -22,8 +22,8 @@ from dlcv.runtime.tiles import Tile
 if TYPE_CHECKING:
     from dlcv.runtime.large.scene import Scene
 
-STRIP_PIXELS = 1 << 23
-"""Of a large image, traced at once: half a gigabyte of working memory at most."""
+STRIP_PIXELS = 1 << 22
+"""Of a large image, traced at once: some 400 MB of working memory where borders are many."""
 
 NOT_SIMPLIFIED = "the borders are too many and too jagged, as noise is; they are as they were traced"
 """A member of the file of a tile of which `--simplify` would take too long."""
