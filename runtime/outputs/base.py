@@ -6,13 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dlcv.runtime.manifest import Row
 from dlcv.runtime.tiles import Tile
+
+if TYPE_CHECKING:
+    from dlcv.runtime.large.scene import Scene
 
 R = TypeVar("R")
 
@@ -24,10 +27,14 @@ class Counted:
     Attributes:
         pixels: of each index, int64 (256,); those without data count under 255.
         square_metres: float64 (256,); None where the image does not tell the size of its pixels.
+        sure: mean of the confidence of the pixels with data, and the share of them below 0.5; None where it is not known.
+        scene: image, mask and confidence, to be read in parts; for as long as `Output.write_large` lasts.
     """
 
     pixels: NDArray[np.int64]
     square_metres: NDArray[np.float64] | None
+    sure: tuple[float, float] | None = None
+    scene: Scene | None = None
 
 
 class Output(ABC, Generic[R]):
@@ -90,7 +97,11 @@ class Output(ABC, Generic[R]):
         """
 
     def write_large(self, tile: Tile, counted: Counted) -> R:
-        """As `write`, of a `large` tile, whose mask stands under its name already (see `large/`); for segmentation."""
+        """As `write`, of a `large` tile, whose mask stands under its name already (see `large/`); for segmentation.
+
+        Raises:
+            TileError, OutputError: as `write`; the mask is removed then.
+        """
         raise NotImplementedError
 
     @abstractmethod
