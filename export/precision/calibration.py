@@ -153,13 +153,16 @@ def ranges_of(proto: onnx.ModelProto, windows: Iterable[NDArray[np.uint8]], meth
         raise ExportError(f"ONNX Runtime cannot quantise the graph: {one_line(error)[:400]}") from error
 
 
-def int8_by_ranges(proto: onnx.ModelProto, ranges: Any, restored: Collection[str] = ()) -> onnx.ModelProto:
+def int8_by_ranges(
+    proto: onnx.ModelProto, ranges: Any, restored: Collection[str] = (), *, take_from_layers: bool = False
+) -> onnx.ModelProto:
     """Quantises a graph.
 
     Args:
         proto: in float32; left as it is.
         ranges: of `ranges_of`.
-        restored: names of nodes that stay in float32, with nothing quantised between what they read and them.
+        restored: names of nodes that stay in float32.
+        take_from_layers: whether what they read keeps float32 from the layer before on; see `pairs.free_restored`.
 
     Returns:
         A new graph with the same input and output.
@@ -184,7 +187,7 @@ def int8_by_ranges(proto: onnx.ModelProto, ranges: Any, restored: Collection[str
     except Exception as error:  # the quantizer's errors have no base of their own
         raise ExportError(f"ONNX Runtime cannot quantise the graph: {one_line(error)[:400]}") from error
     result: onnx.ModelProto = quantizer.model.model
-    free_restored(result.graph, restored)
+    free_restored(result.graph, restored, take_from_layers=take_from_layers)
     arrange(result.graph)
     return result
 

@@ -184,8 +184,7 @@ class _Made:
         given, settings, precision = self.given, self.settings, self.settings.precision
         self.may_be_repaired = False
         card = given.card.changed(precision=precision)
-        self.proto = self._graph(card, restored)
-        self.proof = replace(prove(self.proto, precision, settings.min_share), restored=restored)
+        self.proto, self.proof = self._proven(card, restored)
         self.proof.require()
         executed, sentence = None, self.proof.sentence()
         if settings.rest == "fp16":  # for TensorRT alone: a CPU computes such a graph in float32
@@ -196,6 +195,10 @@ class _Made:
         self.proto = with_card(self.proto, card, newest_opset=given.newest_opset)
         self.say(f"verifying {precision}: {card.proof}")
         verification = verify_graph(self.proto, card, given.session, given.windows)
+            if executed is not None and not executed.share(precision) >= self.proof.min_share:
+                self.say(
+                    f"less than the {self.proof.min_share:.0%} that the graph holds is computed so here: {executed.sentence()}"
+                )
         self.may_be_repaired = verification.predicted_classes > 1
         verification.require()
         name = f"onnx {precision}"
@@ -205,7 +208,16 @@ class _Made:
         facts = {} if self.tiles is None else {"method": settings.calibration, **self.tiles.to_dict()}
         return LowPrecision(self.proto, card, verification, self.proof, stage, facts, executed=executed)
 
-    def _graph(self, card: ModelCard, restored: tuple[str, ...]) -> onnx.ModelProto:
+    def _proven(self, card: ModelCard, restored: tuple[str, ...]) -> tuple[onnx.ModelProto, Proof]:
+        """The graph with its proof; `_graph` takes pairs from other layers only where ONNX Runtime computes enough in int8 all the same."""
+        for take_from_layers in (True, False):
+            proto = self._graph(card, restored, take_from_layers=take_from_layers)
+            proof = replace(prove(proto, card.precision, self.settings.min_share), restored=restored)
+            if not (restored and proof.session_problems()):
+                break
+        return proto, proof
+
+    def _graph(self, card: ModelCard, restored: tuple[str, ...], *, take_from_layers: bool) -> onnx.ModelProto:
         if self.tiles is None:
             self.say(f"exporting again in {card.precision}")
             network = network_at(self.given.network, card.precision, card.input_size_hw, restored)
@@ -213,9 +225,8 @@ class _Made:
         makers = makers_of(self.given.proto.graph)
         layers = [node for node in self.given.proto.graph.node if node.op_type in LAYERS]
         nodes = [node.name for node in layers if layer_name(node, makers) in restored]
-        return with_card(
-            int8_by_ranges(self.given.proto, self._ranges, nodes), card, newest_opset=self.given.newest_opset
-        )
+        made = int8_by_ranges(self.given.proto, self._ranges, nodes, take_from_layers=take_from_layers)
+        return with_card(made, card, newest_opset=self.given.newest_opset)
 
     @cached_property
     def _ranges(self) -> Any:
