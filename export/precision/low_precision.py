@@ -26,7 +26,7 @@ from dlcv.export.precision.pairs import LAYERS
 from dlcv.export.precision.proof import Proof, prove
 from dlcv.export.precision.proof_openvino import executed_in_openvino, with_executed
 from dlcv.export.precision.repair import Repair, Repairing
-from dlcv.export.stages import Stage, TwinSession, compare_stages, require_stage
+from dlcv.export.stages import Stage, TwinSession, compare_stages
 from dlcv.export.verify import Verification, verify_graph
 from dlcv.runtime.card import PRECISIONS, RESTS, ModelCard
 from dlcv.runtime.comparison import MAX_DROP
@@ -95,6 +95,7 @@ class LowPrecision:
         calibration: what it was calibrated on; empty but for int8.
         repair: what was put back to float32; None where it passed as it was.
         executed: what OpenVINO runs in which precision; None where it was not asked, see `executed_in_openvino`.
+        not_shown: why the drop was let pass though it is beyond the bound (`gate.require_held`); empty where it is within.
     """
 
     proto: onnx.ModelProto
@@ -105,6 +106,7 @@ class LowPrecision:
     calibration: dict[str, Any]
     repair: Repair | None = None
     executed: Executed | None = None
+    not_shown: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """What the sidecar holds of it, as JSON values; the stages stand beside it."""
@@ -112,6 +114,8 @@ class LowPrecision:
         if self.executed is not None:
             proof["executed"] = self.executed.to_dict()
         facts: dict[str, Any] = {"proof": proof}
+        if self.not_shown:
+            facts["drop_not_shown"] = self.not_shown
         if self.calibration:
             facts["calibration"] = self.calibration
         return facts if self.repair is None else facts | {"repair": self.repair.to_dict()}
@@ -191,22 +195,23 @@ class _Made:
             self.proto, self.proof, sentence = for_tensorrt(self.proto, self.proof)
         else:
             executed = executed_in_openvino(self.proto, card)
-        card = card.changed(rest=settings.rest, proof=with_executed(sentence, executed))
-        self.proto = with_card(self.proto, card, newest_opset=given.newest_opset)
-        self.say(f"verifying {precision}: {card.proof}")
-        verification = verify_graph(self.proto, card, given.session, given.windows)
             if executed is not None and not executed.share(precision) >= self.proof.min_share:
                 self.say(
                     f"less than the {self.proof.min_share:.0%} that the graph holds is computed so here: {executed.sentence()}"
                 )
+        card = card.changed(rest=settings.rest, proof=with_executed(sentence, executed))
+        self.proto = with_card(self.proto, card, newest_opset=given.newest_opset)
+        self.say(f"verifying {precision}: {card.proof}")
+        verification = verify_graph(self.proto, card, given.session, given.windows)
         self.may_be_repaired = verification.predicted_classes > 1
         verification.require()
         name = f"onnx {precision}"
         stage = compare_stages(given.session, {name: TwinSession(self.proto, card)}, given.labelled)[name]
         self.may_be_repaired = stage.comparison.nothing_to_compare() is None
-        require_stage(stage.comparison, precision, settings.max_drop)
+        if note := stage.require(precision, settings.max_drop):
+            self.say(f"{precision}: {note}")
         facts = {} if self.tiles is None else {"method": settings.calibration, **self.tiles.to_dict()}
-        return LowPrecision(self.proto, card, verification, self.proof, stage, facts, executed=executed)
+        return LowPrecision(self.proto, card, verification, self.proof, stage, facts, executed=executed, not_shown=note)
 
     def _proven(self, card: ModelCard, restored: tuple[str, ...]) -> tuple[onnx.ModelProto, Proof]:
         """The graph with its proof; `_graph` takes pairs from other layers only where ONNX Runtime computes enough in int8 all the same."""
