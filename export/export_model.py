@@ -31,7 +31,7 @@ from dlcv.export.precision.low_precision import AUTO, Given, LowPrecision, Preci
 from dlcv.export.precision.proof import prove
 from dlcv.export.reference import reference_bytes
 from dlcv.export.sizes import range_for, verify_sizes
-from dlcv.export.stages import RememberingSession, Stage, TwinSession, compare_stages, plan_stage, require_stage
+from dlcv.export.stages import RememberingSession, Stage, TwinSession, compare_stages, plan_stage
 from dlcv.export.staging import final_names, move_all, staging_folder
 from dlcv.export.verify import Verification, verify_graph
 from dlcv.runtime.card import ModelCard
@@ -167,7 +167,7 @@ def _finish(base: _Base, low: LowPrecision | None, choice: Choice | None, say: C
         _write_graph(settings, staging, proto, reference_bytes(base.session, card, given.labelled))
         plan = None if no_plan else _plan(settings, staging, card, lambda text: say(final_names(text, staging)))
         if plan is not None:
-            stages["plan"] = _plan_stage(settings, plan.path, given.session, card, given.labelled)
+            stages["plan"] = _plan_stage(settings, plan.path, given.session, card, given.labelled, say)
         _write_sidecar(settings, staging, card, verification, plan, low, choice, stages, sizes)
         files = move_all(staging, settings.output)
     old_plan = settings.output / f"{settings.model}.plan"
@@ -209,13 +209,15 @@ def _low(
 
 
 def _plan_stage(
-    settings: ExportSettings, plan: Path, reference: Session, card: ModelCard, labelled: LabelledSet[Any]
-) -> Stage | str:
+    settings: ExportSettings, plan: Path, reference: Session, card: ModelCard, labelled: LabelledSet[Any],
+    say: Callable[[str], None],
+) -> Stage | str:  # fmt: skip
     """The plan against torch, held to the bounds of its precision; why it did not run where it did not."""
     stage = plan_stage(plan, reference, labelled)
     if isinstance(stage, str):
         return final_names(stage, plan.parent)
-    require_stage(stage.comparison, card.precision, settings.precision.max_drop)
+    if note := stage.require(card.precision, settings.precision.max_drop):
+        say(f"plan: {note}")
     return stage
 
 

@@ -91,7 +91,7 @@ class WithExtras(Output[tuple[R, list[str]]], Generic[R]):
         return self._answers.note(tile, result[0])
 
     def beside(self, tile: Tile) -> Sequence[str]:
-        return [name for extra in self._extras if extra.of_large or not tile.large for name in extra.files(tile)]
+        return [name for extra in self._extras for name in extra.files(tile)]
 
     def conclude(self, rows: Iterable[Row]) -> None:
         kept = list(rows)
