@@ -87,7 +87,10 @@ def layers_of(path: str, note: Note) -> list[ILayer]:
 
 def typed_layers_of(path: str, note: Note) -> list[ILayer]:
     """The same of a strongly typed network."""
-    graph = onnx.shape_inference.infer_shapes(onnx.load(Path(path))).graph
+    model = onnx.load(Path(path))
+    for port in (*model.graph.input, *model.graph.output):
+        port.type.tensor_type.shape.dim[0].dim_value = 1
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     parser = _Parser(graph, note)
     for value in (*graph.input, *graph.value_info, *graph.output):
         if value.name in parser.tensors:

@@ -87,7 +87,7 @@ def test_a_plan_is_built_where_a_builder_is_importable(given: str, export: Expor
         assert "8.6" in header.compute_capabilities
     assert card.onnx_sha256 == sha256_of(tmp_path / "fcn8s.onnx")
     assert card.max_batch == 4
-    assert card.changed(onnx_sha256="", max_batch=0, versions={}) == read_card(tmp_path / "fcn8s.onnx").changed(versions={})  # fmt: skip
+    assert card.changed(onnx_sha256="", max_batch=0, versions={}, proof="") == read_card(tmp_path / "fcn8s.onnx").changed(versions={})  # fmt: skip
     facts = json.loads((tmp_path / "fcn8s.json").read_text())
     assert facts["files"]["fcn8s.plan"]["sha256"] == sha256_of(plan)
     assert facts["plan"]["built"] in result.stderr
