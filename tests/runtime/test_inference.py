@@ -58,6 +58,12 @@ def was(path: Path) -> Fingerprint | None:
     return Tile(path, path.name).fingerprint()
 
 
+def done(key: str, tiles: Path, masks: Path) -> Row:
+    """The row of a tile whose mask is there."""
+    name = f"{key}.png"
+    return Row(key, DONE, name, tile=was(tiles / key), output_size=(masks / name).stat().st_size)
+
+
 def summary_of(folder: Path) -> dict[str, Any]:
     facts: dict[str, Any] = json.loads((folder / "summary.json").read_text())
     return facts
@@ -76,7 +82,7 @@ def test_masks_manifest_and_summary(
     summary = run(tile_folder)
     assert (summary.tiles, summary.done, summary.failed, summary.resumed) == (6, 6, 0, 0)
     assert files_in(masks) == OURS | {f"{key}.png" for key in KEYS}
-    assert rows(masks) == {key: Row(key, DONE, f"{key}.png", tile=was(tile_folder / key)) for key in KEYS}
+    assert rows(masks) == {key: done(key, tile_folder, masks) for key in KEYS}
     for key, expected in zip(KEYS, tiny_masks, strict=True):
         assert np.mean(read_mask(masks / f"{key}.png") == expected) >= SAME
     facts = summary_of(masks)
@@ -354,7 +360,7 @@ def test_resume_skips_what_is_done_and_runs_the_rest(
     (tile_folder / "b.png").write_bytes(whole)
     summary = run(tile_folder, resume=True)
     assert (summary.tiles, summary.done, summary.failed, summary.resumed) == (6, 6, 0, 4)
-    assert rows(masks) == {key: Row(key, DONE, f"{key}.png", tile=was(tile_folder / key)) for key in KEYS}
+    assert rows(masks) == {key: done(key, tile_folder, masks) for key in KEYS}
     assert {key: (masks / f"{key}.png").stat().st_mtime_ns for key in before} == before
     facts = summary_of(masks)
     assert (facts["done"], facts["resumed"], facts["complete"]) == (6, 4, True)
