@@ -46,7 +46,7 @@ class Pairs:
     def chance(self) -> float:
         """Classification: how probable so many lost images are where neither side is better: McNemar's test, exact, one-sided."""
         of = self.lost + self.gained
-        return sum(math.comb(of, k) for k in range(self.lost, of + 1)) / 2**of
+        return sum(math.comb(of, k) for k in range(self.lost, of + 1)) / (1 << of)
 
     def needed(self, max_drop: float) -> int:
         """How many images tell a drop of `max_drop`, 0..1, from none: one of them is worth no more than that."""
@@ -96,10 +96,7 @@ class Pairing:
         if count < 2:
             return math.nan
         total = [sum(pair[side] for pair in self._matrices) for side in (0, 1)]
-        without = [
-            self._headline(total[0] - a) - self._headline(total[1] - b)  # type: ignore[operator]
-            for a, b in self._matrices
-        ]
+        without = [self._headline(total[0] - a) - self._headline(total[1] - b) for a, b in self._matrices]
         return float(np.sqrt((count - 1) * np.var(without)))
 
     def _headline(self, confusion: NDArray[np.int64]) -> float:
