@@ -46,7 +46,7 @@ class Pairs:
     def chance(self) -> float:
         """Classification: how probable so many lost images are where neither side is better: McNemar's test, exact, one-sided."""
         of = self.lost + self.gained
-        return float(sum(math.comb(of, k) for k in range(self.lost, of + 1)) / 2**of)
+        return sum(math.comb(of, k) for k in range(self.lost, of + 1)) / (1 << of)
 
     def needed(self, max_drop: float) -> int:
         """How many images tell a drop of `max_drop`, 0..1, from none: one of them is worth no more than that."""

@@ -127,15 +127,14 @@ def compare_stages(reference: Session, stages: Mapping[str, Session], labelled: 
             pairing[name].add(label, expected.answer, got.answer)
             if got.logits is not None:
                 nan, infinite = counts[name] or (0, 0)
-                found = int(np.isnan(got.logits).sum()), int(np.isinf(got.logits).sum())
-                counts[name] = nan + found[0], infinite + found[1]
+                counts[name] = nan + int(np.isnan(got.logits).sum()), infinite + int(np.isinf(got.logits).sum())
                 if expected.logits is not None:
                     comparing[name].add_logits(expected.logits, got.logits)
-    return {
-        name: Stage(one.result(), nan, infinite, pairing[name].result())
-        for name, one in comparing.items()
-        for nan, infinite in [counts[name] or (None, None)]
-    }
+    found = {}
+    for name, one in comparing.items():
+        nans, infinites = counts[name] or (None, None)
+        found[name] = Stage(one.result(), nans, infinites, pairing[name].result())
+    return found
 
 
 def plan_stage(plan: Path, reference: Session, labelled: LabelledSet[Any]) -> Stage | str:

@@ -165,6 +165,8 @@ def _weight(node: Node, makers: Mapping[str, Node]) -> str:
 def _multiply_adds(node: Node, graph: Graph, makers: Mapping[str, Node]) -> int | None:
     """For one image, from the shapes of weight and output (of a transposed convolution: input); None where one is not known."""
     weight = graph.shapes.get(_weight(node, makers))
+    if node.operator == "Gemm" and weight and None not in weight:  # one row an image; its output may be told nowhere
+        return math.prod(side for side in weight if side is not None)
     value = graph.shapes.get(node.inputs[0] if node.operator == "ConvTranspose" else node.outputs[0])
     if node.operator == "ConvTranspose" and value is None:
         value = graph.shapes.get(_dequantised(node.inputs[0], makers))

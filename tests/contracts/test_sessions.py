@@ -186,4 +186,4 @@ def test_says_what_it_is(session: Session, name: str, world: World) -> None:
     assert session.computes == "fp32" and (name == "torch" or session.description.endswith(", in fp32"))
     ran = session.executed()
     assert ran is None or ran.problems("fp32") == []
-    assert (ran is not None) == (name in ("openvino", "plan"))
+    assert (ran is not None) == (name in ("openvino", "onnx-cpu", "plan"))
