@@ -7,10 +7,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 .PHONY: demo test quick check lint types imports wheel lean links bench bench-gpu format clean
 
 demo: $(VENV)/.demo
-	$(BIN)/python -m dlcv.benchmarks.demo demo
+	$(BIN)/python -m dlcv.benchmarks.demo demo $(if $(EPOCHS),--epochs $(EPOCHS))
+
+# With SECOND_TRY=FILE, as .ci/run sets it, a few failures are tried once more, alone, and FILE gets their names.
+PYTEST := $(BIN)/python $(if $(SECOND_TRY),.ci/second_try.py,-m pytest)
 
 # A process a core; a file's tests stay together, since they share what they have trained or exported.
-TESTS := $(BIN)/python -m pytest -n auto --dist loadfile
+TESTS := $(PYTEST) -n auto --dist loadfile --max-worker-restart=1
 
 # In groups, each in processes of its own: with all in one, processes that had run engines ended at a later fork. Why is not known.
 test: $(VENV)/.dev links
@@ -45,15 +48,15 @@ wheel: $(VENV)/.dev
 	  git ls-files -co --exclude-standard -z | tar -c --null --mode=u=rwX,go=rX -T - | tar -x -p -m -C $$place/sources && \
 	  $(BIN)/python -m build --wheel --outdir $$place $$place/sources >/dev/null && rm -rf $$place/sources || exit 1; \
 	done
-	$(BIN)/python -m pytest -q tests/test_packaging.py tests/test_supply.py --wheel dist
+	$(PYTEST) -q tests/test_packaging.py tests/test_supply.py --wheel dist
 
-# The runtime alone, without torch, on another Python: make lean PYTHON=python3.10 [MARKS="not slow"]
+# The runtime alone, without torch, on another Python: make lean PYTHON=python3.10 [MARKS="not slow"] [ONLY="tests/..."] [WHEEL=dist]
 TINY := .typing/tiny
 lean: $(TINY)
-	sh tests/lean/run.sh $(PYTHON) $(TINY) "$(MARKS)"
+	PIP="$(PIP)" WHEEL="$(WHEEL)" sh tests/lean/run.sh $(PYTHON) $(TINY) "$(MARKS)" $(ONLY)
 
 $(TINY): $(VENV)/.dev | links
-	$(BIN)/python -m pytest -q tests/lean/test_keep.py --keep-tiny $(TINY)
+	$(PYTEST) -q tests/lean/test_keep.py --keep-tiny $(TINY)
 
 # Ratios of times, held to their bounds, and every session against torch: docs/benchmarks.md
 bench: $(VENV)/.dev

@@ -22,7 +22,7 @@ MARKER = ".dlcv-demo"
 
 STEPS = (
     "dlcv-sample {folder}/tiles --tiles 96 --validation 24 --size 256",
-    "dlcv-train --model fcn8s --data {folder}/tiles --width 0.25 --epochs 20 --crop 256 --batch 8 --output {folder}/run",
+    "dlcv-train --model fcn8s --data {folder}/tiles --width 0.25 --epochs {epochs} --crop 256 --batch 8 --output {folder}/run",
     "dlcv-export --model fcn8s --checkpoint {folder}/run/best.pt --output {folder}",
     "dlcv-infer {folder}/tiles/validation/*_sat.jpg --engine {folder}/fcn8s.onnx --output {folder}/masks",
     "dlcv-evaluate --engine {folder}/fcn8s.onnx --data {folder}/tiles",
@@ -32,7 +32,8 @@ STEPS = (
 
 @click.command("demo", cls=Command)
 @click.argument("folder", type=click.Path(path_type=Path))
-def main(folder: Path) -> None:
+@click.option("--epochs", type=click.IntRange(1), default=20, show_default=True, help="Of the training.")
+def main(folder: Path, epochs: int) -> None:
     """Sample, train, export, infer, evaluate and compare, all below FOLDER, which is emptied first."""
     from dlcv.benchmarks.pictures import comparison_picture
 
@@ -43,7 +44,7 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder / MARKER).touch()
     for step in STEPS:
-        _run(step.format(folder=folder))
+        _run(step.format(folder=folder, epochs=epochs))
     picture = folder / "picture.png"
     comparison_picture(folder / "tiles", folder / "masks", folder / "fcn8s.onnx", picture)
     note(f"demo done in {time.monotonic() - started:.0f} s; image, truth and prediction side by side: {picture}")

@@ -18,6 +18,7 @@ import torch
 
 from dlcv.export.builders.build import PlanReport, build_plan
 from dlcv.export.builders.find import Builder, find_builder
+from dlcv.export.builders.gpus import check_precision, impossible_precisions
 from dlcv.export.builders.options import BuildOptions
 from dlcv.export.builders.rebuild import plan_facts
 from dlcv.export.builders.timing import SUFFIX as TIMING_SUFFIX
@@ -30,7 +31,7 @@ from dlcv.export.precision.low_precision import AUTO, Given, LowPrecision, Preci
 from dlcv.export.precision.proof import prove
 from dlcv.export.reference import reference_bytes
 from dlcv.export.sizes import range_for, verify_sizes
-from dlcv.export.stages import RememberingSession, Stage, TwinSession, compare_stages, plan_stage, require_stage
+from dlcv.export.stages import RememberingSession, Stage, TwinSession, compare_stages, plan_stage
 from dlcv.export.staging import final_names, move_all, staging_folder
 from dlcv.export.verify import Verification, verify_graph
 from dlcv.runtime.card import ModelCard
@@ -39,6 +40,7 @@ from dlcv.runtime.errors import (
     ExportError,
     MissingPackageError,
     UsageError,
+    VerdictError,
 )
 from dlcv.runtime.evaluation import NOUNS
 from dlcv.runtime.files import sha256_of, write_bytes
@@ -130,16 +132,42 @@ def export_model(settings: ExportSettings, say: Callable[[str], None] = lambda _
     prove(proto, "fp32").require()
     stages: dict[str, Stage | str] = {**compare_stages(torch32, {"onnx fp32": TwinSession(proto, card)}, labelled)}
     given = Given(network, proto, card, torch32, labelled, windows, newest_opset)
-    low, choice = _low(settings, given, tiles, bool(no_plan), say)
+    low, choice = _low(settings, given, tiles, builder, say)
+    while True:
+        try:
+            return _finish(_Base(settings, given, session, verification, stages, no_plan), low, choice, say)
+        except (ExportError, VerdictError) as error:
+            if choice is None or (choice := choice.without_it(str(error))) is None:
+                raise
+            low = choice.low
+            say(f"{error}; taking {choice.precision}: {choice.why}")
+
+
+@dataclass(frozen=True)
+class _Base:
+    """What is the same whichever precision is taken."""
+
+    settings: ExportSettings
+    given: Given
+    session: TorchSession
+    verification: Verification
+    stages: Mapping[str, Stage | str]
+    no_plan: str
+
+
+def _finish(base: _Base, low: LowPrecision | None, choice: Choice | None, say: Callable[[str], None]) -> ExportReport:
+    """Graph, plan, reference and sidecar of one precision under their final names; of what fails nothing is left."""
+    settings, given, no_plan = base.settings, base.given, base.no_plan
+    proto, card, verification, stages = given.proto, given.card, base.verification, dict(base.stages)
     if low is not None:
         proto, card, verification = low.proto, low.card, low.verification
         stages[f"onnx {card.precision}"] = low.stage
-    sizes = verify_sizes(proto, card, network, labelled, say)
+    sizes = verify_sizes(proto, card, given.network, given.labelled, say)
     with staging_folder(settings.output, settings.model) as staging:
-        _write_graph(settings, staging, proto, reference_bytes(session, card, labelled))
+        _write_graph(settings, staging, proto, reference_bytes(base.session, card, given.labelled))
         plan = None if no_plan else _plan(settings, staging, card, lambda text: say(final_names(text, staging)))
         if plan is not None:
-            stages["plan"] = _plan_stage(settings, plan.path, torch32, card, labelled)
+            stages["plan"] = _plan_stage(settings, plan.path, given.session, card, given.labelled, say)
         _write_sidecar(settings, staging, card, verification, plan, low, choice, stages, sizes)
         files = move_all(staging, settings.output)
     old_plan = settings.output / f"{settings.model}.plan"
@@ -151,7 +179,11 @@ def export_model(settings: ExportSettings, say: Callable[[str], None] = lambda _
 
 
 def _low(
-    settings: ExportSettings, given: Given, tiles: CalibrationTiles | None, onnx_alone: bool, say: Callable[[str], None]
+    settings: ExportSettings,
+    given: Given,
+    tiles: CalibrationTiles | None,
+    builder: Builder | None,
+    say: Callable[[str], None],
 ) -> tuple[LowPrecision | None, Choice | None]:
     """The graph in the precision asked for, None in float32; and with `auto` the choice."""
     asked = settings.precision
@@ -160,7 +192,9 @@ def _low(
     if asked.precision != AUTO:
         return low_precision(given, asked, tiles, say), None
     assert tiles is not None
+    onnx_alone = builder is None
     problem = "" if onnx_alone else driver_problem()
+    never = {} if builder is None else impossible_precisions(builder, settings.build)
 
     def engine(proto: onnx.ModelProto, card: ModelCard, folder: Path) -> Path:
         path = folder / f"{settings.model}.onnx"
@@ -168,19 +202,22 @@ def _low(
         return path if onnx_alone else _plan(settings, folder, card, say).path
 
     choice = choose(
-        given, asked, tiles, engine, f"a plan runs on a GPU and this machine has {problem}" if problem else "", say
-    )
+        given, asked, tiles, engine, f"a plan runs on a GPU and this machine has {problem}" if problem else "", say,
+        target="onnx" if builder is None else builder.kind, impossible=never,
+    )  # fmt: skip
     return choice.low, choice
 
 
 def _plan_stage(
-    settings: ExportSettings, plan: Path, reference: Session, card: ModelCard, labelled: LabelledSet[Any]
-) -> Stage | str:
+    settings: ExportSettings, plan: Path, reference: Session, card: ModelCard, labelled: LabelledSet[Any],
+    say: Callable[[str], None],
+) -> Stage | str:  # fmt: skip
     """The plan against torch, held to the bounds of its precision; why it did not run where it did not."""
     stage = plan_stage(plan, reference, labelled)
     if isinstance(stage, str):
         return final_names(stage, plan.parent)
-    require_stage(stage.comparison, card.precision, settings.precision.max_drop)
+    if note := stage.require(card.precision, settings.precision.max_drop):
+        say(f"plan: {note}")
     return stage
 
 
@@ -215,6 +252,7 @@ def _builder(settings: ExportSettings) -> tuple[Builder | None, str]:
             raise
         return None, str(error)
     settings.build.check_for(builder.can, builder.label)  # before the minutes of an export
+    check_precision(builder, settings.build, settings.precision.precision)
     return builder, ""
 
 
@@ -248,6 +286,7 @@ def _plan(settings: ExportSettings, staging: Path, card: ModelCard, say: Callabl
         card=card,
         options=settings.build,
         timing_cache=settings.output / f"{settings.model}{TIMING_SUFFIX}",
+        min_share=settings.precision.min_share,
         progress=say,
     )
 

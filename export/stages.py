@@ -16,12 +16,13 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from dlcv.export.gate import Pairing, Pairs, require_held
 from dlcv.export.verify import twin_session
 from dlcv.runtime.card import ModelCard
-from dlcv.runtime.comparison import MIN_AGREEMENT, Comparing, Comparison
+from dlcv.runtime.comparison import Comparing, Comparison
 from dlcv.runtime.datasets.labelled import LabelledSet
-from dlcv.runtime.errors import DlcvError, VerdictError
-from dlcv.runtime.evaluation import NOUNS, answer_images
+from dlcv.runtime.errors import DlcvError
+from dlcv.runtime.evaluation import answer_images
 from dlcv.runtime.sessions import open_session
 from dlcv.runtime.sessions.base import Session
 
@@ -36,15 +37,22 @@ class Stage:
     Attributes:
         comparison: scores of both, agreement, largest logit difference.
         nan, infinite: how many of the stage's logits; None where it gives none, or as `probs` alone.
+        pairs: what the images tell of the drop; None where that was not looked at.
     """
 
     comparison: Comparison
     nan: int | None
     infinite: int | None
+    pairs: Pairs | None = None
+
+    def require(self, precision: str, max_drop: float) -> str:
+        """`gate.require_held`."""
+        return require_held(self.comparison, self.pairs, precision, max_drop)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values; each class with its difference."""
         facts = self.comparison.to_dict() | {"ran": True, "nan": self.nan, "infinite": self.infinite}
+        facts |= {} if self.pairs is None else self.pairs.to_dict()
         for entry in facts[self.comparison.reference.per_class_name.lower()].values():
             first, second = entry["reference"], entry["candidate"]
             entry["difference"] = None if first is None or second is None else second - first
@@ -108,6 +116,7 @@ def compare_stages(reference: Session, stages: Mapping[str, Session], labelled: 
         DatasetError: when an image or its label cannot be read.
     """
     comparing = {name: Comparing(labelled.task, labelled.classes, labelled.uncounted) for name in stages}
+    pairing = {name: Pairing(labelled) for name in stages}
     counts: dict[str, tuple[int, int] | None] = dict.fromkeys(stages)
     for example in labelled.examples:
         image, label = labelled.read(example)
@@ -115,13 +124,18 @@ def compare_stages(reference: Session, stages: Mapping[str, Session], labelled: 
         for name, session in stages.items():
             (got,) = answer_images(session, [image], batch=BATCH)
             comparing[name].add(label, expected.answer, got.answer)
+            pairing[name].add(label, expected.answer, got.answer)
             if got.logits is not None:
                 nan, infinite = counts[name] or (0, 0)
                 found = int(np.isnan(got.logits).sum()), int(np.isinf(got.logits).sum())
                 counts[name] = nan + found[0], infinite + found[1]
                 if expected.logits is not None:
                     comparing[name].add_logits(expected.logits, got.logits)
-    return {name: Stage(one.result(), *(counts[name] or (None, None))) for name, one in comparing.items()}
+    return {
+        name: Stage(one.result(), nan, infinite, pairing[name].result())
+        for name, one in comparing.items()
+        for nan, infinite in [counts[name] or (None, None)]
+    }
 
 
 def plan_stage(plan: Path, reference: Session, labelled: LabelledSet[Any]) -> Stage | str:
@@ -136,30 +150,6 @@ def plan_stage(plan: Path, reference: Session, labelled: LabelledSet[Any]) -> St
         return str(error)
     with session:
         return compare_stages(reference, {"plan": session}, labelled)["plan"]
-
-
-def require_stage(comparison: Comparison, precision: str, max_drop: float) -> None:
-    """Holds the last stage to the bounds of its precision.
-
-    Args:
-        comparison: with torch in float32.
-        precision: of the stage.
-        max_drop: how far mean IoU or accuracy may fall, 0..1.
-
-    Raises:
-        VerdictError: names all that fails, and what one image is worth where that is more than is allowed.
-    """
-    least = MIN_AGREEMENT[comparison.task][precision]
-    problems = comparison.problems(max_drop=max_drop, min_agreement=least)
-    if not problems:
-        return
-    if comparison.task == "classification" and comparison.drop > max_drop and 1 / comparison.images > max_drop:
-        problems.append(
-            f"one image of {comparison.images} is {1 / comparison.images:.4f} of accuracy: pass more with --data, or allow it with --max-drop"
-        )
-    raise VerdictError(
-        f"{precision} is not what torch is on {comparison.images} {NOUNS[comparison.task]}s, no file was written: {'; '.join(problems)}"
-    )
 
 
 def stage_table(stages: Mapping[str, Stage | str]) -> list[str]:

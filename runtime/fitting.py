@@ -291,7 +291,9 @@ def resized(image: NDArray[np.uint8], size_hw: tuple[int, int], interpolation: s
 
 def _nearest(result: NDArray[Any], size_hw: tuple[int, int]) -> NDArray[Any]:
     """(..., H, W) -> (..., h, w): the value at each new pixel's centre (cv2.INTER_NEAREST takes its corner)."""
-    for axis, length in ((-2, size_hw[0]), (-1, size_hw[1])):
+    axes = ((-2, size_hw[0]), (-1, size_hw[1]))
+    # whole rows are copied far quicker than single values are picked, so what grows in height does so last
+    for axis, length in reversed(axes) if size_hw[0] > result.shape[-2] else axes:
         if result.shape[axis] != length:
             result = np.take(result, (2 * np.arange(length) + 1) * result.shape[axis] // (2 * length), axis=axis)
     return result

@@ -31,6 +31,10 @@ class Flow(Protocol):
         """Where the time went."""
 
     @property
+    def opened(self) -> str:
+        """What the tiles are run in, for people; empty where that was said already."""
+
+    @property
     def notices(self) -> list[str]:
         """Lines for people."""
 
@@ -53,12 +57,18 @@ class Here:
     def __init__(
         self, settings: InferSettings, session: RestartingSession, output: Output[Any], decoder: IsolatedDecoder | None
     ) -> None:
-        self._session, self._decoder = session, decoder
+        self._session, self._decoder, self._engine = session, decoder, settings.engine.path.name
         hands = TileHands(settings.decode, output, decoder)
         self._pipeline = tile_pipeline(settings, session, hands.read, hands.write, output)
         self.run, self.times = self._pipeline.run, self._pipeline.times
         if decoder is not None:
             decoder.count_cpu = partial(self.times.add_cpu, "decode")
+
+    @property
+    def opened(self) -> str:
+        """`fcn8s.onnx in OpenVINO 2026.4.1 on CPU, in int8; batch 1, 3 at a time`."""
+        session = self._session
+        return f"{self._engine} in {session.description}; batch {self._pipeline.batch}, {session.parallel} at a time"
 
     @property
     def notices(self) -> list[str]:

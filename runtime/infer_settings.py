@@ -130,6 +130,7 @@ class InferSettings:
         session_timeout_s: when a batch takes longer the engine is opened anew, in seconds; 0 waits for ever.
         decode: limits and 16-bit scale.
         resume, overwrite: what to do with a run that the folder holds.
+        fsync: what is written is flushed to the disk every few seconds and at the end; see `flushing.py`.
         quiet: no progress.
         isolate: tiles are decoded in processes of their own; see `isolate/`. Those that are read by windows are not.
         ray: the address of a Ray cluster that the tiles are run on, `auto` or `local`; None runs them in this process.
@@ -149,6 +150,7 @@ class InferSettings:
     decode: DecodeOptions = field(default_factory=DecodeOptions)
     resume: bool = False
     overwrite: bool = False
+    fsync: bool = False
     quiet: bool = False
     isolate: bool = False
     ray: str | None = None

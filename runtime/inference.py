@@ -15,26 +15,25 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
-from dlcv.runtime.card import ModelCard
 from dlcv.runtime.card_reader import kind_of
-from dlcv.runtime.errors import EngineError, UsageError
+from dlcv.runtime.errors import UsageError
 from dlcv.runtime.files import remove_partials, sha256_of
 from dlcv.runtime.flow import Flow, Here, decoder_of, on_ray
+from dlcv.runtime.flushing import Flushing, flush, require_flush
 from dlcv.runtime.infer_settings import InferSettings, default_output, task_options
 from dlcv.runtime.large.dispatch import marked
-from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.manifest import DONE, FAILED, Manifest, Row, forget, read_manifest
 from dlcv.runtime.outputs.base import Output
 from dlcv.runtime.outputs.chosen import chosen_output
 from dlcv.runtime.pipeline.outcome import Outcome
 from dlcv.runtime.pipeline.times import StageTimes
-from dlcv.runtime.progress import Progress
+from dlcv.runtime.progress import Progress, patience
 from dlcv.runtime.provenance import check_engine
 from dlcv.runtime.rebuild import rebuild_if_needed
-from dlcv.runtime.resume import unchanged
+from dlcv.runtime.resume import before
+from dlcv.runtime.run_engine import RunEngine
 from dlcv.runtime.run_folder import RunFolder
-from dlcv.runtime.sessions import Session, engine_card, open_session
-from dlcv.runtime.sessions.restarting import RestartingSession
+from dlcv.runtime.sessions import engine_card
 from dlcv.runtime.tiles import Looks, Tile, find_tiles, real_paths, source_folders
 from dlcv.runtime.version import __version__
 from dlcv.runtime.work import TileWork
@@ -58,6 +57,8 @@ class Summary:
         first_failure: path and reason of one failed tile, for people; empty when none.
         notices: lines for people about what had to change on the way, such as a smaller batch.
         verdict: what held the run up, a sentence; empty when nothing was run.
+        seconds: that tiles were run, on the clock; 0 when nothing was.
+        tiles_per_second: done or failed in these.
     """
 
     tiles: int
@@ -68,6 +69,8 @@ class Summary:
     first_failure: str = ""
     notices: list[str] = field(default_factory=list)
     verdict: str = ""
+    seconds: float = 0.0
+    tiles_per_second: float = 0.0
 
 
 def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) -> Summary:
@@ -86,20 +89,22 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
     card = engine_card(settings.engine.path, device=settings.engine.device)
     options = task_options(settings, card) | {"gallery": settings.outputs.gallery or None}
     looks = Looks(keep=settings.resume)
-    tiles = marked(find_tiles(settings.sources, leave_out=settings.output, say=say), settings, card, say, looks)
+    tiles = marked(
+        find_tiles(settings.sources, leave_out=settings.output, say=say, looks=looks), settings, card, say, looks
+    )
     output = chosen_output(settings.output, card, tiles, options, str(settings.engine.path))
     _refuse_to_overwrite_inputs(settings, tiles, output)
     with ExitStack() as stack:
-        engine = _RunEngine(settings, card, stack)
+        engine = RunEngine(settings, card, stack)
         # before the folder, so that an engine that does not open costs no earlier run; a resumed one may not need it at all,
         # but what the engine must prove is checked always
         session = None
         if settings.ray is not None:
             _join_ray(settings, stack)
         elif not settings.resume or settings.engine.trust.with_environment().asks:
-            session = engine.opened()
-        identity = _identity(settings, options)
-        engine.sha256 = identity["engine_sha256"]
+            with patience(f"opening {settings.engine.path.name}", say, quiet=settings.quiet):
+                session = engine.opened()
+        identity = engine.identity = _identity(settings, options)
         folder = RunFolder(
             settings.output, identity, resume=settings.resume, overwrite=settings.overwrite, kinds=output.kinds
         )
@@ -108,13 +113,17 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
         def flow() -> Flow:
             if settings.ray is None:
                 return Here(settings, session or engine.opened(), output, stack.enter_context(decoder_of(settings)))
-            return on_ray(settings, card, options, engine.sha256, say)
+            return on_ray(settings, card, options, identity["engine_sha256"], say)
 
-        return _Run(settings, folder, tiles, output, looks).run(flow)
+        return _Run(settings, folder, tiles, output, looks, say).run(flow)
 
 
 def _settled(settings: InferSettings) -> InferSettings:
     """The settings, where they fit together; with Ray, whose workers have working folders of their own, with absolute paths."""
+    if settings.fsync:
+        if settings.ray not in (None, "local"):
+            raise UsageError("--fsync: of this machine only, and --ray writes on others too; leave it out")
+        require_flush()
     if settings.ray is None:
         if settings.ray_workers is not None:
             raise UsageError("--ray-workers says how --ray is done; add --ray, or leave it out")
@@ -137,55 +146,26 @@ def _join_ray(settings: InferSettings, stack: ExitStack) -> None:
         stack.enter_context(joined(settings.ray))
 
 
-class _RunEngine:
-    """The engine of a run in this process: opened where it is needed, and opened anew only while it is the same file.
-
-    Attributes:
-        sha256: of the file that the run is of.
-    """
-
-    def __init__(self, settings: InferSettings, card: ModelCard, stack: ExitStack) -> None:
-        self._engine, self._window_hw, self._stack = settings.engine, settings.fitting.window, stack
-        self._card = card
-        self.sha256 = ""
-
-    def opened(self) -> RestartingSession:
-        """The session; it is closed with the run."""
-        engine = self._engine
-        session = RestartingSession(self._open_once(), self._reopen)
-        self._stack.enter_context(session)
-        # what was loaded is not what was read before
-        if session.card != self._card.at_size(self._window_hw, str(engine.path)):
-            raise EngineError(f"{engine.path} was exchanged while the run began; start again")
-        return session
-
-    def _open_once(self) -> Session:
-        engine = self._engine
-        return open_session(engine.path, **engine.how(), lanes=cpu_count(), window_hw=self._window_hw)
-
-    def _reopen(self) -> Session:
-        path = self._engine.path
-        if sha256_of(path) != self.sha256:
-            raise EngineError(f"{path} was exchanged while the run went on; start again with --overwrite")
-        return self._open_once()
-
-
 class _Run(Generic[R]):
     """One call of `infer`: counts outcomes and writes them down."""
 
     def __init__(
-        self, settings: InferSettings, folder: RunFolder, tiles: Sequence[Tile], output: Output[R], looks: Looks
+        self,
+        settings: InferSettings,
+        folder: RunFolder,
+        tiles: Sequence[Tile],
+        output: Output[R],
+        looks: Looks,
+        say: Callable[[str], None],
     ) -> None:
         self._settings, self._folder, self._tiles, self._looks = settings, folder, tiles, looks
-        self._output = output
+        self._output, self._say = output, say
         self._summary = Summary(tiles=len(tiles))
 
     def run(self, start: Callable[[], Flow]) -> Summary:
         """Runs what is left; the engine is opened only when something is."""
         remove_partials(self._folder.folder)  # of run.json or summary.json there may be one though no tile is left
-        before = unchanged(self._tiles, self._folder.done(), self._folder.folder, self._looks)
-        self._looks.forget()
-        left = self._output.left(self._tiles, before)
+        left = self._output.left(self._tiles, self._before())
         if left and self._folder.manifest.exists():
             self._clear_up(left)
         self._summary.resumed = self._summary.done = len(self._tiles) - len(left)
@@ -195,31 +175,51 @@ class _Run(Generic[R]):
             self._output.conclude(self._rows())
             self._folder.write_summary(self._facts(StageTimes(), time.time(), complete=True))
             return self._summary
-        flow = start()
+        with patience(f"opening {self._settings.engine.path.name}", self._say, quiet=self._settings.quiet):
+            flow = start()
+        if flow.opened and not self._settings.quiet:
+            self._say(f"{len(left)} tile{'s' if len(left) > 1 else ''} through {flow.opened}")
         started = time.time()
         complete = False
         try:
-            with (
-                Manifest(
-                    self._folder.manifest
-                ) as manifest,  # first: a folder with predictions and no manifest is not ours
-                self._output,
-                Progress(len(left), "tiles", quiet=self._settings.quiet) as progress,
-            ):
-                flow.run(
-                    map(TileWork.of, left),
-                    lambda outcome: self._note(outcome, manifest, progress),
-                    lambda text: progress.advance(0, text),
-                )
-            self._output.conclude(self._rows())
+            with Flushing(self._folder.folder if self._settings.fsync else None):
+                self._flow(flow, left)
+                self._output.conclude(self._rows())
             complete = True
         finally:
             self._summary.by_class = self._output.by_class()
             facts = flow.facts
             self._summary.notices, self._summary.verdict = flow.notices, facts.get("verdict", "")
+            self._summary.seconds = flow.times.wall_s
+            self._summary.tiles_per_second = self._rate(flow.times)
             if complete or self._summary.done + self._summary.failed:
                 self._folder.write_summary(self._facts(flow.times, started, complete) | facts)
+        if self._settings.fsync:
+            flush(self._folder.folder)
         return self._summary
+
+    def _flow(self, flow: Flow, left: Sequence[Tile]) -> None:
+        """All that are left go through, and are written down."""
+        with (
+            Manifest(self._folder.manifest) as manifest,  # first: a folder with predictions and no manifest is not ours
+            self._output,
+            Progress(len(left), "tiles", quiet=self._settings.quiet) as progress,
+        ):
+            flow.run(
+                map(TileWork.of, left),
+                lambda outcome: self._note(outcome, manifest, progress),
+                lambda text: progress.advance(0, text),
+            )
+
+    def _before(self) -> dict[str, str]:
+        """What holds of an earlier run: output by key."""
+        beside = self._output.beside if self._output.a_file_a_tile else None
+        found = before(self._tiles, self._folder.done(), self._folder.folder, self._looks, beside)
+        self._looks.forget()
+        if found.damaged:
+            such = f"such as {next(iter(found.damaged.values()))}; these tiles are run again"
+            self._say(f"{len(found.damaged)} of {len(self._tiles)} results are not as they were written, {such}")
+        return found.holds
 
     def _clear_up(self, left: Sequence[Tile]) -> None:
         """Takes out what an interrupted run left of the tiles that are run again."""
@@ -236,7 +236,8 @@ class _Run(Generic[R]):
     def _note(self, outcome: Outcome[TileWork, R], manifest: Manifest, progress: Progress) -> None:
         key, was = outcome.tile.tile.key, outcome.tile.was
         if outcome.error is None and outcome.result is not None:
-            manifest.add(Row(key, DONE, self._output.note(outcome.tile.tile, outcome.result), tile=was))
+            name = self._output.note(outcome.tile.tile, outcome.result)
+            manifest.add(Row(key, DONE, name, "", was, *self._sizes(outcome.tile.tile, name)))
             self._summary.done += 1
         else:
             manifest.add(Row(key, FAILED, reason=str(outcome.error), tile=was))
@@ -244,9 +245,24 @@ class _Run(Generic[R]):
             self._summary.first_failure = self._summary.first_failure or f"{key}: {outcome.error}"
         progress.advance(1, f"{self._summary.failed} failed" if self._summary.failed else "")
 
+    def _sizes(self, tile: Tile, output: str) -> tuple[int | None, int | None]:
+        """Bytes of the output and of all files beside it, as they are in their places."""
+        if not self._output.a_file_a_tile:
+            return None, None
+        folder, beside = os.fspath(self._folder.folder), self._output.beside(tile)
+        try:
+            size = os.stat(os.path.join(folder, output)).st_size
+            return size, sum(os.stat(os.path.join(folder, name)).st_size for name in beside) if beside else None
+        except OSError:  # somebody took it away already
+            return None, None
+
+    def _rate(self, times: StageTimes) -> float:
+        """Tiles a second."""
+        worked = self._summary.done + self._summary.failed - self._summary.resumed
+        return worked / times.wall_s if times.wall_s else 0.0
+
     def _facts(self, times: StageTimes, started: float, complete: bool) -> dict[str, Any]:
         summary = self._summary
-        worked = summary.done + summary.failed - summary.resumed
         return {
             "tiles": summary.tiles,
             "done": summary.done,
@@ -255,7 +271,7 @@ class _Run(Generic[R]):
             self._output.counted: summary.by_class,
             "complete": complete,
             "seconds": round(times.wall_s, 3),
-            "tiles_per_second": round(worked / times.wall_s, 3) if times.wall_s else 0.0,
+            "tiles_per_second": round(self._rate(times), 3),
             "verdict": summary.verdict,
             "time": times.as_facts(),
             "cpu_s": round(times.process_cpu_s, 3),

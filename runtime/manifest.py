@@ -10,8 +10,8 @@ from dlcv.runtime.files import write_bytes
 from dlcv.runtime.journal import Journal, csv_line, csv_rows, csv_values, forget_lines, whole_lines
 from dlcv.runtime.tiles import Fingerprint
 
-COLUMNS = ("path", "status", "output", "reason", "size", "mtime_ns")
-OLDER = (COLUMNS[:4],)
+COLUMNS = ("path", "status", "output", "reason", "size", "mtime_ns", "output_size", "beside_size")
+OLDER = (COLUMNS[:4], COLUMNS[:6])
 """What manifests of earlier releases have; they are read, and brought to `COLUMNS` when a run goes on with them."""
 DONE, FAILED = "done", "failed"
 _HEADER = csv_line(COLUMNS)
@@ -26,6 +26,8 @@ class Row(NamedTuple):
         output: the file that holds the answer, by its path below the output folder; empty when failed.
         reason: why it failed, a sentence; empty when done.
         tile: what the file was just before it was read; None where that is not known. Columns `size` and `mtime_ns`.
+        output_size: bytes of the output when it was written; None where that is not known, or the output is a table of all tiles.
+        beside_size: bytes of all files that belong to the tile beside its output; None where that is not known, or there are none.
     """
 
     path: str
@@ -33,6 +35,8 @@ class Row(NamedTuple):
     output: str = ""
     reason: str = ""
     tile: Fingerprint | None = None
+    output_size: int | None = None
+    beside_size: int | None = None
 
 
 class Manifest(Journal):
@@ -55,8 +59,9 @@ class Manifest(Journal):
         Raises:
             OutputError: when it cannot be written.
         """
-        size, mtime_ns = ("", "") if row.tile is None else map(str, row.tile)
-        self.append(csv_line((row.path, row.status, row.output, row.reason, size, mtime_ns)))
+        numbers = (*(row.tile or (None, None)), row.output_size, row.beside_size)
+        texts = ("" if number is None else str(number) for number in numbers)
+        self.append(csv_line((row.path, row.status, row.output, row.reason, *texts)))
 
 
 def read_manifest(path: Path) -> Iterator[Row]:
@@ -67,11 +72,16 @@ def read_manifest(path: Path) -> Iterator[Row]:
     """
     for values in csv_rows(path, COLUMNS, "a manifest", OLDER):
         try:
-            key, status, output, reason, size, mtime_ns = values
-            row = Row(key, status, output, reason, Fingerprint(int(size), int(mtime_ns)))
-        except ValueError:  # an older manifest has neither number, and nothing is known of a tile that was not there
-            key, status, output, reason, *_ = values
-            row = Row(key, status, output, reason)
+            key, status, output, reason, size, mtime_ns, written, beside = values
+            tile = Fingerprint(int(size), int(mtime_ns))
+            row = Row(
+                key, status, output, reason, tile, int(written) if written else None, int(beside) if beside else None
+            )
+        except ValueError:  # an older manifest has less, and nothing is known of a tile that was not there
+            key, status, output, reason, *numbers = values
+            known = [_number(text) for text in (*numbers, "", "", "", "")]
+            was = None if known[0] is None or known[1] is None else Fingerprint(known[0], known[1])
+            row = Row(key, status, output, reason, was, known[2], known[3])
         yield row
 
 
@@ -83,6 +93,13 @@ def forget(path: Path, tiles: Collection[str]) -> None:
     """
     _bring_up_to_date(path)
     forget_lines(path, _HEADER, tiles, _key)
+
+
+def _number(text: str) -> int | None:
+    try:
+        return int(text)
+    except ValueError:
+        return None
 
 
 def _key(line: str) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
@@ -22,7 +21,7 @@ RESERVED = ("manifest.csv", "run.json", "summary.json", ".dlcv-lock", *TABLES)
 """What a run writes, files of single tiles apart."""
 
 DEFAULT_TEMPLATE = "{path}.png"
-_ODD = re.compile(r"(^|/)\.{0,2}(/|$)")
+_ODD_STARTS = ("", ".", "/")
 TEMPLATE_FIELDS = "{path} (a/b.jpg), {folder} (a), {name} (b.jpg), {stem} (b), {suffix} (.jpg)"
 
 
@@ -32,7 +31,7 @@ def output_name(key: str, template: str = DEFAULT_TEMPLATE) -> str:
     Raises:
         UsageError: when the template has an unknown field, or leads out of the folder.
     """
-    if template == DEFAULT_TEMPLATE and not _ODD.search(key):
+    if template == DEFAULT_TEMPLATE and not (key[:1] in _ODD_STARTS or "/." in key or "//" in key or key[-1] == "/"):
         return f"{key}.png"  # what the rest would give, without its cost: a folder may hold a million tiles
     pure = PurePosixPath(key)
     values = {"path": key, "folder": str(pure.parent), "name": pure.name, "stem": pure.stem, "suffix": pure.suffix}

@@ -4,7 +4,8 @@ What does not fit is told with the command that builds the plan anew for this ma
 
 A plan of full TensorRT begins with `ftrt`, one of TensorRT-RTX with `vtrt`. In both, bytes 24..27 are the version of
 the library that built it: major, minor, patch and build. TensorRT-RTX adds a word at byte 32 with a bit for each
-compute capability that the plan was compiled for (found by building for each alone). Standard library only.
+compute capability that the plan was compiled for (found by building for each alone), and has the plan's length in bytes 16..23
+(seen in every plan of 1.7; of full TensorRT nothing is taken from there). Standard library only.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ VERSION_COMPATIBLE_SINCE = {11: 10}
 """By major release of the runtime: the oldest major whose version-compatible plans it runs, where not all are (8.6 on)."""
 
 _HEADER_BYTES = {"tensorrt": 28, "tensorrt-rtx": 36}
-_VERSION_AT, _MASK_AT = 24, 32
+_LENGTH_AT, _VERSION_AT, _MASK_AT = 16, 24, 32
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def read_plan_header(path: str | Path) -> PlanHeader:
     try:
         with open(path, "rb") as file:
             head = file.read(max(_HEADER_BYTES.values()))
+            there = file.seek(0, 2)
     except OSError as error:
         raise PlanError(f"{path} cannot be read: {error.strerror}") from error
     kind = KINDS.get(head[:4])
@@ -96,6 +98,9 @@ def read_plan_header(path: str | Path) -> PlanHeader:
     version = ".".join(str(byte) for byte in head[_VERSION_AT : _VERSION_AT + 4])
     if kind == "tensorrt":
         return PlanHeader(kind, version)
+    (length,) = struct.unpack_from("<Q", head, _LENGTH_AT)
+    if there < length:
+        raise PlanError(f"{path} is cut short: {there:,} bytes of {length:,}; copy or export it again")
     (mask,) = struct.unpack_from("<I", head, _MASK_AT)
     targets = tuple(capability for bit, capability in enumerate(RTX_TARGETS) if mask >> bit & 1)
     return PlanHeader(kind, version, targets, other_targets=mask >> len(RTX_TARGETS) != 0)
@@ -149,8 +154,7 @@ def preflight(header: PlanHeader, path: str | Path, here: Here, *, max_batch: in
     path = Path(path)
     if here.driver_problem:
         raise PlanError(
-            f"this machine has {here.driver_problem}, and a TensorRT plan runs on an NVIDIA GPU only; "
-            f"run the graph it was built from instead: --engine {path.with_suffix('.onnx')}"
+            f"this machine has {here.driver_problem}, and a TensorRT plan runs on an NVIDIA GPU only; {instead_of(path)}"
         )
     if here.library is None or here.library_version is None:
         raise MissingPackageError(
@@ -159,6 +163,14 @@ def preflight(header: PlanHeader, path: str | Path, here: Here, *, max_batch: in
     _check_version(header, path, here, max_batch)
     if here.gpu is not None:
         _check_gpu(header, path, here, max_batch)
+
+
+def instead_of(path: Path) -> str:
+    """What to run where a plan cannot be: the graph that it was built from, by name where it is there."""
+    graph = path.with_suffix(".onnx")
+    if graph.is_file():
+        return f"run the graph it was built from instead: --engine {graph}"
+    return "run the graph it was built from instead, which is not beside it: copy it here, or make one with: dlcv-export --format onnx"
 
 
 def _check_version(header: PlanHeader, path: Path, here: Here, max_batch: int) -> None:

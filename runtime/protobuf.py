@@ -123,6 +123,9 @@ class Wire:
         return values
 
     def _varint(self, at: int, end: int) -> tuple[int, int]:
+        place = at - self._window_at
+        if 0 <= place < len(self._window) and at < end and self._window[place] < 0x80:  # most: small, and read already
+            return self._window[place], at + 1
         value, data = 0, self._bytes(at, min(at + 10, end))
         for index, byte in enumerate(data):
             value |= (byte & 0x7F) << 7 * index

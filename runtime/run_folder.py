@@ -20,7 +20,6 @@ from dlcv.runtime.locks import lock
 from dlcv.runtime.manifest import DONE, Row, read_manifest
 from dlcv.runtime.output_names import RESERVED, TABLES
 from dlcv.runtime.outputs.beside import all_beside
-from dlcv.runtime.resume import FilesThere
 
 MANIFEST, RUN, SUMMARY, LOCK, *_ = RESERVED
 WRITTEN_BY = "dlcv-infer"
@@ -71,7 +70,7 @@ class RunFolder:
         return self.folder / MANIFEST
 
     def done(self) -> dict[str, Row]:
-        """Rows of the tiles that are done and whose output is there, by path."""
+        """Rows of the tiles that are done, by path; whether their outputs are there and whole is not looked at."""
         if not self.manifest.exists():
             return {}
         done: dict[str, Row] = {}
@@ -80,8 +79,7 @@ class RunFolder:
                 done[row.path] = row
             else:
                 done.pop(row.path, None)
-        there = FilesThere(self.folder)
-        return {path: row for path, row in done.items() if row.output in there}
+        return done
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes `summary.json`, whole."""

@@ -73,6 +73,16 @@ def sidecar_of(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
+def compiled_of_plan(path: Path) -> str:
+    """What the sidecar of a plan says of what its layers were compiled to, in a line; empty where it says nothing."""
+    if not listed_files(sidecar_of(path)):
+        return ""
+    plan = json.loads(sidecar_of(path).read_bytes()).get("plan")
+    proof = plan.get("proof") if isinstance(plan, dict) else None
+    sentence = proof.get("sentence") if isinstance(proof, dict) else None
+    return sentence if isinstance(sentence, str) else ""
+
+
 def listed_files(sidecar: Path) -> dict[str, Any]:
     """What a sidecar lists, by file name; empty for whatever is not a sidecar."""
     try:

@@ -5,15 +5,26 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from dlcv.runtime.errors import UsageError
+from dlcv.runtime.files import listing
 from dlcv.runtime.urls import files_at, is_url, state_of
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 """What is taken for a tile inside a folder; a file that is named itself is always tried."""
+
+WORLD_SUFFIXES = {
+    ".pgw": (".png",),
+    ".pngw": (".png",),
+    ".jgw": (".jpg", ".jpeg"),
+    ".jpgw": (".jpg",),
+    ".jpegw": (".jpeg",),
+}
+"""Of world files, and of the images that they place on the ground."""
 
 LABELLED_SUFFIX, LABEL_SUFFIX = "_sat.jpg", "_mask.png"
 """An image and the label beside it, in the datasets that dlcv knows."""
@@ -45,9 +56,20 @@ class Looks:
         """As `Tile.fingerprint`, now or when it was asked first."""
         if self._known is None:
             return tile.fingerprint()
-        if tile.where not in self._known:
-            self._known[tile.where] = tile.fingerprint()
-        return self._known[tile.where]
+        where = tile.where
+        if where not in self._known:
+            self._known[where] = tile.fingerprint()
+        return self._known[where]
+
+    @property
+    def keep(self) -> bool:
+        """Whether answers are remembered."""
+        return self._known is not None
+
+    def know(self, where: str, found: Fingerprint) -> None:
+        """Takes what a folder's listing told already."""
+        if self._known is not None:
+            self._known[where] = found
 
     def forget(self) -> None:
         """Lets the answers go, and keeps none from here on."""
@@ -95,7 +117,11 @@ class Tile:
 
 
 def find_tiles(
-    sources: Sequence[str], *, leave_out: Path | None = None, say: Callable[[str], None] = lambda _: None
+    sources: Sequence[str],
+    *,
+    leave_out: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    looks: Looks | None = None,
 ) -> list[Tile]:
     """Tiles from files, folders (searched recursively, hidden entries left out) and globs, sorted within each source.
 
@@ -105,6 +131,7 @@ def find_tiles(
         sources: as they were typed; among them URLs, see `urls.py`.
         leave_out: a folder that is not searched when it lies inside one of `sources`: the masks of an earlier run.
         say: takes a line about what was left out.
+        looks: takes what the listings of folders tell, while it keeps answers.
 
     Raises:
         UsageError: when a source does not exist, nothing was found, or two tiles would have one key.
@@ -113,8 +140,9 @@ def find_tiles(
         raise UsageError("no tiles given; name files, folders or globs, such as: dlcv-infer tiles/ --engine fcn8s.onnx")
     tiles: dict[str, Tile] = {}
     labels: list[Path] = []
+    worlds: list[Path] = []
     for source in sources:
-        for tile in _from_source(source, leave_out, labels):
+        for tile in _from_source(source, leave_out, labels, worlds, looks or Looks()):
             first = tiles.setdefault(tile.key, tile)
             if first is not tile and _absolute(first.where) != _absolute(tile.where):
                 raise UsageError(
@@ -125,6 +153,12 @@ def find_tiles(
     if labels:
         say(
             f"{len(labels)} labels beside their images were left out, such as {labels[0]}; to run one, name the file itself"
+        )
+    if worlds:
+        such = "1 world file" if len(worlds) == 1 else f"{len(worlds)} world files"
+        image = worlds[0].with_suffix(WORLD_SUFFIXES[worlds[0].suffix.lower()][0])
+        say(
+            f"{such}, such as {worlds[0]}, will not be used: what is made of a PNG or JPEG has no place on the ground; make it a GeoTIFF with: gdal_translate {image.name} {image.stem}.tif"
         )
     return list(tiles.values())
 
@@ -147,13 +181,16 @@ def source_folders(sources: Sequence[str]) -> list[str]:
     return sorted(found)
 
 
-def _from_source(source: str, leave_out: Path | None, labels: list[Path]) -> Iterator[Tile]:
+def _from_source(
+    source: str, leave_out: Path | None, labels: list[Path], worlds: list[Path], looks: Looks
+) -> Iterator[Tile]:
     path = Path(source)
     if is_url(source):
         yield from _at_url(source, labels)
     elif path.is_dir():
-        yield from _in_folder(path, leave_out, labels)
+        yield from _in_folder(path, leave_out, labels, worlds, looks)
     elif os.path.lexists(path):
+        worlds += [world for world in _worlds_of(path) if world.is_file()]
         yield Tile(path, path.name)
     elif glob.has_magic(source):
         yield from _from_glob(source)
@@ -198,24 +235,34 @@ def _before_magic(parts: Iterable[str]) -> list[str]:
     return fixed
 
 
-def _in_folder(folder: Path, leave_out: Path | None, labels: list[Path]) -> Iterator[Tile]:
+def _worlds_of(image: Path) -> list[Path]:
+    """Where a world file of this image may be, by its usual short name."""
+    usual = {".png": ".pgw", ".jpg": ".jgw", ".jpeg": ".jgw"}.get(image.suffix.lower())
+    return [] if usual is None else [image.with_suffix(usual)]
+
+
+def _in_folder(
+    folder: Path, leave_out: Path | None, labels: list[Path], worlds: list[Path], looks: Looks
+) -> Iterator[Tile]:
     hidden = os.path.realpath(leave_out) if leave_out is not None else ""
     below = [(os.fspath(folder), "")]
     while below:
         where, prefix = below.pop()
-        folders, files = _listed(where)
         base = "" if where == "." else os.path.join(where, "")
+        folders, files = _listed(where, base, looks)
         for name in sorted(files):
             if name.endswith(LABEL_SUFFIX) and name[: -len(LABEL_SUFFIX)] + LABELLED_SUFFIX in files:
                 labels.append(Path(where, name))
             elif name[0] != "." and name.lower().endswith(IMAGE_SUFFIXES):
                 yield Tile(base + name, prefix + name, files[name])
+            elif (images := WORLD_SUFFIXES.get(os.path.splitext(name)[1].lower())) is not None:
+                worlds += [Path(where, name)] * any(os.path.splitext(name)[0] + suffix in files for suffix in images)
         for name in sorted(folders, reverse=True):  # a stack: the first comes out first
             if name[0] != "." and (not hidden or os.path.realpath(base + name) != hidden):
                 below.append((base + name, f"{prefix}{name}/"))
 
 
-def _listed(where: str) -> tuple[list[str], dict[str, bool]]:
+def _listed(where: str, base: str, looks: Looks) -> tuple[list[str], dict[str, bool]]:
     """Folders and files in a folder, the files with whether they are no links.
 
     A link to a folder is not followed: it could lead in a circle. One that cannot be listed is an error: nobody would notice
@@ -227,10 +274,14 @@ def _listed(where: str) -> tuple[list[str], dict[str, bool]]:
     folders: list[str] = []
     files: dict[str, bool] = {}
     try:
-        with os.scandir(where) as entries:
+        with listing(where) as entries:
             for entry in entries:
                 if not _is_folder(entry):
-                    files[entry.name] = not entry.is_symlink()
+                    plain = files[entry.name] = not entry.is_symlink()
+                    if plain and looks.keep:
+                        with suppress(OSError):  # removed since it was listed
+                            facts = entry.stat(follow_symlinks=False)
+                            looks.know(base + entry.name, Fingerprint(facts.st_size, facts.st_mtime_ns))
                 elif not entry.is_symlink():
                     folders.append(entry.name)
     except FileNotFoundError:  # removed since it was seen

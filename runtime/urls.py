@@ -16,7 +16,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 def is_url(text: str) -> bool:
     """Whether a source or a tile's place is a URL, not a path."""
-    return _URL.match(text) is not None
+    return "://" in text and _URL.match(text) is not None
 
 
 def files_at(source: str) -> Iterator[tuple[str, str]]:

@@ -6,6 +6,7 @@ give what `tests/lean/test_keep.py` kept in the folder that DLCV_TINY names, so 
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import importlib.util
 import os
@@ -350,6 +351,13 @@ def run_command(command_line: Callable[..., list[str]], command_env: dict[str, s
 
 
 @pytest.fixture(scope="session")
+def forks() -> Iterator[Any]:
+    """Runs commands in forks of a process that has imported torch (see `fork_server.py`), one for all tests that ask for it."""
+    with _module_beside("fork_server").fork_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A real browser (see `chromium.py`), one process for all tests; skipped where there is none."""
     module = _module_beside("chromium")
@@ -396,6 +404,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(pytest.mark.skip(reason="takes minutes; run with pytest --long"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("long"):
+        faulthandler.cancel_dump_traceback_later()  # the limit of setup.cfg is for what takes seconds
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

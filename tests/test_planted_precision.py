@@ -93,24 +93,31 @@ def test_a_layer_that_overflows_fp16_is_named_and_repaired(overflowing: Path, tm
 # --- int8 ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def outlier(tiny_classifier: Callable[[int], Path], tmp_path: Path) -> Path:
+def _large_weights_of_dead_channels(weights: dict[str, Tensor]) -> None:
+    """A channel before the linear layer that is always 0, with weights so large that int8 has no levels left for the others."""
+    weights["conv3.weight"][0] = 0
+    weights["conv3.bias"][0] = -1
+    weights["fc.weight"][:, 0] = 3000 * weights["fc.weight"].abs().max()
+
+
+def _uneven_channels(weights: dict[str, Tensor]) -> None:
     """Each second channel before the linear layer 1000 times as large, and its weights so much smaller."""
-
-    def change(weights: dict[str, Tensor]) -> None:
-        weights["conv3.weight"][::2] *= 1000
-        weights["conv3.bias"][::2] *= 1000
-        weights["fc.weight"][:, ::2] /= 1000
-
-    return _changed(tiny_classifier(0), tmp_path / "run", change)
+    weights["conv3.weight"][::2] *= 1000
+    weights["conv3.bias"][::2] *= 1000
+    weights["fc.weight"][:, ::2] /= 1000
 
 
-def test_an_int8_layer_with_an_outlier_is_named_and_repaired(outlier: Path, tmp_path: Path) -> None:
-    options = ("--model", "cnn3", "--precision", "int8", "--calibration", "min-max", *FEW_IMAGES)
-    without = _export(outlier, tmp_path / "out", *options, "--no-repair")
+INT8 = ("--model", "cnn3", "--precision", "int8", "--calibration", "min-max", *FEW_IMAGES)
+
+
+def test_an_int8_layer_with_an_outlier_is_named_and_repaired(
+    tiny_classifier: Callable[[int], Path], tmp_path: Path
+) -> None:
+    outlier = _changed(tiny_classifier(0), tmp_path / "run", _large_weights_of_dead_channels)
+    without = _export(outlier, tmp_path / "out", *INT8, "--no-repair")
     assert without.exit_code == 1, without.stderr
     assert _left(tmp_path / "out") == []
-    result = _export(outlier, tmp_path / "out", *options)
+    result = _export(outlier, tmp_path / "out", *INT8)
     assert result.exit_code == 0, result.stderr
     assert any(
         line.startswith("restoring fc (Gemm, 0.0% of the multiply-adds, ") for line in result.stderr.splitlines()
@@ -119,6 +126,18 @@ def test_an_int8_layer_with_an_outlier_is_named_and_repaired(outlier: Path, tmp_
     assert [layer["name"] for layer in facts["repair"]["restored"]] == ["fc"]
     assert facts["repair"]["restored"][0]["snr_db"] < 20
     assert "restored to fp32: fc;" in read_card(tmp_path / "out" / "cnn3.onnx").proof
+    assert facts["proof"]["onnxruntime_int8_share"] > 0.99, "the layer before it is most of the work, and still in int8"
+
+
+def test_a_repair_that_takes_the_large_layer_out_of_int8_is_refused(
+    tiny_classifier: Callable[[int], Path], tmp_path: Path
+) -> None:
+    """The linear layer needs its input in float32, and ONNX Runtime computes what gives it in float32 then: two thirds of the work."""
+    uneven = _changed(tiny_classifier(0), tmp_path / "run", _uneven_channels)
+    result = _export(uneven, tmp_path / "out", *INT8)
+    assert result.exit_code == 1, result.stderr
+    assert _left(tmp_path / "out") == []
+    assert "restoring 1 layers to fp32 did not suffice" in result.stderr.splitlines()[-1]
 
 
 def test_a_calibration_on_noise_is_found_and_told(

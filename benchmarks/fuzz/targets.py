@@ -216,7 +216,9 @@ def _run(path: Path) -> None:
             folder.done()
 
     before = path.read_bytes()
-    manifest.write_text("path,status,output,reason,size,mtime_ns\na.png,done,a.png.png,,1,2\n")
+    manifest.write_text(
+        "path,status,output,reason,size,mtime_ns,output_size,beside_size\na.png,done,a.png.png,,1,2,3,\n"
+    )
     try:
         begun(resume=True)
     finally:

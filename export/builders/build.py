@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlcv.export.builders.find import Builder, find_builder
+from dlcv.export.builders.gpus import check_precision
 from dlcv.export.builders.network import Build, check_opset
 from dlcv.export.builders.options import BuildOptions
+from dlcv.export.builders.plan_proof import PlanProof, least_share
 from dlcv.export.builders.readback import read_back, sentence
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.errors import ExportError
@@ -32,7 +34,8 @@ class PlanReport:
         card: as read back from its bytes.
         warnings: TensorRT's, one line each.
         sentence: what was built, for which GPUs, and which ones it does not cover.
-        ran: what its layers run in, in a line, where TensorRT chose that; else empty.
+        ran: what its layers run in, in a line; empty of float32 where TensorRT chose the types.
+        proof: of its precision.
     """
 
     path: Path
@@ -40,7 +43,8 @@ class PlanReport:
     card: ModelCard
     warnings: tuple[str, ...]
     sentence: str
-    ran: str = ""
+    ran: str
+    proof: PlanProof
 
 
 def build_plan(
@@ -50,6 +54,7 @@ def build_plan(
     card: ModelCard,
     options: BuildOptions | None = None,
     timing_cache: Path | None = None,
+    min_share: float | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> PlanReport:
     """Builds a plan, whole or not at all.
@@ -60,11 +65,12 @@ def build_plan(
         card: of the graph. The plan's also holds the graph's hash, the largest batch and what built it.
         options: of the build; None takes the defaults.
         timing_cache: a file to keep measured tactics in, where the builder has such; None keeps none.
+        min_share: of the multiply-adds that must be in the card's precision, 0..1; None takes that of `shares.MIN_SHARE`.
         progress: takes a line as each phase begins, and every few seconds of a long build.
 
     Raises:
         ExportError: when the graph or the card does not fit, or TensorRT cannot build it.
-        VerdictError: when TensorRT chose other types than the graph's.
+        VerdictError: when too little of the network, or of what was compiled, is in the card's precision.
         MissingPackageError: when no builder is installed.
         UsageError: for options that are out of range, or that this builder does not have.
         OutputError: when the plan cannot be written.
@@ -74,15 +80,20 @@ def build_plan(
     options.check()
     chosen = find_builder(options.builder)
     options.check_for(chosen.can, chosen.label)
+    check_precision(chosen, options, card.precision)
     tell(chosen.sentence)
     work = Build(chosen, Path(onnx_path), _plan_card(card, Path(onnx_path), chosen, options), options)
     tell(f"reading {onnx_path}")
     check_opset(Path(onnx_path), chosen, tell)
     work.parse()
+    least = least_share(card.precision, min_share)
+    work.require_types(least)
+    tell(work.card.proof)
     work.configure(timing_cache, tell)
     tell(f"compiling for batches of {options.min_batch} to {options.max_batch}{_sizes(card)}")
     plan = work.compile(tell)
-    if ran := work.prove(plan):
+    proof, ran = work.prove(plan, least)
+    if ran:
         tell(ran)
     tell("reading the plan back")
     with whole_file(Path(plan_path)) as temporary:
@@ -90,7 +101,7 @@ def build_plan(
             file.write(plan)
         header, found = read_back(temporary, Path(plan_path), chosen, work.card, options)
     warnings = tuple(chosen.library.log.warnings)
-    return PlanReport(Path(plan_path), header, found, warnings, sentence(header, options), ran)
+    return PlanReport(Path(plan_path), header, found, warnings, sentence(header, options), ran, proof)
 
 
 def _sizes(card: ModelCard) -> str:

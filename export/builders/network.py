@@ -10,17 +10,21 @@ from dlcv.export.builders.capabilities import OLDEST_OPSET
 from dlcv.export.builders.failures import reason, remedy
 from dlcv.export.builders.find import Builder
 from dlcv.export.builders.graph_types import GraphTypes, graph_types
+from dlcv.export.builders.kernel_types import kernel_operators
 from dlcv.export.builders.layer_types import allow, hold, refuse_what_cannot_be, refuse_what_is_missing
+from dlcv.export.builders.network_types import TypedLayer, executed_of, typed_layers
 from dlcv.export.builders.options import BuildOptions
+from dlcv.export.builders.plan_proof import PlanProof, card_sentence, known
 from dlcv.export.builders.plan_types import executed_in, require_held, told
 from dlcv.export.builders.timing import TimingCache
 from dlcv.export.builders.watch import BuildWatch
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.card_reader import PLAN_PREFIX
-from dlcv.runtime.errors import EngineError, ExportError
+from dlcv.runtime.errors import EngineError, ExportError, one_line
 from dlcv.runtime.inspection.onnx_graph import read_onnx_graph
 from dlcv.runtime.plan_header import RTX_TARGETS
 from dlcv.runtime.sessions.cuda import gpu_name_and_capability
+from dlcv.runtime.sessions.executed import Executed
 from dlcv.runtime.sessions.trt_layers import INPUT
 
 MAX_NAME = 4095
@@ -48,6 +52,7 @@ class Build:
         self._timing: TimingCache | None = None
         self._library, self._types = builder.library, GraphTypes({}, quantised=False)
         self._held: dict[str, str] = {}
+        self._layers: tuple[TypedLayer, ...] = ()
 
     @property
     def _chooses_types(self) -> bool:
@@ -68,6 +73,11 @@ class Build:
             raise ExportError(
                 f"{self._path} has the inputs {found}, expected {expected} (-1 varies; the first is the batch); export the graph again"
             )
+        if self._can.typed_by_graph:
+            image = self._network.get_input(0)
+            self._layers = typed_layers(self._trt, self._network, image, (1, *self.card.input_size_hw, 3))
+        proof = card_sentence(self._network_types, self.card.precision, self.card.proof)
+        self.card = self.card.changed(proof=proof)
         name = PLAN_PREFIX + self.card.to_json()
         self._network.name = name
         if self._network.name != name:
@@ -147,20 +157,57 @@ class Build:
             self._timing.save()
         return plan
 
-    def prove(self, plan: Any) -> str:
-        """What the plan's layers run in, in a line, where TensorRT chose it; empty where the graph decides.
+    @property
+    def _network_types(self) -> Executed | None:
+        return executed_of(self._layers) if self._can.typed_by_graph else None
+
+    def require_types(self, min_share: float) -> None:
+        """Holds the parsed network to the card's precision, before the minutes of a build.
 
         Raises:
-            VerdictError: when a layer does not run in the graph's type.
-            ExportError: when that cannot be told.
+            VerdictError: when too little of it is in the precision.
         """
-        if not self._chooses_types:
-            return ""
+        PlanProof(self.card.precision, self._network_types, None, "", min_share).require()
+
+    def prove(self, plan: Any, min_share: float) -> tuple[PlanProof, str]:
+        """What is known of the plan's precision, and in a line what its layers run in; empty where it is float32 of 8.x.
+
+        Args:
+            plan: its bytes, as a buffer.
+            min_share: of the multiply-adds that must be in the card's precision, 0..1.
+
+        Raises:
+            VerdictError: when a layer does not run in the graph's type, or too few are in the precision.
+            ExportError: when TensorRT chose the types and does not tell them.
+        """
+        compiled, why_not = self._compiled(plan)
+        proof = PlanProof(self.card.precision, self._network_types, compiled, why_not, min_share)
+        if self._can.typed_by_graph:
+            proof.require()
+            return proof, proof.sentence()
+        if not self._chooses_types or compiled is None:
+            return proof, ""
+        require_held(compiled, self._held, self.card.precision, tf32=self._options.tf32)
+        return proof, told(compiled, self._held)
+
+    def _compiled(self, plan: Any) -> tuple[Executed | None, str]:
+        """What the plan's layers run in, and why that is not known."""
+        if self._can.chosen_gpus:
+            operators = kernel_operators(self._log.kernels, self._layers)
+            return (Executed("kernels in the build log", operators), "") if operators else (None, "the build log lists no kernels")  # fmt: skip
+        if not self._can.typed_by_graph and not self._chooses_types:
+            return None, "no type below fp32 was allowed"
         by = f"{self._label} on {gpu_name_and_capability()[0]}"
         shape = (self._options.batches[1], *self.card.input_size_hw, 3)
-        ran = executed_in(self._library, plan, shape, by)
-        require_held(ran, self._held, self.card.precision, tf32=self._options.tf32)
-        return told(ran, self._held)
+        try:
+            ran = executed_in(self._library, plan, shape, by)
+        except (ExportError, AttributeError, TypeError, RuntimeError) as error:
+            if self._chooses_types:
+                raise
+            # The network's types bind it: bindings that answer otherwise than those known are no reason to lose the plan.
+            return None, one_line(error)
+        operators = known(ran.operators) if self._can.typed_by_graph else ran.operators
+        return (Executed(by, operators), "") if operators else (None, f"{by} tells no layer's type")
 
 
 def check_opset(onnx_path: Path, builder: Builder, say: Callable[[str], None]) -> None:

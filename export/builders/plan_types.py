@@ -1,4 +1,4 @@
-"""What the layers of a plan run in, held to what they were to: the proof of a builder that chooses types itself (8.x).
+"""What the layers of a plan of full TensorRT run in, and of a builder that chooses types itself (8.x) held to what they were to.
 
 The builder's own flag promises it; TensorRT's inspector says it of the plan that was built. A layer that the inspector does not
 tell, such as one that was fused into a larger kernel, proves nothing either way; the sentence counts those that it tells.
@@ -35,7 +35,7 @@ def executed_in(library: TrtLibrary, plan: Any, shape: tuple[int, ...], by: str)
     """
     runtime = library.module.Runtime(library.log)
     engine = None if runtime is None else runtime.deserialize_cuda_engine(plan)
-    context = None if engine is None else engine.create_execution_context_without_device_memory()
+    context = None if engine is None else _context(library.module, engine)
     if context is None:
         raise ExportError(f"what {by} built cannot be opened again: {library.log.last_error()}; build it anew")
     operators = inspected(library.module, engine, context, shape)
@@ -44,6 +44,14 @@ def executed_in(library: TrtLibrary, plan: Any, shape: tuple[int, ...], by: str)
             f"{by} does not tell what the plan's layers run in, so nothing is proven; export with --precision fp32"
         )
     return Executed(by, operators)
+
+
+def _context(trt: Any, engine: Any) -> Any:
+    """A context that knows shapes and takes no memory: 10 has a strategy for it, and 11 no longer the call of 8.6."""
+    strategies = getattr(trt, "ExecutionContextAllocationStrategy", None)
+    if strategies is None:
+        return engine.create_execution_context_without_device_memory()
+    return engine.create_execution_context(strategies.USER_MANAGED)
 
 
 def require_held(ran: Executed, held: Mapping[str, str], precision: str, *, tf32: bool = False) -> None:

@@ -23,11 +23,17 @@ RTX_CACHE_SUFFIX = ".rtxcache"
 
 def plan_facts(report: PlanReport) -> dict[str, Any]:
     """What a sidecar holds of a plan, as JSON values."""
-    facts = {"card": report.card.to_dict(), "built": report.sentence, "warnings": list(report.warnings)}
+    facts = {"card": report.card.to_dict(), "built": report.sentence, "warnings": list(report.warnings), "proof": report.proof.to_dict()}  # fmt: skip
     return facts | ({"ran": report.ran} if report.ran else {})
 
 
-def rebuild_plan(onnx_path: Path, output: Path | None, options: BuildOptions, say: Callable[[str], None]) -> PlanReport:
+def rebuild_plan(
+    onnx_path: Path,
+    output: Path | None,
+    options: BuildOptions,
+    say: Callable[[str], None],
+    min_share: float | None = None,
+) -> PlanReport:
     """Builds `NAME.plan` from `NAME.onnx`.
 
     Args:
@@ -35,6 +41,7 @@ def rebuild_plan(onnx_path: Path, output: Path | None, options: BuildOptions, sa
         output: folder of the plan; None for the graph's own.
         options: of the build.
         say: takes a line as each phase begins.
+        min_share: of the multiply-adds that must be in the graph's precision, 0..1; None takes what its export was held to.
 
     Raises:
         UsageError: when the file is no graph, or for an option that the builder does not have.
@@ -66,11 +73,20 @@ def rebuild_plan(onnx_path: Path, output: Path | None, options: BuildOptions, sa
         card=card,
         options=options,
         timing_cache=folder / f"{onnx_path.stem}{TIMING_SUFFIX}",
+        min_share=_exported_share(onnx_path) if min_share is None else min_share,
         progress=say,
     )
     plan_path.with_name(plan_path.name + RTX_CACHE_SUFFIX).unlink(missing_ok=True)  # of the plan before
     _list_plan(with_sidecar, report, onnx_path)
     return report
+
+
+def _exported_share(onnx_path: Path) -> float | None:
+    """The share that the graph's own export was held to, from its sidecar, which was checked; None where it does not say."""
+    sidecar = onnx_path.with_suffix(".json")
+    proof = json.loads(sidecar.read_bytes()).get("proof") if listed_files(sidecar) else None
+    share = proof.get("min_share") if isinstance(proof, dict) else None
+    return float(share) if isinstance(share, (int, float)) and 0 <= share <= 1 else None
 
 
 def _list_plan(sidecar: Path, report: PlanReport, onnx_path: Path) -> None:

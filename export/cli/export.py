@@ -157,14 +157,16 @@ def main(
     dlcv-export --model resnet18 --checkpoint runs/resnet18/kept
     dlcv-export --model fcn8s --precision int8 --calibration-data tiles/
     dlcv-export --model resnet18 --format onnx --triton models/
-    dlcv-export --onnx fcn8s.onnx --max-batch 4
+    dlcv-export --onnx fcn8s.onnx --max-batch 4 --triton models/
     """
     from dlcv.export.builders.options import BuildOptions
 
     build = BuildOptions(**{name: options.pop(name) for name in NAMES})
     if onnx is not None:
         _refuse_others(ctx)
-        _plan_alone(onnx, output, build)
+        files = _plan_alone(onnx, output, build, min_share)
+        if triton is not None:
+            _into_triton(files, triton, onnx.stem, build.max_batch)
         return
     from dlcv.train.models.registry import model_entry
 
@@ -221,7 +223,7 @@ def _into_triton(files: Sequence[Path], repository: Path, model: str, max_batch:
 
 def _refuse_others(ctx: click.Context) -> None:
     """With --onnx the graph is made already: what would shape it has no effect, and is refused rather than ignored."""
-    known = {"onnx", "output", *NAMES}
+    known = {"onnx", "output", "min_share", "triton", *NAMES}
     typed = [
         option.opts[0]
         for option in ctx.command.params
@@ -236,12 +238,14 @@ def _refuse_others(ctx: click.Context) -> None:
         )
 
 
-def _plan_alone(onnx: Path, output: Path | None, build: BuildOptions) -> None:
+def _plan_alone(onnx: Path, output: Path | None, build: BuildOptions, min_share: float | None) -> tuple[Path, Path]:
+    """The graph and its new plan."""
     from dlcv.export.builders.rebuild import rebuild_plan
 
-    report = rebuild_plan(onnx, output, build, note)
+    report = rebuild_plan(onnx, output, build, note, min_share)
     note(report.sentence)
     click.echo(report.path)
+    return onnx, report.path
 
 
 if __name__ == "__main__":  # how `dlcv-infer --rebuild` runs it

@@ -16,8 +16,16 @@ from dlcv.export.precision.race import Ran, race
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.errors import DlcvError, ExportError, VerdictError
 
-NOMINAL = ("int8", "fp16", "bf16", "fp32")
-"""The fastest first, as GPUs' data sheets have it; it decides only where nothing can be measured."""
+CANDIDATES = {
+    "onnx": ("int8", "fp16", "bf16", "fp32"),
+    "tensorrt": ("int8 with fp16", "int8", "fp16", "bf16", "fp32"),
+    "tensorrt-rtx": ("fp16", "bf16", "int8", "fp32"),
+}
+"""By what the export is for, a graph or the kind of a plan: what is tried, the fastest first where nothing can be measured.
+
+Full TensorRT joins what follows an int8 convolution to it, in float16 where the rest is. TensorRT-RTX moves half as many bytes in
+float16 as in int8, whose convolutions give float32 there (benchmarks/results/modelopt.md).
+"""
 
 Engine = Callable[[onnx.ModelProto, ModelCard, Path], Path]
 """(graph, its card, a folder) -> the engine file that the export is for, written into the folder."""
@@ -68,12 +76,24 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Choice:
-    """The precision taken, with its graph (None: float32), why, and all candidates."""
+    """The precision taken, with its graph (None: float32), why, all candidates, and those to take should it fail after all."""
 
     precision: str
     low: LowPrecision | None
     why: str
     candidates: Mapping[str, Candidate]
+    further: tuple[str, ...] = ()
+
+    def without_it(self, failed: str) -> Choice | None:
+        """The next choice, where what was made of this one failed; None where none is left."""
+        if not self.further:
+            return None
+        candidates = dict(self.candidates)
+        candidates[self.precision] = replace(candidates[self.precision], failed=failed)
+        chosen, *further = self.further
+        return Choice(
+            chosen, candidates[chosen].low, f"the next, since {self.precision} failed", candidates, tuple(further)
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -83,7 +103,7 @@ class Choice:
 
 def choose(
     given: Given, settings: PrecisionSettings, tiles: CalibrationTiles, engine: Engine, not_measurable: str,
-    say: Callable[[str], None],
+    say: Callable[[str], None], target: str = "onnx", impossible: Mapping[str, str] | None = None,
 ) -> Choice:  # fmt: skip
     """Makes and verifies each precision, races those that pass, and takes the fastest.
 
@@ -92,24 +112,30 @@ def choose(
         settings: bounds; its precision does not matter.
         tiles: what int8 is calibrated on.
         engine: writes a candidate's engine file.
-        not_measurable: why engines cannot be run here; then they are ordered by `NOMINAL`. Empty where they can.
+        not_measurable: why engines cannot be run here; then they are in the order of `CANDIDATES`. Empty where they can.
         say: takes a line as each phase begins, and one for each candidate.
+        target: a key of `CANDIDATES`.
+        impossible: by precision, why the target's GPUs have none of it.
 
     Raises:
         EngineError: when not even float32 runs here.
     """
-    found = {name: _candidate(name, given, settings, tiles, say) for name in NOMINAL}
+    order, never = CANDIDATES[target], impossible or {}
+    found = {
+        name: Candidate(name, None, never[name]) if name in never else _candidate(name, given, settings, tiles, say)
+        for name in order
+    }
     if not_measurable:
-        chosen = next(name for name in NOMINAL if not found[name].failed)
-        why = f"by nominal speed ({' > '.join(NOMINAL)}), since {not_measurable}"
+        chosen, *further = (name for name in order if not found[name].failed)
+        why = f"by nominal speed ({' > '.join(order)}), since {not_measurable}"
     else:
         found = _raced(given, found, engine)
-        chosen = _fastest(found)
+        chosen, *further = _fastest(found)
         why = "the fastest that passes" if chosen != "fp32" else "no other that passes is faster"
     for candidate in found.values():
         say(candidate.sentence)
     say(f"taking {chosen}: {why}")
-    return Choice(chosen, found[chosen].low, why, found)
+    return Choice(chosen, found[chosen].low, why, found, tuple(further))
 
 
 def _candidate(
@@ -117,9 +143,11 @@ def _candidate(
 ) -> Candidate:
     if precision == "fp32":
         return Candidate(precision, None)
-    own = replace(settings, precision=precision, calibration_data=settings.calibration_data if precision == "int8" else None)  # fmt: skip
+    kind, _, rest = precision.partition(" with ")
+    data = settings.calibration_data if kind == "int8" else None
+    own = replace(settings, precision=kind, rest=rest or "fp32", calibration_data=data)
     try:
-        return Candidate(precision, low_precision(given, own, tiles if precision == "int8" else None, say))
+        return Candidate(precision, low_precision(given, own, tiles if kind == "int8" else None, say))
     except (ExportError, VerdictError) as error:
         return Candidate(precision, None, str(error))
 
@@ -143,8 +171,8 @@ def _raced(given: Given, found: Mapping[str, Candidate], engine: Engine) -> dict
     return raced
 
 
-def _fastest(found: Mapping[str, Candidate]) -> str:
-    """The smallest median ratio; one whose rounds are not mostly below float32's is not faster."""
+def _fastest(found: Mapping[str, Candidate]) -> list[str]:
+    """Those that are faster than float32, by their median ratio, and float32 last; one whose rounds are not mostly below is not faster."""
     ratios = {name: c.ran.ratio for name, c in found.items() if c.ran is not None and c.ran.ratio is not None}
     faster = {name: ratio.median for name, ratio in ratios.items() if name != "fp32" and ratio.high < 1}
-    return min(faster, key=faster.__getitem__) if faster else "fp32"
+    return [*sorted(faster, key=faster.__getitem__), "fp32"]

@@ -21,6 +21,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from dlcv.export.precision.calibration_looks import LOOKED_AT, Looks, doubts, looks_of
 from dlcv.export.precision.pairs import LAYERS, arrange, free_restored
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.datasets.labelled import LabelledSet
@@ -37,6 +38,8 @@ METHODS = {
     "min-max": "the range that holds all of them",
 }
 PERCENTILE = 99.99
+Named = tuple[str, Callable[[], NDArray[np.uint8]]]
+"""An image's name, and what reads it."""
 BINS, LEVELS = 512, 255
 """Of a tensor's histogram, and of symmetric int8; ONNX Runtime searches the range in steps of two bins, a second a tensor."""
 
@@ -49,23 +52,26 @@ class CalibrationTiles:
         windows: uint8 (H, W, 3), RGB, of the graph's size: the first window of each image.
         source: where they are from, in words.
         verified_on: how many of them are also among those that verification takes.
+        doubts: what speaks against them, in words.
     """
 
     windows: tuple[NDArray[np.uint8], ...]
     source: str
     verified_on: int
+    doubts: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
-        """In a line, with a warning where the same images calibrate and verify."""
-        text = f"{len(self.windows)} images of {self.source}"
+        """In a line, with a warning where the same images calibrate and verify, and with all doubts."""
+        text = f"{len(self.windows)} image{'s' * (len(self.windows) != 1)} of {self.source}"
         if self.verified_on:
             text += f"; {self.verified_on} of them are also verified on: better name training images with --calibration-data DIR"
-        return text
+        return "; ".join([text, *self.doubts])
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        return {"source": self.source, "images": len(self.windows), "also_verified_on": self.verified_on}
+        facts = {"source": self.source, "images": len(self.windows), "also_verified_on": self.verified_on}
+        return facts | ({"doubts": list(self.doubts)} if self.doubts else {})
 
 
 def calibration_tiles(
@@ -85,20 +91,16 @@ def calibration_tiles(
         candidates: the labelled images of `folder`, where it holds any, so that masks are not taken for images.
 
     Raises:
-        DatasetError: when there are no images, or one cannot be read.
+        DatasetError: when there are no images, one cannot be read, or most are of another size.
     """
     if folder is None:
         few = verified.evenly(count)
-        return CalibrationTiles(
-            _windows([(e.name, partial(few.image, e)) for e in few.examples], card), "those verified on", len(few)
-        )
+        return CalibrationTiles(_windows(_readers(few), card)[0], "those verified on", len(few))
     known = {verified.sha256(example) for example in verified.examples}
     if candidates is not None:
         few = candidates.evenly(count)
         again = sum(few.sha256(example) in known for example in few.examples)
-        return CalibrationTiles(
-            _windows([(e.name, partial(few.image, e)) for e in few.examples], card), str(folder), again
-        )
+        return _looked_at(_readers(few), folder, again, verified, card)
     try:
         found = find_tiles([str(folder)])
     except UsageError as error:
@@ -107,22 +109,36 @@ def calibration_tiles(
         ) from error
     paths = [found[k * len(found) // min(count, len(found))].path for k in range(min(count, len(found)))]
     again = sum(sha256_of(path) in known for path in paths)
+    return _looked_at([(str(path), partial(decode_file, path)) for path in paths], folder, again, verified, card)
+
+
+def _readers(labelled: LabelledSet[Any]) -> list[Named]:
+    return [(example.name, partial(labelled.image, example)) for example in labelled.examples]
+
+
+def _looked_at(
+    images: Sequence[Named], folder: Path, again: int, verified: LabelledSet[Any], card: ModelCard
+) -> CalibrationTiles:
+    """Images of a folder, beside those that are verified on."""
+    windows, looks = _windows(images, card)
+    beside = _windows(_readers(verified.evenly(LOOKED_AT)), card)[1]
     return CalibrationTiles(
-        _windows([(str(path), partial(decode_file, path)) for path in paths], card), str(folder), again
+        windows, str(folder), again, tuple(doubts(looks, beside, card.input_size_hw, NOUNS[card.task]))
     )
 
 
-def _windows(
-    images: Sequence[tuple[str, Callable[[], NDArray[np.uint8]]]], card: ModelCard
-) -> tuple[NDArray[np.uint8], ...]:
-    windows = []
+def _windows(images: Sequence[Named], card: ModelCard) -> tuple[tuple[NDArray[np.uint8], ...], list[Looks]]:
+    """The first window of each image, and what the image looks like."""
+    windows, looks = [], []
     for name, read in images:
         try:
-            windows.append(fit_to_card(read(), card).windows[0])
+            image_rgb = read()
+            windows.append(fit_to_card(image_rgb, card).windows[0])
+            looks.append(looks_of(name, image_rgb))
         except (DatasetError, TileError) as error:
             text = f"{name}: {error}" if isinstance(error, TileError) else str(error)
             raise DatasetError(f"{text}; calibration needs {NOUNS[card.task]}s that can be read") from error
-    return tuple(windows)
+    return tuple(windows), looks
 
 
 def int8_from_onnx(
@@ -153,13 +169,16 @@ def ranges_of(proto: onnx.ModelProto, windows: Iterable[NDArray[np.uint8]], meth
         raise ExportError(f"ONNX Runtime cannot quantise the graph: {one_line(error)[:400]}") from error
 
 
-def int8_by_ranges(proto: onnx.ModelProto, ranges: Any, restored: Collection[str] = ()) -> onnx.ModelProto:
+def int8_by_ranges(
+    proto: onnx.ModelProto, ranges: Any, restored: Collection[str] = (), *, take_from_layers: bool = False
+) -> onnx.ModelProto:
     """Quantises a graph.
 
     Args:
         proto: in float32; left as it is.
         ranges: of `ranges_of`.
-        restored: names of nodes that stay in float32, with nothing quantised between what they read and them.
+        restored: names of nodes that stay in float32.
+        take_from_layers: whether what they read keeps float32 from the layer before on; see `pairs.free_restored`.
 
     Returns:
         A new graph with the same input and output.
@@ -184,7 +203,7 @@ def int8_by_ranges(proto: onnx.ModelProto, ranges: Any, restored: Collection[str
     except Exception as error:  # the quantizer's errors have no base of their own
         raise ExportError(f"ONNX Runtime cannot quantise the graph: {one_line(error)[:400]}") from error
     result: onnx.ModelProto = quantizer.model.model
-    free_restored(result.graph, restored)
+    free_restored(result.graph, restored, take_from_layers=take_from_layers)
     arrange(result.graph)
     return result
 

@@ -26,7 +26,7 @@ from dlcv.export.precision.pairs import LAYERS
 from dlcv.export.precision.proof import Proof, prove
 from dlcv.export.precision.proof_openvino import executed_in_openvino, with_executed
 from dlcv.export.precision.repair import Repair, Repairing
-from dlcv.export.stages import Stage, TwinSession, compare_stages, require_stage
+from dlcv.export.stages import Stage, TwinSession, compare_stages
 from dlcv.export.verify import Verification, verify_graph
 from dlcv.runtime.card import PRECISIONS, RESTS, ModelCard
 from dlcv.runtime.comparison import MAX_DROP
@@ -95,6 +95,7 @@ class LowPrecision:
         calibration: what it was calibrated on; empty but for int8.
         repair: what was put back to float32; None where it passed as it was.
         executed: what OpenVINO runs in which precision; None where it was not asked, see `executed_in_openvino`.
+        not_shown: why the drop was let pass though it is beyond the bound (`gate.require_held`); empty where it is within.
     """
 
     proto: onnx.ModelProto
@@ -105,6 +106,7 @@ class LowPrecision:
     calibration: dict[str, Any]
     repair: Repair | None = None
     executed: Executed | None = None
+    not_shown: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """What the sidecar holds of it, as JSON values; the stages stand beside it."""
@@ -112,6 +114,8 @@ class LowPrecision:
         if self.executed is not None:
             proof["executed"] = self.executed.to_dict()
         facts: dict[str, Any] = {"proof": proof}
+        if self.not_shown:
+            facts["drop_not_shown"] = self.not_shown
         if self.calibration:
             facts["calibration"] = self.calibration
         return facts if self.repair is None else facts | {"repair": self.repair.to_dict()}
@@ -184,14 +188,17 @@ class _Made:
         given, settings, precision = self.given, self.settings, self.settings.precision
         self.may_be_repaired = False
         card = given.card.changed(precision=precision)
-        self.proto = self._graph(card, restored)
-        self.proof = replace(prove(self.proto, precision, settings.min_share), restored=restored)
+        self.proto, self.proof = self._proven(card, restored)
         self.proof.require()
         executed, sentence = None, self.proof.sentence()
         if settings.rest == "fp16":  # for TensorRT alone: a CPU computes such a graph in float32
             self.proto, self.proof, sentence = for_tensorrt(self.proto, self.proof)
         else:
             executed = executed_in_openvino(self.proto, card)
+            if executed is not None and not executed.share(precision) >= self.proof.min_share:
+                self.say(
+                    f"less than the {self.proof.min_share:.0%} that the graph holds is computed so here: {executed.sentence()}"
+                )
         card = card.changed(rest=settings.rest, proof=with_executed(sentence, executed))
         self.proto = with_card(self.proto, card, newest_opset=given.newest_opset)
         self.say(f"verifying {precision}: {card.proof}")
@@ -201,11 +208,21 @@ class _Made:
         name = f"onnx {precision}"
         stage = compare_stages(given.session, {name: TwinSession(self.proto, card)}, given.labelled)[name]
         self.may_be_repaired = stage.comparison.nothing_to_compare() is None
-        require_stage(stage.comparison, precision, settings.max_drop)
+        if note := stage.require(precision, settings.max_drop):
+            self.say(f"{precision}: {note}")
         facts = {} if self.tiles is None else {"method": settings.calibration, **self.tiles.to_dict()}
-        return LowPrecision(self.proto, card, verification, self.proof, stage, facts, executed=executed)
+        return LowPrecision(self.proto, card, verification, self.proof, stage, facts, executed=executed, not_shown=note)
 
-    def _graph(self, card: ModelCard, restored: tuple[str, ...]) -> onnx.ModelProto:
+    def _proven(self, card: ModelCard, restored: tuple[str, ...]) -> tuple[onnx.ModelProto, Proof]:
+        """The graph with its proof; `_graph` takes pairs from other layers only where ONNX Runtime computes enough in int8 all the same."""
+        for take_from_layers in (True, False):
+            proto = self._graph(card, restored, take_from_layers=take_from_layers)
+            proof = replace(prove(proto, card.precision, self.settings.min_share), restored=restored)
+            if not (restored and proof.session_problems()):
+                break
+        return proto, proof
+
+    def _graph(self, card: ModelCard, restored: tuple[str, ...], *, take_from_layers: bool) -> onnx.ModelProto:
         if self.tiles is None:
             self.say(f"exporting again in {card.precision}")
             network = network_at(self.given.network, card.precision, card.input_size_hw, restored)
@@ -213,9 +230,8 @@ class _Made:
         makers = makers_of(self.given.proto.graph)
         layers = [node for node in self.given.proto.graph.node if node.op_type in LAYERS]
         nodes = [node.name for node in layers if layer_name(node, makers) in restored]
-        return with_card(
-            int8_by_ranges(self.given.proto, self._ranges, nodes), card, newest_opset=self.given.newest_opset
-        )
+        made = int8_by_ranges(self.given.proto, self._ranges, nodes, take_from_layers=take_from_layers)
+        return with_card(made, card, newest_opset=self.given.newest_opset)
 
     @cached_property
     def _ranges(self) -> Any:

@@ -28,7 +28,7 @@ def arrange(graph: onnx.GraphProto) -> None:
     _drop_unused(graph)
 
 
-def free_restored(graph: onnx.GraphProto, restored: Collection[str]) -> None:
+def free_restored(graph: onnx.GraphProto, restored: Collection[str], *, take_from_layers: bool = False) -> None:
     """Takes away the pairs that a restored node would read, up to the layer before it, through Relu and pooling.
 
     Before `arrange`: a pair still serves all readers of a value. Where another layer reads the value too, its own pair stays.
@@ -36,26 +36,34 @@ def free_restored(graph: onnx.GraphProto, restored: Collection[str]) -> None:
     Args:
         graph: is changed.
         restored: names of nodes.
+        take_from_layers: also take the pair directly behind the layer before, so that nothing at all is quantised in between.
+            ONNX Runtime then computes that layer in float32 too, whatever its multiply-adds are.
     """
+    kept: set[str] = set()
+    if not take_from_layers:
+        _share_ranges(graph)  # while the range behind Relu is still there
+        kept = {
+            name for node in graph.node if node.op_type in LAYERS and node.name not in restored for name in node.output
+        }
     for node in [node for node in graph.node if node.name in restored]:
         for place, name in enumerate(node.input[:2]):
-            node.input[place] = _unquantised(graph, name)
-        _free_upstream(graph, node.input[0])
+            node.input[place] = _unquantised(graph, name, kept)
+        _free_upstream(graph, node.input[0], kept)
     _drop_unread_pairs(graph)
 
 
-def _unquantised(graph: onnx.GraphProto, name: str) -> str:
-    """What a pair is made from; the name itself where no pair makes it, or that of a weight."""
+def _unquantised(graph: onnx.GraphProto, name: str, kept: Collection[str]) -> str:
+    """What a pair is made from; the name itself where no pair makes it, that of a weight, or where the pair of a value is kept."""
     dequantize = _maker(graph, name, "DequantizeLinear")
     quantize = None if dequantize is None else _maker(graph, dequantize.input[0], "QuantizeLinear")
-    return name if quantize is None else str(quantize.input[0])
+    return name if quantize is None or quantize.input[0] in kept else str(quantize.input[0])
 
 
-def _free_upstream(graph: onnx.GraphProto, name: str) -> None:
+def _free_upstream(graph: onnx.GraphProto, name: str, kept: Collection[str]) -> None:
     maker = next((node for node in graph.node if name in node.output), None)
     if maker is not None and maker.op_type in _ONE_INPUT:
-        maker.input[0] = _unquantised(graph, maker.input[0])
-        _free_upstream(graph, maker.input[0])
+        maker.input[0] = _unquantised(graph, maker.input[0], kept)
+        _free_upstream(graph, maker.input[0], kept)
 
 
 def _drop_unread_pairs(graph: onnx.GraphProto) -> None:

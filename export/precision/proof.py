@@ -1,16 +1,15 @@
-"""Proof of precision: how many multiply-adds a graph does in which type, and which operators a session made of them.
+"""Proof of precision: how many multiply-adds a graph does in which type, and how many of them a session does so.
 
 A file's name and a builder's flags prove nothing. The graph proves what was asked for, since engines that take it strongly typed
-compute in its types; ONNX Runtime's optimised graph, read back, proves what ran there.
+compute in its types; ONNX Runtime's optimised graph, read back layer by layer, proves what runs there. Both are weighed by
+multiply-adds and held to the same share: of many small layers and a large one, the large one is what takes the time.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import onnx
@@ -18,21 +17,27 @@ import onnxruntime as ort
 from onnx import TensorProto
 
 from dlcv.export.precision.layer_names import layer_name, makers_of
+from dlcv.export.shares import MIN_SHARE
 from dlcv.runtime.card import card_from_json
 from dlcv.runtime.card_reader import ONNX_KEY
 from dlcv.runtime.errors import ExportError, VerdictError, one_line
+from dlcv.runtime.sessions.executed import MIN_SHARE as MIN_RAN
+from dlcv.runtime.sessions.onnxrt_graph import (
+    FLOAT_OPERATORS,
+    INT8_OPERATORS,
+    LAYERS,
+    Graph,
+    float_type,
+    optimised_path,
+    precisions_run,
+    read_graph,
+)
 
-MIN_SHARE = {"fp32": 1.0, "fp16": 0.95, "bf16": 0.95, "int8": 0.90}
-"""Share of the multiply-adds that must be in the precision asked for."""
-MIN_SESSION_SHARE = 0.5
-"""Of an int8 graph's convolutions, in ONNX Runtime: versions differ in what they fuse, but most must be fused."""
-OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+OPERATORS = LAYERS
 KINDS: dict[int, str] = {
     TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16", TensorProto.BFLOAT16: "bf16", TensorProto.DOUBLE: "fp64",
     TensorProto.INT8: "int8", TensorProto.UINT8: "uint8",
 }  # fmt: skip
-INT8_OPERATORS = ("QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat")
-FLOAT_OPERATORS = (*OPERATORS, "FusedConv", "NhwcFusedConv", "FusedGemm", "FusedMatMul")
 _NAMED = 5
 """How many layers a message names."""
 
@@ -46,12 +51,17 @@ class Layer:
         operator: one of `OPERATORS`.
         kind: the type of its input and weight: `fp32`, `fp16`, `bf16`, `int8`, or both where they differ, such as `fp32 x int8`.
         multiply_adds: for one image.
+        ran: what ONNX Runtime computes it in on a CPU; empty where that is not known.
+        may_be_int8: whether ONNX Runtime could compute it in int8. It has no transposed convolution in int8, and what gives the
+            logits, or is a matrix product, hands on float32 (`pairs.py`, `calibration.py`), which its int8 kernels do not.
     """
 
     name: str
     operator: str
     kind: str
     multiply_adds: int
+    ran: str = ""
+    may_be_int8: bool = True
 
 
 @dataclass(frozen=True)
@@ -87,17 +97,41 @@ class Proof:
         total = sum(self.multiply_adds.values())
         return self.multiply_adds.get(self.precision, 0) / total if total else 0.0
 
+    @property
+    def ran_share(self) -> float | None:
+        """Of all multiply-adds, those that ONNX Runtime does in int8 on a CPU, 0..1; None where that is not known."""
+        return _share(self.layers) if self._is_known else None
+
     def problems(self) -> list[str]:
         """What speaks against the claim, in words; empty when it holds."""
         found = []
         if not self.share >= self.min_share:
+            others = [layer for layer in self.layers if layer.kind != self.precision]
             found.append(
-                f"{self.share:.1%} of the graph's multiply-adds are in {self.precision}, expected at least {self.min_share:.1%}; not so: {self._others()}"
+                f"{self.share:.1%} of the graph's multiply-adds are in {self.precision}, expected at least {self.min_share:.1%}; not so: {self._named(others)}"
             )
-        done, of = self._session_convolutions("int8")
-        if self.precision == "int8" and self.session is not None and not done >= MIN_SESSION_SHARE * of:
-            found.append(f"ONNX Runtime {ort.__version__} runs {done} of {of} convolutions in int8")
-        return found
+        return found + self.session_problems()
+
+    def session_problems(self) -> list[str]:
+        """Of `problems`, those of int8 in ONNX Runtime.
+
+        Held to `min_share` is what it could compute in int8; of all, as much as an opened session is held to (`executed.MIN_SHARE`).
+        """
+        if self.precision != "int8" or not self._is_known:
+            return []
+        by = f"ONNX Runtime {ort.__version__}"
+        possible = [layer for layer in self.layers if layer.may_be_int8]
+        others = [layer for layer in possible if layer.ran != "int8"]
+        if possible and not _share(possible) >= self.min_share:
+            return [
+                f"{by} runs {_share(possible):.1%} of the multiply-adds that it could in int8, expected at least {self.min_share:.1%}; not so: {self._named(others, ran=True)}"
+            ]
+        if not _share(self.layers) >= MIN_RAN:
+            others = [layer for layer in self.layers if layer.ran != "int8"]
+            return [
+                f"{by} runs {_share(self.layers):.1%} of the multiply-adds in int8, and a session with less than {MIN_RAN:.0%} is not opened; not so: {self._named(others, ran=True)}"
+            ]
+        return []
 
     def require(self) -> None:
         """Raises VerdictError, with all problems, when there are any."""
@@ -110,9 +144,8 @@ class Proof:
         if self.restored:
             more = f" and {len(self.restored) - _NAMED} more" if len(self.restored) > _NAMED else ""
             text += f"; restored to fp32: {', '.join(self.restored[:_NAMED])}{more}"
-        if self.precision == "int8" and self.session is not None:
-            done, of = self._session_convolutions("int8")
-            return f"{text}; ONNX Runtime {ort.__version__} runs {done} of {of} convolutions in int8"
+        if self.precision == "int8" and (ran := self.ran_share) is not None:
+            return f"{text}; ONNX Runtime {ort.__version__} on CPU runs {ran:.1%} in int8"
         if self.precision in ("fp16", "bf16"):
             text += f"; verified in float32 with every result rounded to {self.precision}"
             done, of = self._session_convolutions("fp32")
@@ -134,16 +167,24 @@ class Proof:
             "multiply_adds": self.multiply_adds,
             "multiply_adds_by_operator": dict(by_operator.most_common()),
             "onnxruntime_operators": None if self.session is None else dict(self.session),
+            "onnxruntime_int8_share": self.ran_share if self.precision == "int8" else None,
             "restored": list(self.restored),
             "sentence": self.sentence(),
         }
 
-    def _others(self) -> str:
+    @property
+    def _is_known(self) -> bool:
+        return bool(self.layers) and all(layer.ran for layer in self.layers)
+
+    def _named(self, layers: list[Layer], *, ran: bool = False) -> str:
+        """The largest of some layers, with what they are in, or what they ran in."""
         total = sum(layer.multiply_adds for layer in self.layers) or 1
-        others = [layer for layer in self.layers if layer.kind != self.precision]
-        others.sort(key=lambda layer: -layer.multiply_adds)
-        named = [f"{x.name} ({x.operator}, {x.kind}, {x.multiply_adds / total:.1%})" for x in others[:_NAMED]]
-        return ", ".join(named) + (f" and {len(others) - _NAMED} more" if len(others) > _NAMED else "")
+        largest = sorted(layers, key=lambda layer: -layer.multiply_adds)
+        named = [
+            f"{x.name} ({x.operator}, {x.ran if ran else x.kind}, {x.multiply_adds / total:.1%})"
+            for x in largest[:_NAMED]
+        ]
+        return ", ".join(named) + (f" and {len(layers) - _NAMED} more" if len(layers) > _NAMED else "")
 
     def _session_convolutions(self, kind: str) -> tuple[int, int]:
         """How many of the session's convolutions are of a type, and how many there are."""
@@ -163,7 +204,16 @@ def prove(proto: onnx.ModelProto, precision: str, min_share: float | None = None
         ExportError: when a layer's work cannot be counted.
     """
     least = MIN_SHARE[precision] if min_share is None else min_share
-    return Proof(precision, layers_of(proto), session_operators(proto), least)
+    layers, optimised = layers_of(proto), optimised_graph(proto)
+    if precision != "int8" or optimised is None:
+        return Proof(precision, layers, _operators(optimised), least)
+    source = read_graph(proto.SerializeToString())
+    ran, logits = precisions_run(source, optimised) or [""] * len(layers), _gives_logits(proto.graph)
+    known = [
+        replace(layer, ran=kind, may_be_int8=layer.operator == "Conv" and node.outputs[0] not in logits)
+        for layer, kind, node in zip(layers, ran, source.layers(), strict=True)
+    ]
+    return Proof(precision, tuple(known), _operators(optimised), least)
 
 
 def layers_of(proto: onnx.ModelProto) -> tuple[Layer, ...]:
@@ -197,27 +247,52 @@ def session_operators(proto: onnx.ModelProto) -> dict[str, int] | None:
     Returns:
         How many there are of each, such as `{"QLinearConv int8": 20, "Gemm fp32": 1}`; None where it does not take the graph.
     """
-    with tempfile.TemporaryDirectory(prefix="dlcv-proof.") as folder:
-        path = Path(folder) / "optimised.onnx"
-        options = ort.SessionOptions()
-        options.log_severity_level = 4
-        options.optimized_model_filepath = str(path)
+    return _operators(optimised_graph(proto))
+
+
+def optimised_graph(proto: onnx.ModelProto) -> Graph | None:
+    """The graph that ONNX Runtime runs on a CPU; None where it does not take it.
+
+    Raises:
+        ExportError: when ONNX Runtime refuses the graph for another reason than an operator that it does not have.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    with optimised_path(options) as path:
         try:
             ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's exceptions share no base of their own
             if "NOT_IMPLEMENTED" in str(error) or "INVALID_GRAPH" in str(error):
                 return None
             raise ExportError(f"ONNX Runtime {ort.__version__} refuses the graph: {one_line(error)[:400]}") from error
-        optimised = onnx.load(path)
-    weights = {tensor.name: tensor.data_type for tensor in optimised.graph.initializer}
+        return read_graph(path)
+
+
+def _operators(optimised: Graph | None) -> dict[str, int] | None:
+    if optimised is None:
+        return None
     found: Counter[str] = Counter()
-    for node in optimised.graph.node:
-        if node.op_type in INT8_OPERATORS:
-            found[f"{node.op_type} int8"] += 1
-        elif node.op_type in FLOAT_OPERATORS:
-            kind = weights.get(node.input[1], TensorProto.FLOAT)
-            found[f"{node.op_type} {KINDS.get(kind, str(kind))}"] += 1
+    for node in optimised.nodes:
+        if node.operator in INT8_OPERATORS:
+            found[f"{node.operator} int8"] += 1
+        elif node.operator in FLOAT_OPERATORS:
+            found[f"{node.operator} {float_type(node, optimised)}"] += 1
     return dict(found)
+
+
+def _gives_logits(graph: onnx.GraphProto) -> set[str]:
+    """The outputs of layers that no other layer follows."""
+    feeds_a_layer: set[str] = set()
+    for node in reversed(graph.node):
+        if node.op_type in OPERATORS or feeds_a_layer & set(node.output):
+            feeds_a_layer.update(node.input)
+    return {node.output[0] for node in graph.node if node.op_type in OPERATORS} - feeds_a_layer
+
+
+def _share(layers: Sequence[Layer]) -> float:
+    """Of the multiply-adds of some layers, those that run in int8, 0..1."""
+    total = sum(layer.multiply_adds for layer in layers)
+    return sum(layer.multiply_adds for layer in layers if layer.ran == "int8") / total if total else 0.0
 
 
 def _single(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -67,7 +67,8 @@ def triton_model(engine: Path, repository: Path, *, name: str, max_batch: int) -
     card = read_card(engine)
     kind = kind_of(engine)
     if kind == "plan" and read_plan_header(engine).kind != "tensorrt":
-        raise ExportError(f"{engine} is of TensorRT-RTX, which Triton does not load; serve the graph: {engine.with_suffix('.onnx')}")  # fmt: skip
+        graph = engine.with_suffix(".onnx")
+        raise ExportError(f"{engine} is of TensorRT-RTX, which Triton does not load; serve the graph it was built from{f': {graph}' if graph.is_file() else ''}")  # fmt: skip
     if kind not in MODEL_FILES:
         raise EngineError(f"{engine} is a {kind}, and Triton serves an .onnx or a .plan; make one with: dlcv-export")
     config = config_of(engine, kind, card, name=name, max_batch=card.max_batch or max_batch)

@@ -55,8 +55,16 @@ def main(
         message = f"interrupted; finished tiles are whole and in {options['output']}; go on with --resume"
         raise Interrupted(message) from None
     resumed = f" ({summary.resumed} of them before)" if summary.resumed else ""
-    note(f"{summary.done} of {summary.tiles} tiles done{resumed}, {summary.failed} failed: {options['output']}")
-    for line in (*summary.notices, summary.verdict):
+    took = ""
+    if summary.seconds:
+        from dlcv.runtime.progress import duration, per_second
+
+        took = f" ({duration(summary.seconds)}, {per_second(summary.tiles_per_second)} tiles/s)"
+    note(f"{summary.done} of {summary.tiles} tiles done{resumed}, {summary.failed} failed: {options['output']}{took}")
+    if options["polygons"] and options["simplify"] is None and options["min_area"] is None and not options["quiet"]:
+        note("polygons follow the edge of every pixel; --simplify 1 --min-area 50 makes them fewer and smaller")
+    page = [f"look through them: {options['output'] / 'gallery/index.html'}"] * bool(options["gallery"])
+    for line in (*summary.notices, summary.verdict, *page):
         if line:
             note(line)
     if summary.failed:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from threading import Thread
 from typing import Any
 
 from dlcv.runtime.errors import EngineError, MissingPackageError, UsageError
@@ -77,6 +79,37 @@ def joined(address: str) -> Iterator[Any]:
     finally:
         ray.shutdown()
         _handled_by(sigterm)
+
+
+@contextmanager
+def without_lines(word: bytes, descriptor: int = 2) -> Iterator[None]:
+    """Inside, lines with `word` that anything in this process writes to `descriptor` are left out: Ray's C++ tells a user of its own affairs
+    there, at a level that cannot be turned down without another such line.
+    """
+    kept = os.dup(descriptor)
+    reader, writer = os.pipe()
+    os.dup2(writer, descriptor)
+    os.close(writer)
+    lines = re.compile(rb"[^\n]*" + re.escape(word) + rb"[^\n]*\n?")
+
+    def forward() -> None:
+        while data := os.read(
+            reader, 1 << 16
+        ):  # a line of theirs comes in one piece, and a bar of ours without its end
+            if rest := lines.sub(b"", data) if word in data else data:
+                with suppress(OSError):
+                    os.write(kept, rest)
+
+    thread = Thread(target=forward, name="dlcv-lines", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        os.dup2(kept, descriptor)
+        thread.join(2)  # longer only where another process was given the descriptor, and then the thread stays
+        if not thread.is_alive():
+            os.close(reader)
+            os.close(kept)
 
 
 def _handled_by(sigterm: Any) -> None:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dlcv.runtime.distributed.cluster import Layout, joined, layout_of
+from dlcv.runtime.distributed.cluster import Layout, joined, layout_of, without_lines
 from dlcv.runtime.distributed.worker import ATTEMPTS, Attempts, BlockReport, BlockWorker, Order
 from dlcv.runtime.errors import EngineError, TileError, UsageError
 from dlcv.runtime.infer_settings import InferSettings
@@ -61,7 +61,10 @@ class RayFlow:
         times: sums over the workers; `wall_s` is the driver's.
         notices: of the workers.
         facts: of their sessions.
+        opened: nothing, see `Flow`: how many workers there are is said when they are known.
     """
+
+    opened = ""
 
     def __init__(self, order: Order, say: Callable[[str], None]) -> None:
         self._order, self._say = order, say
@@ -83,7 +86,7 @@ class RayFlow:
         """
         settings = self._order.settings
         left = {work.tile.key: work for work in works}
-        with joined(settings.ray or "auto") as ray, self.times.running():
+        with joined(settings.ray or "auto") as ray, without_lines(b"core_worker.cc"), self.times.running():
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
             layout = layout_of(nodes, settings.engine.device, settings.ray_workers)
             self._say(f"Ray: {layout}")

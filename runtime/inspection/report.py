@@ -16,6 +16,8 @@ KINDS = {"onnx": "ONNX graph", "plan": "TensorRT plan", "checkpoint": "checkpoin
 _SIDECAR = {"matches": "matches", "differs": "DIFFERS: this is not the file that dlcv-export wrote",
             "not listed": "does not list this file: it is of another export", "none": "none beside it"}  # fmt: skip
 _LIMIT = 200
+_OF_GRAPHS = ("ONNX Runtime", "OpenVINO", "verified in float32")
+"""What runs graphs, and no plans."""
 
 
 def inspection_text(found: Inspection, *, tensors: bool = False) -> str:
@@ -24,7 +26,7 @@ def inspection_text(found: Inspection, *, tensors: bool = False) -> str:
     if found.kind in ("onnx", "plan", "reference"):
         facts.append(("sidecar", _SIDECAR[found.sidecar]))
     facts.append(("signature", _signature(found.signature)))
-    facts += _card(found.card)
+    facts += _card(found.card, found.kind)
     stated = " (as the card says)" if found.ports_from == "card" else ""
     facts += [("input", f"{port}{stated}") for port in found.inputs]
     facts += [("output", f"{port}{stated}") for port in found.outputs]
@@ -51,7 +53,15 @@ def _signature(found: Mapping[str, str]) -> str:
     return texts[found["state"]]
 
 
-def _card(card: ModelCard | None) -> list[tuple[str, str]]:
+def _proof(card: ModelCard, kind: str) -> str:
+    """The card's line of proof; of a plan, nothing that a CPU's library did with the graph, as cards before this said."""
+    if kind != "plan" or not any(name in card.proof for name in _OF_GRAPHS):
+        return card.proof
+    graph = "; ".join(part for part in card.proof.split("; ") if part.endswith(f" in {card.precision}") and not any(name in part for name in _OF_GRAPHS))  # fmt: skip
+    return f"not asked: built before plans were asked; of its graph the card says: {graph or 'nothing'}"
+
+
+def _card(card: ModelCard | None, kind: str) -> list[tuple[str, str]]:
     if card is None:
         return [("card", "none: dlcv cannot run it")]
     height, width = card.input_size_hw
@@ -66,7 +76,7 @@ def _card(card: ModelCard | None) -> list[tuple[str, str]]:
             "precision",
             f"{card.precision}{', the rest ' + card.rest if card.precision == 'int8' else ''} (as the card says)",
         ),
-        ("proof", card.proof),
+        ("proof", _proof(card, kind)),
         ("head", card.head if card.head != "none" else ""),
         ("averages", f"{card.members} checkpoints" if card.members > 1 else ""),
         ("checkpoint", card.checkpoint_sha256),
@@ -98,7 +108,8 @@ def _onnx(details: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _plan(details: Mapping[str, Any]) -> list[tuple[str, str]]:
     targets = [f"{c} ({RTX_GPUS[c]})" if c in RTX_GPUS else c for c in details["compute_capabilities"]]
     targets += ["others that this dlcv does not know"] if details["other_targets"] else []
-    return [("compute", ", ".join(targets) or "not in the header: the GPU it was built on, as a rule")]
+    facts = [("compute", ", ".join(targets) or "not in the header: the GPU it was built on, as a rule")]
+    return [*facts, ("compiled", f"{details['compiled']} (as the sidecar says)")] if details.get("compiled") else facts
 
 
 def _checkpoint(details: Mapping[str, Any]) -> list[tuple[str, str]]:

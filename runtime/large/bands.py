@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.decode import table_16bit
 from dlcv.runtime.errors import TileError
+from dlcv.runtime.large.library import rasterio
 
 _16BIT = ("uint16", "int16")
 
@@ -36,16 +37,29 @@ class Bands:
         self._nodata = [dataset.nodatavals[number - 1] for number in self.numbers] if "nodata" in flags else None
         self._masked = "per_dataset" in flags or "alpha" in flags
 
-    def read(self, dataset: Any, window: Any) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+    def read(
+        self, dataset: Any, window: Any, size_hw: tuple[int, int] | None = None
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
         """Pixels of a window of the dataset.
+
+        Args:
+            dataset: opened.
+            window: of rasterio.
+            size_hw: scale it down to that, from the file's overviews where it has some: means, of a palette nearest pixels.
 
         Returns:
             RGB, uint8 (3, h, w), and which pixels hold data, bool (h, w); None where all do.
         """
-        values = dataset.read(self.numbers, window=window)
+        scaled: dict[str, Any] = {}
+        if size_hw is not None:
+            palette = self._table is not None and self._table.ndim == 2
+            how = rasterio().enums.Resampling
+            scaled = {"out_shape": (len(self.numbers), *size_hw), "resampling": how.nearest if palette else how.average}
+        values = dataset.read(self.numbers, window=window, **scaled)
         valid = None
         if self._masked:
-            valid = dataset.read_masks(self.numbers[0], window=window) != 0
+            shape = {"out_shape": size_hw} if size_hw is not None else {}
+            valid = dataset.read_masks(self.numbers[0], window=window, **shape) != 0
         elif self._nodata is not None:
             valid = ~np.logical_and.reduce([band == none for band, none in zip(values, self._nodata, strict=True)])
         return self._rgb(values), None if valid is None or valid.all() else valid

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.answers import answers_for, confident_answers_of
 from dlcv.runtime.card import ModelCard
-from dlcv.runtime.errors import UsageError
 from dlcv.runtime.files import make_folder
 from dlcv.runtime.infer_settings import InferSettings, pipeline_settings
 from dlcv.runtime.large.detect import mark_large
@@ -25,9 +24,6 @@ from dlcv.runtime.tiles import Looks, Tile
 R = TypeVar("R")
 W = TypeVar("W", bound=Work)
 
-OF_PICTURES = ("overlay", "confidence", "polygons", "gallery")
-"""Extras that are made from whole masks in memory."""
-
 
 def marked(
     tiles: Sequence[Tile],
@@ -36,11 +32,7 @@ def marked(
     say: Callable[[str], None],
     looks: Looks | None = None,
 ) -> list[Tile]:
-    """The tiles of a run, those that are read by windows marked; see `mark_large`.
-
-    Raises:
-        UsageError: when all are such, and an extra was asked for that is made from whole masks.
-    """
+    """The tiles of a run, those that are read by windows marked; see `mark_large`."""
     if card.task != "segmentation":
         return list(tiles)
     found = mark_large(
@@ -50,16 +42,6 @@ def marked(
         say=say,
         looks=looks,
     )
-    asked = [f"--{name}" for name in OF_PICTURES if getattr(settings.outputs, name)]
-    large = [tile.key for tile in found if tile.large]
-    if asked and large and len(large) == len(found):
-        raise UsageError(
-            f"{', '.join(asked)}: not for images that are read by windows, such as {large[0]}; leave it out, or cut them into tiles"
-        )
-    if asked and large:
-        say(
-            f"{len(large)} of {len(found)} images, such as {large[0]}, are read by windows and get masks{' and areas' * bool(settings.outputs.areas)} alone, without {', '.join(asked)}"
-        )
     if card.head == "mask" and any(tile.large for tile in found):
         say(
             "windows of large images are cut, not blended: the engine returns masks; export it with --head probs to blend"
@@ -88,7 +70,8 @@ def tile_pipeline(
         session, read, write, laid_out,
         answers=answers or (confident_answers_of if output.needs_confidence else None),
         large=LargeSettings(
-            laid_out.fit, laid_out.overlap, laid_out.blend, settings.fitting.bands, settings.decode.scale_16bit
+            laid_out.fit, laid_out.overlap, laid_out.blend, settings.fitting.bands, settings.decode.scale_16bit,
+            output.needs_confidence,
         ),
         mask_path=mask_path, written=output.write_large,
     )  # fmt: skip

@@ -42,6 +42,13 @@ class _Broken:
     error: TileError
 
 
+@dataclass(frozen=True)
+class _Whole:
+    """What a large image gave, with its last window."""
+
+    result: Any
+
+
 class TilePipeline(Generic[W, R]):
     """A `Pipeline` of tiles some of which are `large`; these go through it window by window.
 
@@ -51,7 +58,7 @@ class TilePipeline(Generic[W, R]):
         settings: of the pipeline; its fitting holds for large images, too.
         large: how these are read.
         mask_path: where the mask of a large tile goes.
-        written: what `run` reports about a large tile, from what its mask holds.
+        written: makes what `run` reports about a large tile, in a writer's thread, from what its mask holds.
     """
 
     def __init__(
@@ -129,7 +136,7 @@ class TilePipeline(Generic[W, R]):
 
     def _finish(self, item: W | Part | _Broken, answer: NDArray[Any]) -> Any:
         if isinstance(item, Part):
-            return item.run.finish(item, answer)
+            return _Whole(item.run.end(self._written)) if item.run.finish(item, answer) else None
         assert not isinstance(item, _Broken), "what could not be opened has no answer"
         return self._write_tile(item, answer)
 
@@ -155,11 +162,18 @@ class TilePipeline(Generic[W, R]):
         report: Callable[[Outcome[W, R]], None],
         progress: Callable[[str], None],
     ) -> None:
-        counted = outcome.error.counted if isinstance(outcome.error, NoData) else outcome.result
-        if outcome.error is not None and not isinstance(outcome.error, NoData):
-            report(Outcome(self._end(run), error=outcome.error))
-        elif counted is not None:
-            report(Outcome(self._end(run), self._written(run.tile, counted)))
+        error, whole = outcome.error, outcome.result
+        if isinstance(error, NoData):
+            last, error = error.last, None
+            if last:  # it was read by a thread that has a time limit, so the image is ended here
+                try:
+                    whole = _Whole(run.end(self._written))
+                except TileError as failed:
+                    error = failed
+        if error is not None:
+            report(Outcome(self._end(run), error=error))
+        elif whole is not None:
+            report(Outcome(self._end(run), whole.result))
         else:
             run.done += 1
             if run.done * 100 // run.windows != (run.done - 1) * 100 // run.windows:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.answers import segmented_of
+from dlcv.runtime.answers import Segmented, segmented_of
 from dlcv.runtime.blending import Side
 from dlcv.runtime.errors import TileError
 
@@ -25,6 +25,8 @@ SCALE = 60_000
 """A probability of 1 as uint16: its rounding is a thousandth of a per cent, and there is room above for rounding up."""
 STRIP_ROWS = 512
 """Of the mask; the blocks of the written file are as high."""
+SURE = np.dtype([("index", np.uint8), ("confidence", np.uint16)])
+"""A pixel's class, and its probability in steps of 1/`SCALE`: at least 1, and 0 where there is no data."""
 
 
 class Strips:
@@ -32,17 +34,21 @@ class Strips:
 
     Args:
         size_hw: of the mask, in pixels.
-        write: takes the first row's number and the rows, uint8 (h, W); called once for each strip, in any order.
+        write: takes the first row's number and the rows, (h, W); called once for each strip, in any order.
+        kind: of the values: uint8, or `SURE`.
     """
 
-    def __init__(self, size_hw: tuple[int, int], write: Callable[[int, NDArray[np.uint8]], None]) -> None:
+    def __init__(
+        self, size_hw: tuple[int, int], write: Callable[[int, NDArray[Any]], None], kind: Any = np.uint8
+    ) -> None:
         self._height, self._width = size_hw
+        self._kind = kind
         self._write, self._lock = write, Lock()
-        self._strips: dict[int, NDArray[np.uint8]] = {}
+        self._strips: dict[int, NDArray[Any]] = {}
         self._missing: dict[int, int] = {}
 
-    def put(self, top: int, left: int, values: NDArray[np.uint8]) -> None:
-        """Class indices, uint8 (h, w), at a place that nothing was put to before."""
+    def put(self, top: int, left: int, values: NDArray[Any]) -> None:
+        """Values (h, w), at a place that nothing was put to before."""
         height, width = values.shape
         for number in range(top // STRIP_ROWS, (top + height - 1) // STRIP_ROWS + 1):
             first = number * STRIP_ROWS
@@ -54,11 +60,11 @@ class Strips:
             if whole is not None:
                 self._write(first, whole)
 
-    def _strip(self, number: int) -> NDArray[np.uint8]:
+    def _strip(self, number: int) -> NDArray[Any]:
         with self._lock:
             if number not in self._strips:
                 rows = min(STRIP_ROWS, self._height - number * STRIP_ROWS)
-                self._strips[number] = np.empty((rows, self._width), np.uint8)
+                self._strips[number] = np.empty((rows, self._width), self._kind)
                 self._missing[number] = rows * self._width
             return self._strips[number]
 
@@ -71,19 +77,21 @@ class Mosaic:
         write: see `Strips`.
         nodata: what stands in the mask where the image holds no data; None: what the model says.
         blend: blend probabilities; masks, and probabilities without it, are cut at the middle of overlaps.
+        sure: tell each pixel's confidence, too: `write` takes `SURE`, and no answer may be a mask alone.
     """
 
     def __init__(
         self,
         rows: Side,
         columns: Side,
-        write: Callable[[int, NDArray[np.uint8]], None],
+        write: Callable[[int, NDArray[Any]], None],
         *,
         nodata: int | None,
         blend: bool = True,
+        sure: bool = False,
     ) -> None:
-        self._rows, self._columns, self._nodata, self._blend = rows, columns, nodata, blend
-        self._strips = Strips((rows.length, columns.length), write)
+        self._rows, self._columns, self._nodata, self._blend, self._sure = rows, columns, nodata, blend, sure
+        self._strips = Strips((rows.length, columns.length), write, SURE if sure else np.uint8)
         self._lock = Lock()
         self._sums: dict[tuple[int, int], NDArray[np.uint16] | None] = {}
         self._left: dict[tuple[int, int], int] = {}
@@ -95,7 +103,7 @@ class Mosaic:
 
         Args:
             row, column: of the window.
-            answer: mask, uint8 (H, W), or probabilities, float32 (C, H, W); None where no pixel holds data.
+            answer: as `segmented_of` takes it: a mask, one with confidence, or probabilities; None where no pixel holds data.
             valid: which of the image's pixels in the window hold data, bool; None: all.
 
         Returns:
@@ -113,29 +121,43 @@ class Mosaic:
             return self._windows == 0
 
     def _cut(self, row: int, column: int, answer: NDArray[Any] | None, valid: NDArray[np.bool_] | None) -> None:
-        mask = None if answer is None else segmented_of(answer).mask
+        values = None if answer is None else self._values(segmented_of(answer))
         top, bottom, y = self._rows.stretches[row]
         left, right, x = self._columns.stretches[column]
         place = (slice(y, y + bottom - top), slice(x, x + right - left))
-        self._decide(row, column, (top, left), place, None if mask is None else mask[place], valid)
+        self._decide(row, column, (top, left), place, None if values is None else values[place], valid)
+
+    def _values(self, said: Segmented) -> NDArray[Any]:
+        """uint8 (h, w), or `SURE`."""
+        if not self._sure:
+            return said.mask
+        assert said.confidence is not None, "whoever wants the confidence asks for probabilities"
+        _refuse_no_probabilities(said.confidence)
+        return _sure(said.mask, said.confidence * np.float32(SCALE))
 
     def _blended(
         self, row: int, column: int, probs: NDArray[np.float32] | None, valid: NDArray[np.bool_] | None
     ) -> None:
-        if probs is not None and not (probs.min() >= -0.01 and probs.max() <= 1.01):  # False for NaN, too
-            raise TileError("the engine's probabilities are not numbers from 0 to 1; export the model again")
+        if probs is not None:
+            _refuse_no_probabilities(probs)
         for r in self._rows.covered[row]:
             for c in self._columns.covered[column]:
                 place = self._place(row, column, r, c)
                 corner = (self._rows.cells[r][0], self._columns.cells[c][0])
                 part = None if probs is None else probs[:, place[0], place[1]]
                 if self._over_rows[r] * self._over_columns[c] == 1:
-                    self._decide(row, column, corner, place, None if part is None else _largest(part), valid)
+                    values = None if part is None else self._of_scores(part, np.float32(SCALE))
+                    self._decide(row, column, corner, place, values, valid)
                     continue
                 weighted = None if part is None else self._weighted(row, column, place, part)
                 done, total = self._add((r, c), weighted)
                 if done:
-                    self._decide(row, column, corner, place, None if total is None else _largest(total), valid)
+                    values = None if total is None else self._of_scores(total, np.float32(1))
+                    self._decide(row, column, corner, place, values, valid)
+
+    def _of_scores(self, scores: NDArray[Any], scale: np.float32) -> NDArray[Any]:
+        indices, best = _largest(scores)
+        return _sure(indices, best * scale) if self._sure else indices
 
     def _place(self, row: int, column: int, r: int, c: int) -> tuple[slice, slice]:
         """Where a cell lies in a window."""
@@ -179,28 +201,43 @@ class Mosaic:
         column: int,
         corner: tuple[int, int],
         place: tuple[slice, slice],
-        mask: NDArray[np.uint8] | None,
+        values: NDArray[Any] | None,
         valid: NDArray[np.bool_] | None,
     ) -> None:
         """Puts a part of a window into the mask; `place` is the part's in the window, `corner` its in the image."""
         shape = (place[0].stop - place[0].start, place[1].stop - place[1].start)
-        if mask is None:
-            mask = np.full(shape, self._nodata or 0, np.uint8)
+        kind = SURE if self._sure else np.uint8
+        nothing = np.array((self._nodata or 0, 0), SURE) if self._sure else np.array(self._nodata or 0, np.uint8)
+        if values is None:
+            values = np.full(shape, nothing, kind)
         elif valid is not None and self._nodata is not None:
             y = corner[0] - self._rows.starts[row]
             x = corner[1] - self._columns.starts[column]
-            mask = np.where(valid[y : y + shape[0], x : x + shape[1]], mask, np.uint8(self._nodata))
-        self._strips.put(*corner, mask)
+            values = np.where(valid[y : y + shape[0], x : x + shape[1]], values, nothing)
+        self._strips.put(*corner, values)
 
 
-def _largest(scores: NDArray[Any]) -> NDArray[np.uint8]:
-    """(C, h, w) -> uint8 (h, w): the index of the largest, of equal ones the first."""
+def _refuse_no_probabilities(values: NDArray[np.float32]) -> None:
+    if not (values.min() >= -0.01 and values.max() <= 1.01):  # False for NaN, too
+        raise TileError("the engine's probabilities are not numbers from 0 to 1; export the model again")
+
+
+def _sure(indices: NDArray[np.uint8], scaled: NDArray[np.float32]) -> NDArray[Any]:
+    """`SURE` (h, w) from the classes and their probabilities times `SCALE`."""
+    values = np.empty(indices.shape, SURE)
+    values["index"] = indices
+    values["confidence"] = np.clip(np.rint(scaled), 1, SCALE)
+    return values
+
+
+def _largest(scores: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    """(C, h, w) -> uint8 (h, w): the index of the largest, of equal ones the first; and that score."""
     indices, best = np.zeros(scores.shape[1:], np.uint8), scores[0].copy()
     for index in range(1, len(scores)):
         better = scores[index] > best
         np.maximum(indices, better.view(np.uint8) * np.uint8(index), out=indices)  # the index only grows
         np.maximum(best, scores[index], out=best)
-    return indices
+    return indices, best
 
 
 def _times_covered(side: Side) -> NDArray[np.int64]:

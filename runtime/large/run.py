@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,13 @@ from dlcv.runtime.card import ModelCard
 from dlcv.runtime.errors import TileError
 from dlcv.runtime.large.cog import CogMask, nodata_of
 from dlcv.runtime.large.mosaic import Mosaic
+from dlcv.runtime.large.scene import Scene
 from dlcv.runtime.large.source import Source
+from dlcv.runtime.large.sureness import Sureness
 from dlcv.runtime.outputs.base import Counted
 from dlcv.runtime.tiles import Tile
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class LargeSettings:
         blend: whether probabilities are blended where windows overlap.
         bands: numbers from 1, one or three; None: by the image's own word, else the first three.
         scale_16bit: see `DecodeOptions`.
+        sure: whether the confidence of each pixel is wanted; the answers then tell it.
     """
 
     fit: str | None = None
@@ -36,14 +41,15 @@ class LargeSettings:
     blend: bool = True
     bands: Sequence[int] | None = None
     scale_16bit: tuple[float, float] | None = None
+    sure: bool = False
 
 
 class NoData(TileError):
-    """A window in which no pixel holds data; `counted` is what the image gave if that was its last window."""
+    """A window in which no pixel holds data; `last` tells that it was the last one of the image that was missing."""
 
-    def __init__(self, counted: Counted | None) -> None:
+    def __init__(self, last: bool) -> None:
         super().__init__("no data")
-        self.counted = counted
+        self.last = last
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Part:
 
 
 class ImageRun:
-    """An image that is being run; use `parts`, `read` and `finish` from the pipeline, then `close` in any case.
+    """An image that is being run; use `parts`, `read` and `finish` from the pipeline, `end` after the last, then `close` in any case.
 
     Args:
         tile: the image.
@@ -73,14 +79,23 @@ class ImageRun:
         if settings.fit not in (None, "windows"):
             raise TileError(f"georeferenced and very large images are run in windows; leave out --fit {settings.fit}")
         self.tile, self.ended = tile, False
+        self._settings, self._path = settings, path
+        self._sureness: Sureness | None = None
         self._source = Source(tile.path, card.input_size_hw, settings.overlap, settings.bands, settings.scale_16bit)
         try:
             self._mask = CogMask(path, self._source.dataset, card)
+            if settings.sure:
+                with_nodata = self._mask.nodata is not None
+                self._sureness = Sureness(path, self._source.dataset, with_nodata=with_nodata)
         except BaseException:
             self._source.close()
+            if hasattr(self, "_mask"):
+                self._mask.discard()
             raise
         rows, columns = self._source.rows, self._source.columns
-        self._mosaic = Mosaic(rows, columns, self._mask.write, nodata=nodata_of(card), blend=settings.blend)
+        self._mosaic = Mosaic(
+            rows, columns, self._write, nodata=nodata_of(card), blend=settings.blend, sure=settings.sure
+        )
         self._valid: dict[tuple[int, int], NDArray[np.bool_] | None] = {}
         self.windows, self.done = len(rows.starts) * len(columns.starts), 0
 
@@ -102,32 +117,59 @@ class ImageRun:
         self._refuse_if_ended()
         image_rgb, valid = self._source.window(part.row, part.column)
         if valid is not None and not valid.any() and self._mask.nodata is not None:
-            raise NoData(self._add(part, None, valid))
+            raise NoData(self._mosaic.add(part.row, part.column, None, valid))
         self._valid[part.row, part.column] = valid
         return image_rgb
 
-    def finish(self, part: Part, answer: NDArray[Any]) -> Counted | None:
-        """Takes the answer about a window; gives what was written when it was the last one.
+    def finish(self, part: Part, answer: NDArray[Any]) -> bool:
+        """Takes the answer about a window; True when it was the last one.
 
         Raises:
             TileError: when it cannot be used.
             OutputError: when the mask cannot be written.
         """
         self._refuse_if_ended()
-        return self._add(part, answer, self._valid.pop((part.row, part.column)))
+        return self._mosaic.add(part.row, part.column, answer, self._valid.pop((part.row, part.column)))
+
+    def end(self, written: Callable[[Tile, Counted], R]) -> R:
+        """Gives the mask its name and tells what it holds; to be called after the last window, once.
+
+        Args:
+            written: makes what else is wanted of it. Where that fails, the mask is removed.
+
+        Raises:
+            TileError, OutputError: as `written`, or when the mask cannot be written.
+        """
+        self._source.close()
+        self._mask.finish()
+        size_hw = self._source.rows.length, self._source.columns.length
+        settings, no_data = self._settings, self._mask.nodata
+        try:
+            scene = Scene(
+                self.tile.path, self._path, size_hw, no_data, settings.bands, settings.scale_16bit,
+                self._mask.row_metres, self._sureness, 0 if no_data is None else int(self._mask.pixels[no_data]),
+            )  # fmt: skip
+            sure = None if self._sureness is None else self._sureness.end()
+            return written(self.tile, Counted(self._mask.pixels, self._mask.square_metres, sure, scene))
+        except BaseException:
+            self._mask.remove()
+            raise
 
     def close(self) -> None:
         """Lets files and memory go; removes the mask where it is not whole."""
         self.ended = True
         self._source.close()
         self._mask.discard()
+        if self._sureness is not None:
+            self._sureness.discard()
 
-    def _add(self, part: Part, answer: NDArray[Any] | None, valid: NDArray[np.bool_] | None) -> Counted | None:
-        if not self._mosaic.add(part.row, part.column, answer, valid):
-            return None
-        self._source.close()
-        self._mask.finish()
-        return Counted(self._mask.pixels, self._mask.square_metres)
+    def _write(self, top: int, rows: NDArray[Any]) -> None:
+        """A strip from the mosaic."""
+        if self._sureness is None:
+            self._mask.write(top, rows)
+        else:
+            self._mask.write(top, np.ascontiguousarray(rows["index"]))
+            self._sureness.write(top, np.ascontiguousarray(rows["confidence"]))
 
     def _refuse_if_ended(self) -> None:
         if self.ended:

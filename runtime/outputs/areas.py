@@ -26,7 +26,6 @@ class Areas(TableExtra):
 
     name = "areas.csv"
     columns = ("class", "pixels", "share", "square_metres")
-    of_large = True
 
     def __init__(self, folder: Path, classes: Sequence[str]) -> None:
         super().__init__(folder)

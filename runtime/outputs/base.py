@@ -6,13 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dlcv.runtime.manifest import Row
 from dlcv.runtime.tiles import Tile
+
+if TYPE_CHECKING:
+    from dlcv.runtime.large.scene import Scene
 
 R = TypeVar("R")
 
@@ -24,10 +27,14 @@ class Counted:
     Attributes:
         pixels: of each index, int64 (256,); those without data count under 255.
         square_metres: float64 (256,); None where the image does not tell the size of its pixels.
+        sure: mean of the confidence of the pixels with data, and the share of them below 0.5; None where it is not known.
+        scene: image, mask and confidence, to be read in parts; for as long as `Output.write_large` lasts.
     """
 
     pixels: NDArray[np.int64]
     square_metres: NDArray[np.float64] | None
+    sure: tuple[float, float] | None = None
+    scene: Scene | None = None
 
 
 class Output(ABC, Generic[R]):
@@ -41,12 +48,14 @@ class Output(ABC, Generic[R]):
         needs_image: whether `write` wants the image.
         needs_confidence: segmentation: whether the answers shall tell each pixel's confidence (see `answers.py`).
         kinds: of the files that are written beside the answers, for each tile (see `beside.py`).
+        a_file_a_tile: whether each answer is a file of its own, not a row of a table.
     """
 
     counted: str
     needs_image = False
     needs_confidence = False
     kinds: tuple[str, ...] = ()
+    a_file_a_tile = False
 
     @abstractmethod
     def names(self) -> Mapping[str, str]:
@@ -88,7 +97,11 @@ class Output(ABC, Generic[R]):
         """
 
     def write_large(self, tile: Tile, counted: Counted) -> R:
-        """As `write`, of a `large` tile, whose mask stands under its name already (see `large/`); for segmentation."""
+        """As `write`, of a `large` tile, whose mask stands under its name already (see `large/`); for segmentation.
+
+        Raises:
+            TileError, OutputError: as `write`; the mask is removed then.
+        """
         raise NotImplementedError
 
     @abstractmethod
@@ -105,6 +118,10 @@ class Output(ABC, Generic[R]):
     @abstractmethod
     def by_class(self) -> dict[str, int]:
         """How many of `counted` each class has."""
+
+    def beside(self, tile: Tile) -> Sequence[str]:
+        """The files of this tile alone that stand beside its answer, by their path below the output folder."""
+        return ()
 
     def conclude(self, rows: Iterable[Row]) -> None:
         """Makes what is of the whole run, such as a gallery, from the manifest's rows.

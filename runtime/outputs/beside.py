@@ -9,10 +9,12 @@ import hashlib
 import os
 from collections.abc import Iterable
 
-OVERLAY_JPG, OVERLAY_PNG = "overlays.jpg", "overlays.png"
+OVERLAY_JPG, OVERLAY_PNG, OVERLAY_TIF = "overlays.jpg", "overlays.png", "overlays.tif"
+CONFIDENCE_TIF = "confidence.tif"
+"""Of large images: Cloud Optimized GeoTIFFs, as `OVERLAY_TIF`."""
 CONFIDENCE, POLYGONS = "confidence.png", "polygons.geojson"
 THUMBNAIL, MASK_THUMBNAIL = "gallery.jpg", "gallery.png"
-KINDS = (OVERLAY_JPG, OVERLAY_PNG, CONFIDENCE, POLYGONS, THUMBNAIL, MASK_THUMBNAIL)
+KINDS = (OVERLAY_JPG, OVERLAY_PNG, OVERLAY_TIF, CONFIDENCE, CONFIDENCE_TIF, POLYGONS, THUMBNAIL, MASK_THUMBNAIL)
 """A kind is the folder, and what the names in it end in."""
 
 

@@ -31,7 +31,7 @@ def chosen_output(
         UsageError: when two outputs would have one name, an option cannot be used, or the engine does not give what an
             extra needs.
     """
-    extras = _extras(folder, card, options, engine)
+    extras = _extras(folder, card, tiles, options, engine)
     segmentation = card.task == "segmentation"
     answers: Output[Any] = (
         MaskFolder(folder, card, tiles, options["name_template"])
@@ -41,7 +41,9 @@ def chosen_output(
     return WithExtras(answers, extras, tiles, segmentation=segmentation) if extras else answers
 
 
-def _extras(folder: Path, card: ModelCard, options: Mapping[str, Any], engine: str) -> list[Extra]:
+def _extras(
+    folder: Path, card: ModelCard, tiles: Sequence[Tile], options: Mapping[str, Any], engine: str
+) -> list[Extra]:
     """Each is imported where it is wanted: a run without extras loads none of them."""
     extras: list[Extra] = []
     picture = None
@@ -68,5 +70,5 @@ def _extras(folder: Path, card: ModelCard, options: Mapping[str, Any], engine: s
     if options.get("gallery"):
         from dlcv.runtime.outputs.gallery import Gallery
 
-        extras.append(Gallery(folder, card, picture))
+        extras.append(Gallery(folder, card, picture, {tile.key for tile in tiles if tile.large}))
     return extras

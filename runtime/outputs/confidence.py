@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.errors import TileError, UsageError
-from dlcv.runtime.outputs.beside import CONFIDENCE
-from dlcv.runtime.outputs.extras import FileExtra, Seen, TableExtra
+from dlcv.runtime.journal import csv_line
+from dlcv.runtime.outputs.base import Counted
+from dlcv.runtime.outputs.beside import CONFIDENCE, CONFIDENCE_TIF, beside
+from dlcv.runtime.outputs.extras import FileExtra, Seen, TableExtra, scene_of
+from dlcv.runtime.tiles import Tile
 
 UNSURE = 0.5
 """Below this, all other classes together are the likelier."""
@@ -19,15 +22,22 @@ _DIGITS = 4
 
 
 class ConfidenceMaps(FileExtra):
-    """A grey PNG of 8 bits a tile: 255 is a probability of 1, steps are of 1/255."""
+    """A grey PNG of 8 bits a tile: 255 is a probability of 1, steps are of 1/255; of a large image a Cloud Optimized GeoTIFF."""
 
-    kinds = (CONFIDENCE,)
+    kinds, large_kinds = (CONFIDENCE,), (CONFIDENCE_TIF,)
     needs_confidence = True
 
     def encode(self, seen: Seen) -> tuple[bytes]:
         levels = np.rint(known(seen) * 255).astype(np.uint8)
         _, data = cv2.imencode(".png", levels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
         return (bytes(data),)
+
+    def write_large(self, tile: Tile, counted: Counted) -> str:
+        sureness = scene_of(counted).sureness
+        assert sureness is not None, "it was asked for"
+        with self._files.at(beside(CONFIDENCE_TIF, tile.key)) as path:
+            sureness.copy_to(path)
+        return ""
 
 
 class ConfidenceTable(TableExtra):
@@ -39,7 +49,15 @@ class ConfidenceTable(TableExtra):
 
     def rows(self, seen: Seen) -> Iterable[Sequence[str]]:
         confidence = known(seen)
-        return [(f"{mean_of(confidence):.{_DIGITS}f}", f"{float(np.mean(confidence < UNSURE)):.{_DIGITS}f}")]
+        return [_row(mean_of(confidence), float(np.mean(confidence < UNSURE)))]
+
+    def write_large(self, tile: Tile, counted: Counted) -> str:
+        assert counted.sure is not None, "it was asked for"
+        return csv_line((tile.key, *_row(*counted.sure)))
+
+
+def _row(mean: float, below_half: float) -> tuple[str, str]:
+    return f"{mean:.{_DIGITS}f}", f"{below_half:.{_DIGITS}f}"
 
 
 def known(seen: Seen) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +19,16 @@ from numpy.typing import NDArray
 from dlcv.runtime.answers import Segmented
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.files import remove_partials, write_bytes
-from dlcv.runtime.journal import Journal, csv_line, csv_rows, csv_values, whole_lines
+from dlcv.runtime.journal import Journal, csv_line, csv_rows, csv_values, is_torn, whole_lines
 from dlcv.runtime.manifest import Row
 from dlcv.runtime.outputs.base import Counted
 from dlcv.runtime.outputs.beside import beside
 from dlcv.runtime.outputs.named_files import NamedFiles
 from dlcv.runtime.resume import FilesThere
 from dlcv.runtime.tiles import Tile
+
+if TYPE_CHECKING:
+    from dlcv.runtime.large.scene import Scene
 
 
 @dataclass(frozen=True)
@@ -70,34 +73,46 @@ class Extra(ABC):
         needs_image: whether `write` wants the image; else it may be missing.
         needs_confidence: whether `write` wants the confidence of each pixel.
         kinds: of files that it writes for each tile, see `beside.py`.
-        of_large: whether `large` tiles have it, whose masks are never in memory as a whole; else it meets none of them.
+        large_kinds: of those for a `large` tile; None: the same.
     """
 
     needs_image = False
     needs_confidence = False
     kinds: tuple[str, ...] = ()
-    of_large = False
+    large_kinds: tuple[str, ...] | None = None
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    def kinds_of(self, tile: Tile) -> tuple[str, ...]:
+        """Of the files that it writes for this tile."""
+        return self.kinds if self.large_kinds is None or not tile.large else self.large_kinds
+
     def names(self, tiles: Sequence[Tile]) -> dict[str, str]:
         """What would be written, by its path below the output folder: what it is, in words."""
-        return {beside(kind, tile.key): f"{kind.split('.')[0]} of {tile.key}" for kind in self.kinds for tile in tiles}
+        return {
+            beside(kind, tile.key): f"{kind.split('.')[0]} of {tile.key}"
+            for tile in tiles
+            for kind in self.kinds_of(tile)
+        }
+
+    def files(self, tile: Tile) -> Sequence[str]:
+        """Those that are of this tile alone, by their path below the output folder."""
+        return [beside(kind, tile.key) for kind in self.kinds_of(tile)]
 
     def left(self, tiles: Sequence[Tile]) -> set[str]:
         """Keys of the tiles for which it is not there."""
         there = FilesThere(self.folder)
-        return {tile.key for tile in tiles if not all(beside(kind, tile.key) in there for kind in self.kinds)}
+        return {tile.key for tile in tiles if not all(name in there for name in self.files(tile))}
 
     def clear_up(self, left: Sequence[Tile]) -> None:
         """Takes out what an interrupted run left of these tiles."""
-        for folder in {(self.folder / beside(kind, tile.key)).parent for kind in self.kinds for tile in left}:
+        for folder in {(self.folder / beside(kind, tile.key)).parent for tile in left for kind in self.kinds_of(tile)}:
             remove_partials(folder)
 
     def undo(self, tile: Tile) -> None:
         """Takes out what `write` wrote of a tile that failed after it."""
-        for kind in self.kinds:
+        for kind in self.kinds_of(tile):
             with suppress(OSError):  # what stopped the tile is what to tell
                 (self.folder / beside(kind, tile.key)).unlink(missing_ok=True)
 
@@ -111,7 +126,7 @@ class Extra(ABC):
         """
 
     def write_large(self, tile: Tile, counted: Counted) -> str:
-        """As `write`, of a large tile, where `of_large`."""
+        """As `write`, of a large tile; for segmentation."""
         raise NotImplementedError
 
     def note(self, text: str) -> None:
@@ -175,7 +190,12 @@ class TableExtra(Extra):
         return {self.name: f"the table {self.name}"}
 
     def left(self, tiles: Sequence[Tile]) -> set[str]:
-        return {tile.key for tile in tiles} - {row[0] for row in self.table()}
+        there = dict.fromkeys(row[0] for row in self.table())
+        if there and is_torn(
+            self.folder / self.name
+        ):  # as a power cut leaves it: the last tile may have lost whole rows, too
+            there.popitem()
+        return {tile.key for tile in tiles} - set(there)
 
     def clear_up(self, left: Sequence[Tile]) -> None:
         path, gone = self.folder / self.name, {tile.key for tile in left}
@@ -208,6 +228,12 @@ class TableExtra(Extra):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._journal.__exit__(kind, error, trace)
+
+
+def scene_of(counted: Counted) -> Scene:
+    """The image, by an extra that is made of it."""
+    assert counted.scene is not None, "a large image comes with its scene"
+    return counted.scene
 
 
 def refuse_one_name_twice(names: Iterable[Mapping[str, str]]) -> None:

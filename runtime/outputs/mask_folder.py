@@ -36,6 +36,7 @@ class MaskFolder(Output[NDArray[np.int64]]):
     """
 
     counted = "pixels"
+    a_file_a_tile = True
 
     def __init__(self, folder: Path, card: ModelCard, tiles: Sequence[Tile], template: str = DEFAULT_TEMPLATE) -> None:
         self._folder, self._card = folder, card
@@ -72,10 +73,13 @@ class MaskFolder(Output[NDArray[np.int64]]):
 
 def class_pixels(mask: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Pixels of each index in a mask, uint8 (H, W): int64 (256,)."""
-    classes = int(mask.max(initial=0)) + 1
-    if classes <= FEW_CLASSES:  # one quick pass a class takes less than one slow pass over all
-        counted = np.zeros(256, np.int64)
-        counted[:classes] = [np.count_nonzero(mask == index) for index in range(classes)]
+    last = int(mask.max(initial=0))
+    if last < FEW_CLASSES:  # one quick pass a class takes less than one slow pass over all
+        counted, equal = np.zeros(256, np.int64), np.empty(mask.shape, bool)
+        for index in range(last):
+            np.equal(mask, index, out=equal)
+            counted[index] = cv2.countNonZero(equal.view(np.uint8))  # numpy's takes twice as long
+        counted[last] = mask.size - counted.sum()
         return counted
     if mask.size < 1 << 24:  # cv2 counts in float32, exact up to there; it is faster and holds no lock
         return cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel().astype(np.int64)

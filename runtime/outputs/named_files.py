@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dlcv.runtime.errors import OutputError, TileError
@@ -34,12 +36,25 @@ class NamedFiles:
             TileError: when the system refuses this name.
             OutputError: when it would refuse any.
         """
+        with self.at(name) as path:
+            write_bytes(path, data)
+
+    @contextmanager
+    def at(self, name: str) -> Iterator[Path]:
+        """The path of a file that is written in `with`; its folder is made.
+
+        Args:
+            name: its path below the folder.
+
+        Raises:
+            TileError, OutputError: as `write`.
+        """
         path = self.folder / name
         try:
             if path.parent not in self._made:
                 make_folder(path.parent)
                 self._made.add(path.parent)
-            write_bytes(path, data)
+            yield path
         except OutputError as error:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno in _TILE_ERRNOS:
                 raise TileError(str(error)) from error

@@ -8,9 +8,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.outputs.beside import OVERLAY_JPG, OVERLAY_PNG
-from dlcv.runtime.outputs.extras import FileExtra, Seen
+from dlcv.runtime.outputs.base import Counted
+from dlcv.runtime.outputs.beside import OVERLAY_JPG, OVERLAY_PNG, OVERLAY_TIF, beside
+from dlcv.runtime.outputs.extras import FileExtra, Seen, scene_of
 from dlcv.runtime.outputs.masks import Palette
+from dlcv.runtime.tiles import Tile
 
 DEFAULT_ALPHA = 0.4
 """Enough to tell the classes apart, and the ground below is still seen."""
@@ -24,7 +26,7 @@ _ENCODING = {
 
 
 class Overlays(FileExtra):
-    """An overlay a tile, of the tile's size.
+    """An overlay a tile, of the tile's size; of a large image a Cloud Optimized GeoTIFF.
 
     Args:
         folder: of the run.
@@ -34,6 +36,7 @@ class Overlays(FileExtra):
     """
 
     needs_image = True
+    large_kinds = (OVERLAY_TIF,)
 
     def __init__(
         self, folder: Path, palette: Palette, alpha: float = DEFAULT_ALPHA, file_format: str = DEFAULT_FORMAT
@@ -44,6 +47,14 @@ class Overlays(FileExtra):
 
     def encode(self, seen: Seen) -> tuple[bytes]:
         return (encode_picture(overlay(seen.image, seen.mask, self._palette, self._alpha), self._format),)
+
+    def write_large(self, tile: Tile, counted: Counted) -> str:
+        def drawn(image: NDArray[np.uint8], around: NDArray[np.uint8], offset: tuple[int, int]) -> NDArray[np.uint8]:
+            return overlay_part(image, around, offset, self._palette, self._alpha)
+
+        with self._files.at(beside(OVERLAY_TIF, tile.key)) as path:
+            scene_of(counted).write_overlay(path, drawn, lossless=self._format == "png")
+        return ""
 
 
 def overlay(
@@ -60,11 +71,42 @@ def overlay(
     Returns:
         uint8 (h, w, 3), RGB.
     """
+    return _drawn(image_rgb, mask, borders(mask), palette, alpha)
+
+
+def overlay_part(
+    image_rgb: NDArray[np.uint8],
+    around: NDArray[np.uint8],
+    offset: tuple[int, int],
+    palette: Palette,
+    alpha: float = DEFAULT_ALPHA,
+) -> NDArray[np.uint8]:
+    """As `overlay`, of a part of an image: the part of the whole image's overlay.
+
+    Args:
+        image_rgb: uint8 (h, w, 3), RGB.
+        around: uint8, the mask of the part and of one more row and column on each side, where the image goes on there.
+        offset: y and x of the part in `around`.
+        palette, alpha: see `overlay`.
+    """
+    height, width = image_rgb.shape[:2]
+    place = np.s_[offset[0] : offset[0] + height, offset[1] : offset[1] + width]
+    edges = np.ascontiguousarray(borders(around)[place])
+    return _drawn(image_rgb, np.ascontiguousarray(around[place]), edges, palette, alpha)
+
+
+def _drawn(
+    image_rgb: NDArray[np.uint8],
+    mask: NDArray[np.uint8],
+    edges: NDArray[np.uint8],
+    palette: Palette,
+    alpha: float,
+) -> NDArray[np.uint8]:
     table = np.zeros((1, 256, 3), np.uint8)
     table[0, : len(palette)] = palette
     colours = cv2.LUT(cv2.merge([mask, mask, mask]), table)
     blended = cv2.addWeighted(image_rgb, 1 - alpha, colours, alpha, 0)
-    return np.asarray(cv2.copyTo(colours, borders(mask), blended), np.uint8)
+    return np.asarray(cv2.copyTo(colours, edges, blended), np.uint8)
 
 
 def borders(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.answers import segmented_of
 from dlcv.runtime.errors import DlcvError
-from dlcv.runtime.manifest import DONE, Row
+from dlcv.runtime.manifest import Row
 from dlcv.runtime.outputs.base import Counted, Output
 from dlcv.runtime.outputs.extras import Extra, Seen, refuse_one_name_twice
 from dlcv.runtime.tiles import Tile
@@ -39,54 +39,64 @@ class WithExtras(Output[tuple[R, list[str]]], Generic[R]):
         self._answers, self._extras, self._tiles = answers, extras, tiles
         self._segmentation = segmentation
         self._open = ExitStack()
-        self.counted = answers.counted
+        self.counted, self.a_file_a_tile = answers.counted, answers.a_file_a_tile
         self.needs_image = any(extra.needs_image for extra in extras)
         self.needs_confidence = any(extra.needs_confidence for extra in extras)
-        self.kinds = tuple(kind for extra in extras for kind in extra.kinds)
-        refuse_one_name_twice([answers.names(), *(extra.names(_with(extra, tiles)) for extra in extras)])
+        every = (kind for extra in extras for kind in (*extra.kinds, *(extra.large_kinds or ())))
+        self.kinds = tuple(dict.fromkeys(every))
+        refuse_one_name_twice([answers.names(), *(extra.names(tiles) for extra in extras)])
 
     def names(self) -> Mapping[str, str]:
         found = dict(self._answers.names())
         for extra in self._extras:
-            found.update(extra.names(_with(extra, self._tiles)))
+            found.update(extra.names(self._tiles))
         return found
 
     def left(self, tiles: Sequence[Tile], before: Mapping[str, str]) -> list[Tile]:
-        gone = set().union(*(extra.left(_with(extra, tiles)) for extra in self._extras))
+        gone = set().union(*(extra.left(tiles) for extra in self._extras))
         return self._answers.left(tiles, {key: name for key, name in before.items() if key not in gone})
 
     def clear_up(self, left: Sequence[Tile]) -> None:
         self._answers.clear_up(left)
         for extra in self._extras:
-            extra.clear_up(_with(extra, left))
+            extra.clear_up(left)
 
     def write(
         self, tile: Tile, answer: NDArray[Any], image_rgb: NDArray[np.uint8] | None = None
     ) -> tuple[R, list[str]]:
         segmented = segmented_of(answer) if self._segmentation else None
         seen = Seen(image_rgb, segmented, answer if segmented is None else None)
-        try:
+        with self._undone(tile):
             texts = [extra.write(tile, seen) for extra in self._extras]
             return self._answers.write(tile, answer if segmented is None else segmented.mask, image_rgb), texts
+
+    def write_large(self, tile: Tile, counted: Counted) -> tuple[R, list[str]]:
+        with self._undone(tile):
+            texts = [extra.write_large(tile, counted) for extra in self._extras]
+            return self._answers.write_large(tile, counted), texts
+
+    @contextmanager
+    def _undone(self, tile: Tile) -> Iterator[None]:
+        """Takes out what was written of a tile that fails."""
+        try:
+            yield
         except DlcvError:
             for extra in self._extras:
                 extra.undo(tile)
             raise
 
-    def write_large(self, tile: Tile, counted: Counted) -> tuple[R, list[str]]:
-        texts = [extra.write_large(tile, counted) if extra.of_large else "" for extra in self._extras]
-        return self._answers.write_large(tile, counted), texts
-
     def note(self, tile: Tile, result: tuple[R, list[str]]) -> str:
         for extra, text in zip(self._extras, result[1], strict=True):
-            if extra.of_large or not tile.large:
-                extra.note(text)
+            extra.note(text)
         return self._answers.note(tile, result[0])
 
+    def beside(self, tile: Tile) -> Sequence[str]:
+        return [name for extra in self._extras for name in extra.files(tile)]
+
     def conclude(self, rows: Iterable[Row]) -> None:
-        kept, large = list(rows), {tile.key for tile in self._tiles if tile.large}
-        for extra in self._extras:  # one that failed is shown as failed, large or not
-            extra.conclude(row for row in kept if extra.of_large or row.status != DONE or row.path not in large)
+        kept = list(rows)
+        for extra in self._extras:
+            extra.conclude(kept)
 
     def by_class(self) -> dict[str, int]:
         return self._answers.by_class()
@@ -103,8 +113,3 @@ class WithExtras(Output[tuple[R, list[str]]], Generic[R]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open.__exit__(kind, error, trace)
-
-
-def _with(extra: Extra, tiles: Sequence[Tile]) -> Sequence[Tile]:
-    """Those of some tiles that have an extra."""
-    return tiles if extra.of_large else [tile for tile in tiles if not tile.large]

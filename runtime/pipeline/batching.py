@@ -2,13 +2,14 @@
 
 A batch that does not fit into memory is halved, for good. A batch that fails otherwise is halved until the image that breaks
 it stands alone; whether that image or the session itself is at fault is told by an image that is known to be harmless. A session
-that is at fault is opened anew where it can be (`sessions/restarting.py`), and the image is tried once more.
+that is at fault is opened anew where it can be (`sessions/restarting.py`), and the image is tried once more. Of images that are parts of
+the same tile one that fails is enough.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Condition, Lock, get_ident
 from types import TracebackType
@@ -21,11 +22,13 @@ from dlcv.runtime.errors import EngineError, OutOfMemory, SessionLost
 from dlcv.runtime.sessions.base import Session
 
 MOST_IN_A_ROW = 20
-"""Images that fail one after the other before the session is opened anew once, then given up, harmless image or not."""
+"""Images, or tiles of several, that fail one after the other before the session is opened anew once, then given up, harmless image or not."""
 GROWTH = 1.1
 """A batch of twice the size must bring that many times the images a second to be worth its memory."""
 LARGEST_BATCH = 256
 
+Failed = dict[Hashable, EngineError]
+"""What was put aside of the images that are asked for together: owner -> its error."""
 Answers = Callable[[dict[str, NDArray[Any]]], NDArray[Any]]
 AtWork = Callable[[], AbstractContextManager[Any]]
 
@@ -53,42 +56,61 @@ class BatchRunner:
         self.limit, self.calls = batch, 0
         self._lock, self._gate = Lock(), _Gate(max(1, session.parallel))
         self._harmless: NDArray[np.uint8] | None = None
-        self._in_a_row, self._reopened_for_a_row = 0, False
+        self._in_a_row: set[Hashable] = set()
+        self._reopened_for_a_row = False
         self._given_up: EngineError | None = None
 
-    def run(self, images: NDArray[np.uint8], at_work: AtWork = nullcontext) -> list[NDArray[Any] | EngineError]:
+    def run(
+        self, images: NDArray[np.uint8], at_work: AtWork = nullcontext, owners: Sequence[Hashable] | None = None
+    ) -> list[NDArray[Any] | EngineError]:
         """The answer of each image, or the error that it alone causes.
 
         Args:
             images: uint8 (n, H, W, 3), RGB, n from 1 to the `batch` that was asked for.
             at_work: entered while the session itself is at work; waiting for those that are inside it is not.
+            owners: what each image is a part of, such as a tile: once one part has failed the others are tried no further, and together
+                they count as one failure; None where each stands for itself.
 
         Raises:
             EngineError: when it is the session that fails, not an image, and it was opened anew in vain, or cannot be.
         """
-        found: list[NDArray[Any] | EngineError] = []
-        while len(found) < len(images):  # the limit may fall meanwhile
-            self._raise_if_given_up()
-            found += self._together(images[len(found) : len(found) + self.limit], at_work)
-        return found
+        return self._each(images, owners or [object() for _ in images], {}, at_work)
 
-    def _together(self, images: NDArray[np.uint8], at_work: AtWork) -> list[NDArray[Any] | EngineError]:
+    def _each(
+        self, images: NDArray[np.uint8], owners: Sequence[Hashable], failed: Failed, at_work: AtWork
+    ) -> list[NDArray[Any] | EngineError]:
+        answers: dict[int, NDArray[Any] | EngineError] = {}
+        left = list(range(len(images)))
+        while left := [k for k in left if owners[k] not in failed]:
+            self._raise_if_given_up()
+            now, left = left[: self.limit], left[self.limit :]  # the limit may fall meanwhile
+            together = images[now[0] : now[-1] + 1] if now[-1] - now[0] < len(now) else images[now]
+            answers.update(zip(now, self._together(together, [owners[k] for k in now], failed, at_work)))
+        return [failed[owner] if owner in failed else answers[k] for k, owner in enumerate(owners)]
+
+    def _together(
+        self, images: NDArray[np.uint8], owners: Sequence[Hashable], failed: Failed, at_work: AtWork
+    ) -> list[NDArray[Any] | EngineError]:
         count, allowed, generation = len(images), self._gate.allowed, self._session.generation
         try:
             return list(self._call(images, at_work))
         except OutOfMemory:
             if not self._back_off(count, allowed):
                 raise
-            return self.run(images, at_work)
+            return self._each(images, owners, failed, at_work)
         except SessionLost:
             raise
         except EngineError as error:
             if count == 1:
-                return [self._judged(images, error, generation, at_work)]
+                answer = self._judged(images, owners[0], error, generation, at_work)
+                if isinstance(answer, EngineError):
+                    failed[owners[0]] = answer
+                return [answer]
         found: list[NDArray[Any] | EngineError] = []
         while len(found) < count:  # what breaks sessions, not batches, is to do so once more, not once a halving
             step = (count + 1) // 2 if self._session.generation == generation else 1
-            found += self.run(images[len(found) : len(found) + step], at_work)
+            part = slice(len(found), len(found) + step)
+            found += self._each(images[part], owners[part], failed, at_work)
         return found
 
     def _call(self, images: NDArray[np.uint8], at_work: AtWork) -> NDArray[Any]:
@@ -98,7 +120,7 @@ class BatchRunner:
             images = np.concatenate((images, np.zeros((self.limit - count, *images.shape[1:]), np.uint8)))
         answers = self._answered(images, at_work)[:count]
         with self._lock:
-            self._in_a_row = 0
+            self._in_a_row.clear()
             if self._harmless is None:
                 self._harmless = images[:1].copy()
         return answers
@@ -139,8 +161,18 @@ class BatchRunner:
         """
         self._gate.leave(thread)
 
+    def ask(self, error: EngineError, at_work: AtWork) -> None:
+        """A session that was opened anew since one hung has to answer on a harmless image; others wait meanwhile.
+
+        Raises:
+            EngineError: `error`, when it does not answer, and was opened anew in vain, or cannot be.
+        """
+        with self._gate.alone():
+            if not self._alive(at_work):
+                self._revive(error, at_work)
+
     def _judged(
-        self, image: NDArray[np.uint8], error: EngineError, generation: int, at_work: AtWork
+        self, image: NDArray[np.uint8], owner: Hashable, error: EngineError, generation: int, at_work: AtWork
     ) -> NDArray[Any] | EngineError:
         """What becomes of an image on which the session failed: the error, its own fault, or an answer after a restart.
 
@@ -149,7 +181,7 @@ class BatchRunner:
         """
         with self._gate.alone():  # so that none is blamed for what another thread does to the session
             self._raise_if_given_up()
-            alive = not self._has_failed_in_a_row(error) and self._alive(at_work)
+            alive = not self._has_failed_in_a_row(owner, error) and self._alive(at_work)
             if alive and self._session.generation == generation:
                 return error
             if not alive:
@@ -187,16 +219,17 @@ class BatchRunner:
             if self._given_up is not None:
                 raise self._given_up
 
-    def _has_failed_in_a_row(self, error: EngineError) -> bool:
-        """Counts a failure; True when there were too many, for the first time; then it raises."""
+    def _has_failed_in_a_row(self, owner: Hashable, error: EngineError) -> bool:
+        """Counts a failure, of one owner once; True when there were too many, for the first time; then it raises."""
         with self._lock:
-            self._in_a_row += 1
-            if self._in_a_row < MOST_IN_A_ROW:
+            self._in_a_row.add(owner)
+            if len(self._in_a_row) < MOST_IN_A_ROW:
                 return False
             if self._reopened_for_a_row:
                 self._give_up(error)
                 raise error
-            self._in_a_row, self._reopened_for_a_row = 0, True
+            self._in_a_row.clear()
+            self._reopened_for_a_row = True
             return True
 
     def _alive(self, at_work: AtWork) -> bool:

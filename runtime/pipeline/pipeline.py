@@ -11,6 +11,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Lock, Semaphore
 from typing import Any, Generic, TypeVar
@@ -36,7 +38,8 @@ R = TypeVar("R")
 UNREPORTED = 1024
 """Outcomes that may wait for `report`; then writers wait, so that a slow `report` does not cost memory."""
 MOST_HUNG = 32
-"""Tiles that may hang before the run ends: each holds a thread, and storage that has gone would hold one a tile."""
+"""Tiles that may hang before the run ends, in reading or in the session: each holds threads, and storage that has gone would hold one
+a tile."""
 LAST_DECODES_S = 5.0
 """How long the end of a run that is cut short waits for tiles that are being read."""
 
@@ -63,6 +66,17 @@ class _Job(Generic[T]):
         with self._lock:
             first, self.failed = not self.failed, True
             return first
+
+
+@dataclass(frozen=True)
+class _Asked(Generic[T]):
+    """What a session that was opened anew since one hung is given first: a harmless image.
+
+    Attributes:
+        blamed: see `Pipeline._ask_and_infer`.
+    """
+
+    blamed: _Job[T] | None
 
 
 class Pipeline(Generic[T, R]):
@@ -133,7 +147,7 @@ class Pipeline(Generic[T, R]):
     def _prepare(self, tiles: Iterable[T]) -> None:
         settings = self._settings
         self._source, self._source_lock = iter(tiles), Lock()
-        self._stopping, self._hung = False, 0
+        self._stopping, self._hung, self._hung_in_session = False, 0, 0
         self._alone: deque[Batch[tuple[_Job[T], int]]] = deque()
         self._messages: SimpleQueue[Outcome[T, R] | BaseException | None] = SimpleQueue()
         self._room = Semaphore(UNREPORTED)
@@ -192,7 +206,7 @@ class Pipeline(Generic[T, R]):
                 continue
             if worker.stage == "session":
                 generation, batch = late
-                self._leave_session(worker, generation, batch, report)
+                self._leave_session(worker, generation, batch)
                 continue
             error = TileError(f"reading it took longer than {limit_s:g} s; look at its storage, or pass --tile-timeout")
             report(Outcome(late, error=error))
@@ -201,28 +215,34 @@ class Pipeline(Generic[T, R]):
                 raise DatasetError(f"{self._hung} tiles hang: {error}")
             self._replace(worker, self._decode)
 
-    def _leave_session(
-        self,
-        worker: Worker,
-        generation: int,
-        batch: Batch[tuple[_Job[T], int]],
-        report: Callable[[Outcome[T, R]], None],
-    ) -> None:
-        """Leaves a session behind that hangs; its batch is run again, tile by tile, and what hangs alone then is put aside."""
-        hangs = f"not answered within {self._settings.session_timeout_s:g} s on a batch of {len(batch.tags)}"
+    def _leave_session(self, worker: Worker, generation: int, work: Batch[tuple[_Job[T], int]] | _Asked[T]) -> None:
+        """Leaves a session behind that hangs, and has the next one asked whether it answers at all."""
+        hangs = self._hangs(1 if isinstance(work, _Asked) else len(work.tags))
         error = EngineError(
             f"the session has {hangs}; its library or its device hangs: look at it with dlcv-doctor, and go on with --resume"
         )
         self._session.restart(generation, error, why=f"it had {hangs}", hung=True)
+        blamed = work.blamed if isinstance(work, _Asked) else self._to_be_blamed(work, error)
         self._runner.abandon(worker.thread.ident)
-        for position, (job, index) in enumerate(batch.tags):
-            if len(batch.tags) > 1 or not job.suspect:
+        self._replace(worker, partial(self._ask_and_infer, blamed))
+
+    def _to_be_blamed(self, batch: Batch[tuple[_Job[T], int]], error: EngineError) -> _Job[T] | None:
+        """The tile on which the session hung twice, the second time with nothing beside it; a batch is run again else, tile by tile."""
+        ((job, _), *others), blamed = batch.tags, None
+        if others or not job.suspect:
+            for position, (job, index) in enumerate(batch.tags):
                 job.suspect = True
                 self._alone.append(Batch(batch.images[position : position + 1].copy(), [(job, index)]))
-            elif job.fail():
-                report(Outcome(job.tile, error=TileError(f"the engine hangs on this tile: it has {hangs}, twice")))
+        elif job.fail():  # else another of its windows hung, too
+            blamed = job
+            self._hung_in_session += 1
+            if self._hung_in_session > MOST_HUNG:
+                raise EngineError(f"{self._hung_in_session} tiles hang: {error}")
         self._windows.release(batch)
-        self._replace(worker, self._infer)
+        return blamed
+
+    def _hangs(self, count: int) -> str:
+        return f"not answered within {self._settings.session_timeout_s:g} s on a batch of {count}"
 
     def _replace(self, worker: Worker, body: Callable[[Worker], None]) -> None:
         self._workers.remove(worker)
@@ -274,9 +294,26 @@ class Pipeline(Generic[T, R]):
         with self._source_lock:
             return None if self._stopping else next(self._source, None)
 
+    def _ask_and_infer(self, blamed: _Job[T] | None, worker: Worker) -> None:
+        """In the place of a worker that hangs.
+
+        Args:
+            blamed: the tile that is put aside for it, if the session answers without it.
+        """
+        hangs = self._hangs(1)
+        self._runner.ask(
+            EngineError(f"the session has {hangs}"), lambda: worker.at((self._session.generation, _Asked(blamed)))
+        )
+        if blamed is not None:
+            self._session.excuse()
+            self._put_aside(blamed.tile, TileError(f"the engine hangs on this tile: it has {hangs}, twice"))
+        self._infer(worker)
+
     def _infer(self, worker: Worker) -> None:
         while (batch := self._next_batch()) is not None:
-            answers = self._runner.run(batch.images, lambda: worker.at((self._session.generation, batch)))
+            answers = self._runner.run(
+                batch.images, lambda: worker.at((self._session.generation, batch)), [job for job, _ in batch.tags]
+            )
             self._windows.release(batch)
             complete = []
             for (job, index), answer in zip(batch.tags, answers):

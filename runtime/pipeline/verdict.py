@@ -12,6 +12,8 @@ BUSY = 0.85
 pipeline takes the rest."""
 SHORTEST_S, FEWEST_BATCHES = 1.0, 10
 """A run of less, of batches for each lane, is mostly start and end, and is not judged."""
+LONG_S = 5.0
+"""... unless it took so long: its shares of time are what a user waited for, however few batches they were."""
 ADVICE = {
     "decode": "smaller or less compressed tiles, or a faster disk, would help",
     "session": "a faster engine would help",
@@ -28,7 +30,8 @@ class Verdict:
     """The slowest part of a run.
 
     Attributes:
-        bound: `decode`, `session`, `write`, `CPU`, `balanced` where nothing was at work all the time, or `unknown`.
+        bound: `decode`, `session`, `write`, `CPU`, `balanced` where nothing was at work all the time, `tiles` where there were
+            too few of them, or `unknown`.
         sentence: for people: what was busy, and what would help; empty for `unknown`.
     """
 
@@ -44,7 +47,10 @@ def verdict(times: StageTimes, *, device: str = "cpu", computes: str = "fp32") -
         device, computes: the session's, so that it is not advised to become what it is.
     """
     advice = ADVICE | {"session": f"{ADVICE['session']}: {_faster(device, computes)}"}
-    if times.wall_s < SHORTEST_S or times.batches < FEWEST_BATCHES * times.threads.get("session", 1):
+    lanes = times.threads.get("session", 1)
+    if times.wall_s < SHORTEST_S or not times.batches:
+        return Verdict("unknown", "")
+    if times.wall_s < LONG_S and times.batches < FEWEST_BATCHES * lanes:
         return Verdict("unknown", "")
     cores_s = times.wall_s * times.cores
     if times.process_cpu_s >= BUSY * cores_s:
@@ -54,6 +60,11 @@ def verdict(times: StageTimes, *, device: str = "cpu", computes: str = "fp32") -
         return Verdict(
             "CPU",
             f"CPU-bound: all {_cores(times.cores)} busy, {others:.0%} of it with other programs; {_shares(times)}; {_lighter(times, advice)}",
+        )
+    if times.batches < lanes:
+        batches = f"{times.batches} batch{'es' if times.batches > 1 else ''}"
+        return Verdict(
+            "tiles", f"too few tiles: {batches} for a session that runs {lanes} at a time; the rest of it waited"
         )
     slowest = max(STAGES, key=times.share)
     if times.share(slowest) < BUSY:

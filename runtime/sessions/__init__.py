@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.card_reader import kind_of, read_card
 from dlcv.runtime.errors import EngineError
+from dlcv.runtime.plan_header import instead_of, read_plan_header
 from dlcv.runtime.provenance import Trust, check_engine
 from dlcv.runtime.sessions.base import Session
 from dlcv.runtime.sessions.wanted import COMPUTES, DEVICES, SESSIONS, Wanted
@@ -120,7 +121,7 @@ def _engine_kind(path: Path, device: str) -> str:
             f"{path} is a {kind}, not an engine; expected an .onnx or a .plan made with: dlcv-export --model NAME"
         )
     if kind == "plan" and device == "cpu":
-        raise EngineError(
-            f"{path} is a TensorRT plan and runs on an NVIDIA GPU only; on a CPU run the graph: --engine {path.with_suffix('.onnx')}"
-        )
+        raise EngineError(f"{path} is a TensorRT plan and runs on an NVIDIA GPU only; {instead_of(path)}")
+    if kind == "plan":
+        read_plan_header(path)  # a plan cut short is told as one, not as one without a card
     return kind

@@ -1,11 +1,14 @@
 """ONNX Runtime: the graph itself, on a CPU, through CUDA, or through its TensorRT provider.
 
-A graph is run at its card's precision: TF32 is off unless asked for, so that float32 is float32.
+A graph is run at its card's precision: TF32 is off unless asked for, so that float32 is float32, and what an int8 graph became on a
+CPU is read back before the session is given out. What CUDA and TensorRT's provider run in is not known: nothing here tells it.
 """
 
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,7 +20,9 @@ from dlcv.runtime.errors import EngineError, OutOfMemory, PrecisionError, one_li
 from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.sessions.base import Session, check_head
 from dlcv.runtime.sessions.cuda import driver_library_missing
+from dlcv.runtime.sessions.executed import Executed
 from dlcv.runtime.sessions.memory import says_out_of_memory
+from dlcv.runtime.sessions.onnxrt_graph import operators_run, optimised_path, read_graph
 from dlcv.runtime.sessions.wanted import Wanted
 
 _LOG_FATAL = 4
@@ -40,15 +45,17 @@ class OnnxSession(Session):
         parallel: batches in flight.
         bound: whether images are copied to the device, and outputs back, by IO binding: once each, and not by way of every operator
             that ONNX Runtime puts on the CPU.
+        executed: what each operator runs in, worked out when it is asked for; None where that is not known.
     """
 
     def __init__(
         self, session: ort.InferenceSession, card: ModelCard, *, on: str, device: str, computes: str, parallel: int,
-        bound: bool = False,
+        bound: bool = False, executed: Callable[[], Executed | None] = lambda: None,
     ) -> None:  # fmt: skip
         self.card, self.device, self.computes, self.parallel = card, device, computes, parallel
-        self.description = f"ONNX Runtime {ort.__version__} on {on}, in {computes}"
+        self.description = f"{_name(on)}, in {computes}"
         self._session: ort.InferenceSession | None = session
+        self._executed = executed
         self._bound = bound
         self._names = [output.name for output in session.get_outputs()]
 
@@ -73,6 +80,10 @@ class OnnxSession(Session):
         found: list[NDArray[Any]] = binding.copy_outputs_to_cpu()
         return found
 
+    def executed(self) -> Executed | None:
+        """On a CPU, from the graph that ONNX Runtime's optimiser made: the first call opens the file once more, but for int8."""
+        return self._executed()
+
     def close(self) -> None:
         super().close()
         self._session = None  # frees it once no other thread is inside `run`
@@ -96,10 +107,48 @@ def open_cpu(wanted: Wanted) -> OnnxSession:
         EngineError: when ONNX Runtime refuses the graph, or it is not what its card says.
     """
     check_cpu(wanted)
-    session = _session(wanted, ["CPUExecutionProvider"])
     precision = wanted.card.precision
+    if precision == "int8":
+        return _open_int8(wanted)
+    session = _session(wanted, ["CPUExecutionProvider"])
     computes = "fp32" if precision == "fp16" and platform.machine() in ("x86_64", "AMD64") else precision
-    return OnnxSession(session, wanted.card, on="CPU", device="cpu", computes=computes, parallel=wanted.lanes)
+    return OnnxSession(
+        session, wanted.card, on="CPU", device="cpu", computes=computes, parallel=wanted.lanes,
+        executed=cache(lambda: _session_and_executed(wanted)[1]),
+    )  # fmt: skip
+
+
+def _open_int8(wanted: Wanted) -> OnnxSession:
+    """ONNX Runtime leaves in float32 what it does not fuse: an int8 session says how much is in int8, or is refused."""
+    session, executed = _session_and_executed(wanted)
+    opened = OnnxSession(
+        session, wanted.card, on="CPU", device="cpu", computes="int8", parallel=wanted.lanes, executed=lambda: executed
+    )
+    if executed is None:
+        opened.description = (
+            f"{_name('CPU')}, in int8 as the graph says; how much of it ONNX Runtime computes so is not known"
+        )
+        return opened
+    executed.require("int8", str(wanted.path))
+    if (share := executed.share("int8")) < 1:
+        opened.description += f" ({share:.1%} of the multiply-adds, the others in fp32)"
+    return opened
+
+
+def _session_and_executed(wanted: Wanted) -> tuple[ort.InferenceSession, Executed | None]:
+    """A session on the CPU, and what each layer of the file became in it."""
+    options = ort.SessionOptions()
+    with optimised_path(options) as path:
+        session = _session(wanted, ["CPUExecutionProvider"], options)
+        try:
+            found = operators_run(read_graph(wanted.path if wanted.data is None else wanted.data), read_graph(path))
+        except EngineError:  # a later version may write it in another way: then nothing is known
+            found = None
+    return session, None if found is None else Executed(_name("CPU"), found)
+
+
+def _name(on: str) -> str:
+    return f"ONNX Runtime {ort.__version__} on {on}"
 
 
 def check_cuda(wanted: Wanted) -> None:
@@ -141,10 +190,12 @@ def open_tensorrt(wanted: Wanted) -> OnnxSession:
         options[f"trt_{precision}_enable"] = "1"
     session = _session(wanted, [("TensorrtExecutionProvider", options), _cuda(wanted), "CPUExecutionProvider"])
     _require_provider(session, "TensorrtExecutionProvider")
-    on = "TensorRT through its provider"
-    return OnnxSession(
-        session, wanted.card, on=on, device="cuda", computes=wanted.precision, parallel=CUDA_LANES, bound=True
-    )
+    opened = OnnxSession(
+        session, wanted.card, on="TensorRT through its provider", device="cuda", computes=wanted.precision,
+        parallel=CUDA_LANES, bound=True,
+    )  # fmt: skip
+    opened.description += " as asked for; what the engine inside runs in is not known"
+    return opened
 
 
 def cuda_missing(provider: str = "CUDAExecutionProvider") -> str | None:
@@ -160,8 +211,8 @@ def _cuda(wanted: Wanted) -> tuple[str, dict[str, str]]:
     return "CUDAExecutionProvider", {"use_tf32": "1" if wanted.compute == "tf32" else "0"}
 
 
-def _session(wanted: Wanted, providers: list[Any]) -> ort.InferenceSession:
-    options = ort.SessionOptions()
+def _session(wanted: Wanted, providers: list[Any], options: ort.SessionOptions | None = None) -> ort.InferenceSession:
+    options = options or ort.SessionOptions()
     options.log_severity_level = _LOG_FATAL  # what fails is raised, in one line
     options.intra_op_num_threads = max(1, cpu_count() // wanted.lanes)
     try:

@@ -38,12 +38,13 @@ class OpenVinoSession(Session):
     """A graph in OpenVINO; see `open_openvino`."""
 
     def __init__(self, compiled: Any, wanted: Wanted, computes: str) -> None:
-        self.card, self.parallel, self.computes = wanted.card, wanted.lanes, computes
+        # one caller more than streams, so that a stream has its next batch at hand and need not wait for a thread to wake
+        self.card, self.parallel, self.computes = wanted.card, wanted.lanes + 1, computes
         self._by = f"OpenVINO {_openvino_version()} on CPU"
         self.description = f"{self._by}, in {computes}"
         self._compiled = compiled
         self._free: SimpleQueue[Any] = SimpleQueue()  # a request serves one caller at a time
-        for _ in range(wanted.lanes):
+        for _ in range(self.parallel):
             self._free.put(compiled.create_infer_request())
         self._names = [_name(output, wanted.card) for output in compiled.outputs]
 

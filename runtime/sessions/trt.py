@@ -81,8 +81,9 @@ def check_plan(path: Path) -> tuple[PlanHeader, TrtLibrary]:
     Raises:
         PlanError, MissingPackageError, EngineError, CardError: as `open_plan`.
     """
+    header = read_plan_header(path)  # before the card: a plan cut short has none
     card = read_card(path)
-    header = with_card(read_plan_header(path), card.versions)
+    header = with_card(header, card.versions)
     problem = cuda.driver_problem()
     library = None if problem else library_for(header.kind, lean_first=header.version_compatible)
     here = Here(

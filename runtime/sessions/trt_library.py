@@ -18,6 +18,8 @@ from dlcv.runtime.plan_header import INSTALL
 MODULES = {"tensorrt": ("tensorrt", "tensorrt_lean"), "tensorrt-rtx": ("tensorrt_rtx",)}
 """The modules that run a plan of each kind, the preferred first; the first one of each also builds."""
 _KEPT_MESSAGES = 100
+_KERNELS = "Layers:\nName: "
+"""TensorRT-RTX's builder begins the list of a plan's kernels so, where it was asked for details."""
 
 
 @dataclass(frozen=True)
@@ -96,22 +98,26 @@ def library_for(kind: str, *, lean_first: bool = False) -> TrtLibrary | None:
 @cache
 def _log_of(module: Any) -> Any:
     class KeptLog(module.ILogger):  # type: ignore[misc]
-        """Keeps the latest warnings and errors; nothing goes to the terminal."""
+        """Keeps the latest warnings and errors, and the list of a plan's kernels; nothing goes to the terminal."""
 
         def __init__(self) -> None:
             module.ILogger.__init__(self)
             self.warnings: deque[str] = deque(maxlen=_KEPT_MESSAGES)
             self.errors: deque[str] = deque(maxlen=_KEPT_MESSAGES)
+            self.kernels = ""
 
         def log(self, severity: Any, msg: str) -> None:
             if severity in (module.ILogger.INTERNAL_ERROR, module.ILogger.ERROR):
                 self.errors.append(" ".join(msg.split()))
             elif severity == module.ILogger.WARNING:
                 self.warnings.append(" ".join(msg.split()))
+            elif msg.startswith(_KERNELS):
+                self.kernels = msg
 
         def clear(self) -> None:
             self.warnings.clear()
             self.errors.clear()
+            self.kernels = ""
 
         def last_error(self) -> str:
             return self.errors[-1] if self.errors else "TensorRT gave no reason"

@@ -194,4 +194,7 @@ def test_a_plan_is_built_without_a_gpu(name: str, exported: Callable[[str], Expo
     found = read_card(report.path)
     assert found == report.card
     assert (found.max_batch, found.onnx_sha256) == (4, sha256_of(path))
-    assert found.changed(max_batch=0, onnx_sha256="", versions={}) == card
+    assert found.changed(max_batch=0, onnx_sha256="", versions={}, proof="") == card
+    told = report.proof
+    assert told.network.share("fp32") == told.compiled.share("fp32") == 1
+    assert told.compiled.multiply_adds == told.network.multiply_adds, "the build log tells every layer's kernel"

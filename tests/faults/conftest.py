@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-TILES = 120
-"""Links to six tiles: so many that a run is at work on tiles for as long as it takes to start."""
+TILES = 60
+"""Links to six tiles."""
 
 
 def _module(path: Path) -> Any:
@@ -40,7 +40,7 @@ def harness() -> Any:
 def many_tiles(
     tmp_path_factory: pytest.TempPathFactory, tiny_scenes: list[NDArray[np.uint8]], write_tile: Callable[..., None]
 ) -> Path:
-    """120 tiles, 64 x 64, in three folders: links to six."""
+    """60 tiles, 64 x 64, in three folders: links to six."""
     folder = tmp_path_factory.mktemp("many")
     return link_tiles(folder, tiny_scenes, write_tile, TILES)
 

@@ -133,7 +133,7 @@ class Forked:
         while (code := self.poll()) is None:
             if time.monotonic() > deadline:
                 raise subprocess.TimeoutExpired(str(self._at), timeout)
-            time.sleep(0.001)
+            time.sleep(0.004)
         return code
 
     def communicate(self, timeout: float = ENDED) -> tuple[str, str]:

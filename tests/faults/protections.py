@@ -28,7 +28,8 @@ class Protection(NamedTuple):
 
 
 _FAULTS, _RUNTIME = "tests/faults/", "tests/runtime/"
-_BATCHING, _RUN_FOLDER = "runtime/pipeline/batching.py", "runtime/run_folder.py"
+_BATCHING, _PIPELINE = "runtime/pipeline/batching.py", "runtime/pipeline/pipeline.py"
+_RUN_FOLDER = "runtime/run_folder.py"
 _TRUST, _GRAPH = "runtime/provenance/__init__.py", "runtime/provenance/graph.py"
 _TERMINATION, _DECODE = "runtime/cli/termination.py", "runtime/decode.py"
 
@@ -64,7 +65,7 @@ NOTHING_LOST = (
         _FAULTS + "test_refused.py::test_tiles_that_may_not_be_read_fail_and_are_done_when_they_may",
     ),
     Protection(
-        "a tile that changed is run again", "runtime/resume.py", "return row.tile == now", "return True",
+        "a tile that changed is run again", "runtime/resume.py", "not (row.tile == now if row.tile is not None else _as_old(now, row, folder))", "False",
         _FAULTS + "test_refused.py::test_tiles_that_vanish_or_change_meanwhile",
     ),
     Protection(
@@ -141,7 +142,7 @@ FAULTS = (
         _FAULTS + "test_sessions.py::test_it_is_restarted_once_and_the_summary_says_so",
     ),
     Protection(
-        "a session that hangs is left behind", "runtime/pipeline/pipeline.py", '"session": self._settings.session_timeout_s}\n        for worker in list(', '"session": None}\n        for worker in list(',
+        "a session that hangs is left behind", _PIPELINE, '"session": self._settings.session_timeout_s}\n        for worker in list(', '"session": None}\n        for worker in list(',
         _RUNTIME + "pipeline/test_restarts.py::test_a_session_that_hangs_once_is_left_and_its_batch_run_again",
     ),
     Protection(
@@ -155,7 +156,28 @@ FAULTS = (
         _RUNTIME + "pipeline/test_batching.py::test_a_session_that_one_thread_gave_up_is_tried_by_no_other",
     ),
     Protection(
-        "an exchanged engine is not opened in its place", "runtime/inference.py", "if sha256_of(path) != self.sha256:", "if False:",
+        "windows of a tile that failed are tried no further", _BATCHING, "[k for k in left if owners[k] not in failed]", "left",
+        _RUNTIME + "pipeline/test_batching.py::test_a_tile_of_many_windows_in_one_batch_is_one_failure",
+    ),
+    Protection(
+        "windows of a tile count as one failure", _BATCHING, "self._in_a_row.add(owner)", "self._in_a_row.add(object())",
+        _RUNTIME + "pipeline/test_batching.py::test_parts_of_one_that_fail_count_as_one_and_of_many_as_many",
+    ),
+    Protection(
+        "a hang that a tile is to blame for does not count", _PIPELINE, "            self._session.excuse()\n", "",
+        _RUNTIME + "pipeline/test_restarts.py::test_any_number_of_tiles_on_which_it_hangs_is_put_aside",
+    ),
+    Protection(
+        "a session that hangs on everything blames no tile", _PIPELINE,
+        "        self._runner.ask(\n            EngineError(f\"the session has {hangs}\"), lambda: worker.at((self._session.generation, _Asked(blamed)))\n        )\n", "",
+        _RUNTIME + "pipeline/test_restarts.py::test_a_session_that_hangs_on_everything_ends_the_run_and_blames_no_tile",
+    ),
+    Protection(
+        "tiles that hang do so in bounded time", _PIPELINE, "self._hung_in_session > MOST_HUNG", "False",
+        _RUNTIME + "pipeline/test_restarts.py::test_one_that_hangs_on_every_tile_but_not_on_the_harmless_ends_the_run",
+    ),
+    Protection(
+        "an exchanged engine is not opened in its place", "runtime/run_engine.py", 'if sha256_of(engine.path) != identity["engine_sha256"]:', "if False:",
         _FAULTS + "test_sessions.py::test_an_engine_exchanged_meanwhile_is_not_opened_in_its_place",
     ),
     Protection(
@@ -282,6 +304,11 @@ NOBODY_IN = (
     Protection(
         "an image that claims to be a giant is not decoded", _DECODE, "    if height * width > options.max_pixels:", "    if False:",
         _RUNTIME + "test_decode.py::test_a_giant_costs_nothing",
+    ),
+    Protection(
+        "directories without end are not followed", "runtime/large/library.py",
+        "            if _DRIVERS.get(start) == \"GTiff\" and _has_more_directories(file, MOST_DIRECTORIES):\n", "            if False:\n",
+        _RUNTIME + "large/test_source.py::test_directories_without_end",
     ),
     Protection(
         "a file that is too large is not read", _DECODE, "    if status.st_size > max_bytes:", "    if False:",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ def _back():  # an hour back at each call
     return _real() - 3600 * len(_calls)
 time.time = _back
 """
+ASKED = re.compile(r"\btime\.time|\btime_ns\b|\b(now|utcnow|today)\b|from time import")
 DATES = {"runtime/inference.py"}
 """Where the wall clock is asked, for a date that people read."""
 
@@ -28,7 +30,10 @@ def test_the_wall_clock_is_asked_for_dates_alone() -> None:
     found = set()
     for top in ("runtime", "train", "export", "benchmarks"):
         for path in (ROOT / top).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text())):
+            text = path.read_text()
+            if not ASKED.search(text):
+                continue  # to parse them all takes a second
+            for node in ast.walk(ast.parse(text)):
                 asked = isinstance(node, ast.Attribute) and node.attr in ("time", "time_ns", "now", "utcnow", "today")
                 if asked and ast.unparse(node) in (  # type: ignore[arg-type]
                     "time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.datetime.now", "date.today"
@@ -47,13 +52,13 @@ def test_a_clock_that_goes_back_changes_no_figure_and_no_answer(
     took_s = harness.life_of(fork("dlcv-infer", *given, tmp_path / "m", before=BACKWARDS))
     facts = json.loads((tmp_path / "m/summary.json").read_text())
     assert 0 < facts["seconds"] <= took_s
-    assert facts["tiles_per_second"] == pytest.approx(120 / facts["seconds"], rel=0.05)  # both are rounded
+    assert facts["tiles_per_second"] == pytest.approx(60 / facts["seconds"], rel=0.05)  # both are rounded
     for stage in facts["time"].values():
         assert 0 <= stage["busy_s"] <= took_s * stage["threads"]
     before = harness.tree(tmp_path / "m")
     again = fork("dlcv-infer", *given, tmp_path / "m", "--resume", before=BACKWARDS)
     _, err = again.communicate(timeout=300)
-    assert "(120 of them before)" in err, "tiles are known by what they were, not by who is newer"
+    assert "(60 of them before)" in err, "tiles are known by what they were, not by who is newer"
     assert harness.tree(tmp_path / "m") == before
 
 

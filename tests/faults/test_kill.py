@@ -27,21 +27,21 @@ def test_inference_killed_anywhere_goes_on_to_the_same_bytes(
     harness: Any, begin: Callable[..., Any], go_on: Callable[..., None], many_tiles: Path, tiny_onnx: Path, tmp_path: Path,
     long: bool,
 ) -> None:  # fmt: skip
-    def infer(folder: Path, *options: str) -> Any:
+    def infer(folder: Path, *options: str, write_s: float = 0.002) -> Any:
         arguments = (many_tiles, "--engine", tiny_onnx, "--output", folder, "--device", "cpu", *EXTRAS, *options)
-        return begin("dlcv-infer", *arguments, before=harness.slow_disk(0.002))
+        return begin("dlcv-infer", *arguments, before=harness.slow_disk(write_s))
 
     undisturbed, folder = tmp_path / "undisturbed", tmp_path / "killed"
     began, tiles = time.monotonic(), len(list(many_tiles.rglob("*.png")))
     life_s = harness.life_of(infer(undisturbed))
     expected, differing = harness.tree(undisturbed), 0
     harness.check_counts(undisturbed, tiles)
-    count, seed = harness.settings(long, few=2)
+    count, seed = harness.settings(long, few=1)  # and two more below
     begun = 0  # kills that found a manifest
 
-    def fresh(*options: str) -> Any:
+    def fresh(*options: str, **how: float) -> Any:
         shutil.rmtree(folder, ignore_errors=True)
-        return infer(folder, *options)
+        return infer(folder, *options, **how)
 
     def check(where: str) -> int:
         if folder.exists():
@@ -59,7 +59,8 @@ def test_inference_killed_anywhere_goes_on_to_the_same_bytes(
         1,
         tiles // 2,
     ):  # how long a life is depends on who else uses the machine; these fall into the work for certain
-        harness.kill_at_rows(fresh("--decoders", "1", "--writers", "1"), folder / "manifest.csv", rows)
+        slowly = fresh("--decoders", "1", "--writers", "1", write_s=0.008)
+        harness.kill_at_rows(slowly, folder / "manifest.csv", rows)
         begun, count = begun + 1, count + 1
         differing += check(f"killed at row {rows}")
     harness.note(

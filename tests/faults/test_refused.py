@@ -21,16 +21,15 @@ import dlcv.runtime.work as work
 real = work.Decoder.decode_file
 work.Decoder.decode_file = lambda *a: (time.sleep(0.03), real(*a))[1]
 """
-_CAPBSET_DROP, _DAC_OVERRIDE, _DAC_READ_SEARCH = 24, 1, 2
-
-
-def without_privileges() -> None:
-    """Called in a new process: root no longer reads and writes what permissions forbid."""
-    import ctypes
-
-    libc = ctypes.CDLL(None)
-    for capability in (_DAC_OVERRIDE, _DAC_READ_SEARCH):
-        libc.prctl(_CAPBSET_DROP, capability, 0, 0, 0)
+WITHOUT_PRIVILEGES = """
+import ctypes
+libc, version, held = ctypes.CDLL(None), (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+assert libc.capget(version, held) == 0
+for word in range(3):  # of the first 32 capabilities: effective, permitted, inheritable
+    held[word] &= ~(1 << 1 | 1 << 2)  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+assert libc.capset(version, held) == 0
+"""
+"""Run in a new process: root no longer reads and writes what permissions forbid."""
 
 
 @pytest.fixture
@@ -44,12 +43,10 @@ def tiles(many_tiles: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def infer(
-    start: Callable[..., Any], fork: Callable[..., Any], tiles: Path, tiny_onnx: Path, tmp_path: Path
-) -> Callable[..., Any]:
-    def infer(*options: Any, before: str = "", engine: Path = tiny_onnx, **how: Any) -> Any:
+def infer(fork: Callable[..., Any], tiles: Path, tiny_onnx: Path, tmp_path: Path) -> Callable[..., Any]:
+    def infer(*options: Any, before: str = "", engine: Path = tiny_onnx) -> Any:
         given = (tiles, "--engine", engine, "--output", tmp_path / "m", "--device", "cpu", "--decoders", "1", *options)
-        return start("dlcv-infer", *given, before=before, **how) if how else fork("dlcv-infer", *given, before=before)
+        return fork("dlcv-infer", *given, before=before)
 
     return infer
 
@@ -79,7 +76,7 @@ def test_tiles_that_may_not_be_read_fail_and_are_done_when_they_may(
     closed = sorted(tiles.iterdir())[3:5]
     for path in closed:
         path.chmod(0)
-    code, err = ended(infer(preexec_fn=without_privileges))
+    code, err = ended(infer(before=WITHOUT_PRIVILEGES))
     assert (code, err.count("Permission denied")) == (1, 1), err
     failed = {row["path"]: row["reason"] for row in rows(tmp_path / "m") if row["status"] == "failed"}
     assert set(failed) == {path.name for path in closed}
@@ -93,7 +90,7 @@ def test_tiles_that_may_not_be_read_fail_and_are_done_when_they_may(
 def test_a_folder_that_may_not_be_written_is_a_sentence(infer: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
     (tmp_path / "m").chmod(0o555)
-    code, err = ended(infer(preexec_fn=without_privileges))
+    code, err = ended(infer(before=WITHOUT_PRIVILEGES))
     assert code == 2
     assert (
         err == f"dlcv-infer: cannot write in {tmp_path / 'm'}: Permission denied; choose another folder with --output\n"
@@ -103,7 +100,7 @@ def test_a_folder_that_may_not_be_written_is_a_sentence(infer: Callable[..., Any
 def test_a_folder_that_is_closed_during_the_run_is_a_sentence(
     infer: Callable[..., Any], tmp_path: Path, harness: Any, go_on: Callable[..., None], tiles: Path, tiny_onnx: Path
 ) -> None:
-    process = infer(before=SLOW, preexec_fn=without_privileges)
+    process = infer(before=WITHOUT_PRIVILEGES + SLOW)
     wait_for_rows(process, tmp_path / "m", 5)
     (tmp_path / "m").chmod(0o555)
     code, err = ended(process)

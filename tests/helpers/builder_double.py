@@ -37,6 +37,7 @@ class World:
         ran: by layer, the DataType that it runs in whatever it was held to.
         detailed: whether the inspector tells the layers' types.
         layers: of the network that was parsed.
+        typed: whether that network is strongly typed.
     """
 
     def __init__(self) -> None:
@@ -50,6 +51,7 @@ class World:
         self.ran: dict[str, str] = {}
         self.detailed = True
         self.layers: list[Any] = []
+        self.typed = False
 
     def note(self, *call: Any) -> None:
         self.calls.append(call)
@@ -90,6 +92,8 @@ def _enums(release: tuple[int, int]) -> dict[str, Any]:
         "DataType": DataType,
         "LayerType": LayerType,
     }
+    if release >= (10, 0):
+        found["ExecutionContextAllocationStrategy"] = _names("STATIC", "ON_PROFILE_CHANGE", "USER_MANAGED")
     if release >= (8, 6):
         flags += ["VERSION_COMPATIBLE", "EXCLUDE_LEAN_RUNTIME"]
         found["HardwareCompatibilityLevel"] = _names("NONE", "AMPERE_PLUS")
@@ -205,7 +209,9 @@ def _parser(world: World, release: tuple[int, int]) -> type:
 
         def parse_from_file(self, model: str) -> bool:
             world.note("parse_from_file", model)
-            world.layers = network_double.layers_of(model, world.note) if release < (10, 0) else []
+            parse = network_double.layers_of if release < (10, 0) else network_double.typed_layers_of
+            world.layers = parse(model, world.note)
+            world.typed = release >= (10, 0)
             return True
 
     return OnnxParser
@@ -281,6 +287,11 @@ def _runtime(world: World) -> list[type]:
 
     class ICudaEngine:
         def create_execution_context_without_device_memory(self) -> IExecutionContext:
+            assert not world.typed, "11 has it no longer"
+            return IExecutionContext()
+
+        def create_execution_context(self, strategy: Any) -> IExecutionContext:
+            assert strategy == "USER_MANAGED", "it would take the GPU's memory"
             return IExecutionContext()
 
         def create_engine_inspector(self) -> EngineInspector:
@@ -320,8 +331,10 @@ def _runs_in(world: World, layer: Any) -> str:
     makers = {id(one.get_output(k)): one.type for one in world.layers for k in range(one.num_outputs)}
     if layer.name in world.ran:
         return world.ran[layer.name]
+    if world.typed and makers.get(id(layer.get_input(0))) is not LayerType.DEQUANTIZE:
+        return str(layer.get_input(0).dtype.name)
     if layer.held is not None and "OBEY_PRECISION_CONSTRAINTS" in flags:
         return str(layer.held.name)
-    if "INT8" in flags and makers.get(id(layer.get_input(0))) is LayerType.DEQUANTIZE:
+    if (world.typed or "INT8" in flags) and makers.get(id(layer.get_input(0))) is LayerType.DEQUANTIZE:
         return "INT8"
     return "HALF" if "FP16" in flags else "FLOAT"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,10 @@ WriteTile = Callable[[Path, Image], None]
 SAME = 0.9999
 """Of pixels: float32 sums in another order may decide ties otherwise."""
 KEYS = ["a.png", "b.png", "sub/c.png", "sub/d.png", "sub/deep/e.png", "sub/deep/f.png"]
+OURS = {"manifest.csv", "run.json", "summary.json", ".dlcv-lock"}
+"""What a run writes beside answers."""
+EXPECTED = {"red.png": "red", "green.png": "green", "sub/blue.png": "blue", "sub/grey.png": "grey", "wide.png": "red"}
+"""What the classifier of `colour_engine.py` says about the tiles of `colour_folder`."""
 
 
 def infer_into(output: Path, engine: Path) -> Callable[..., Summary]:
@@ -50,4 +55,13 @@ def files_in(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-OURS = {"manifest.csv", "run.json", "summary.json", ".dlcv-lock"}
+def table(folder: Path) -> dict[str, dict[str, str]]:
+    """The rows of predictions.csv by path; a tile has one."""
+    with open(folder / "predictions.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len({row["path"] for row in rows}) == len(rows)
+    return {row["path"]: row for row in rows}
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "predictions.jsonl").read_bytes().splitlines()]

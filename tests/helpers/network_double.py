@@ -1,6 +1,7 @@
 """Layers of a network as the parser of TensorRT 8.6 makes them of a graph (onnx-tensorrt, branch 8.6-GA), for the builder's double.
 
-What it knows of types is the least that 8.6 might: only constants tell theirs, all else in floating point is FLOAT.
+What it knows of types is the least that 8.6 might: only constants tell theirs, all else in floating point is FLOAT. From 10 on a
+network is strongly typed: its tensors have the types and shapes of the graph's values, and kernels tell their sizes.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ Note = Callable[..., None]
 
 
 class Tensor:
+    shape: tuple[int, ...] = ()
+
     def __init__(self, name: str, dtype: Any, is_shape_tensor: bool = False) -> None:
         self.name, self.dtype, self.is_shape_tensor = name, dtype, is_shape_tensor
 
@@ -82,13 +85,30 @@ def layers_of(path: str, note: Note) -> list[ILayer]:
     return _Parser(onnx.load(Path(path)).graph, note).layers
 
 
+def typed_layers_of(path: str, note: Note) -> list[ILayer]:
+    """The same of a strongly typed network."""
+    graph = onnx.shape_inference.infer_shapes(onnx.load(Path(path))).graph
+    parser = _Parser(graph, note)
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        if value.name in parser.tensors:
+            told, tensor = value.type.tensor_type, parser.tensors[value.name]
+            tensor.dtype = DataType[_OF_ONNX[told.elem_type]]
+            tensor.shape = tuple(side.dim_value or -1 for side in told.shape.dim)
+    for node in graph.node:
+        for layer in parser.layers:
+            if layer.name == node.name and node.op_type in _HELD_INSIDE:
+                sizes = onnx.numpy_helper.to_array(parser.weights_of(node)).shape
+                layer.kernel_size_nd, layer.num_groups = sizes[2:], 1  # type: ignore[attr-defined]
+    return parser.layers
+
+
 class _Parser:
     def __init__(self, graph: Any, note: Note) -> None:
         self.layers: list[ILayer] = []
         self._note = note
         self._dequantised = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"}
         self._weights = {tensor.name: tensor for tensor in graph.initializer}
-        self._tensors = {
+        self.tensors = {
             port.name: Tensor(port.name, self._dtype(port.type.tensor_type.elem_type)) for port in graph.input
         }
         for node in graph.node:
@@ -106,8 +126,8 @@ class _Parser:
     def _given(self, node: Any, place: int) -> Any:
         """A tensor; a constant layer's for weights; None for what is part of the layer, or left out."""
         name = node.input[place]
-        if name in self._tensors or not name:
-            return self._tensors.get(name)
+        if name in self.tensors or not name:
+            return self.tensors.get(name)
         if place >= _HELD_INSIDE.get(node.op_type, 99):
             return None
         tensor = self._unnamed("Constant", self._dtype(self._weights[name].data_type))
@@ -121,13 +141,15 @@ class _Parser:
         self.layers.append(ILayer(self._note, name, LayerType[kind], inputs, outputs, weights))
 
     def _named(self, node: Any, dtype: Any, shape: bool = False) -> Tensor:
-        self._tensors[node.output[0]] = Tensor(node.output[0], dtype, shape)
-        return self._tensors[node.output[0]]
+        self.tensors[node.output[0]] = Tensor(node.output[0], dtype, shape)
+        return self.tensors[node.output[0]]
 
     def _count(self, node: Any) -> int:
         """The weights of a kernel, also where they come out of a DequantizeLinear."""
-        tensor = self._weights[self._dequantised.get(node.input[1], node.input[1])]
-        return int(onnx.numpy_helper.to_array(tensor).size)
+        return int(onnx.numpy_helper.to_array(self.weights_of(node)).size)
+
+    def weights_of(self, node: Any) -> Any:
+        return self._weights[self._dequantised.get(node.input[1], node.input[1])]
 
     def _plain(self, node: Any, given: list[Any]) -> None:
         kind = _KINDS[node.op_type]
@@ -159,7 +181,7 @@ class _Parser:
     def of_identity(self, node: Any, given: list[Any]) -> None:
         """No layer: the tensor takes the later name."""
         given[0].name = node.output[0]
-        self._tensors[node.output[0]] = given[0]
+        self.tensors[node.output[0]] = given[0]
 
     def of_argmax(self, node: Any, given: list[Any]) -> None:
         values, places = self._unnamed("TopK values", DataType.FLOAT), self._unnamed("TopK", DataType.INT32)

@@ -12,7 +12,7 @@ import pytest
 from infer_runs import KEYS, OURS, SAME, Image, WriteTile, files_in, infer_into, rows, summary_of, was
 from PIL import Image as PillowImage
 
-from dlcv.runtime import inference, load
+from dlcv.runtime import load, run_engine
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.decode import DecodeOptions
 from dlcv.runtime.errors import EngineError, UsageError
@@ -38,7 +38,10 @@ def test_masks_manifest_and_summary(
     summary = run(tile_folder)
     assert (summary.tiles, summary.done, summary.failed, summary.resumed) == (6, 6, 0, 0)
     assert files_in(masks) == OURS | {f"{key}.png" for key in KEYS}
-    assert rows(masks) == {key: Row(key, DONE, f"{key}.png", tile=was(tile_folder / key)) for key in KEYS}
+    assert rows(masks) == {
+        key: Row(key, DONE, f"{key}.png", "", was(tile_folder / key), (masks / f"{key}.png").stat().st_size)
+        for key in KEYS
+    }
     for key, expected in zip(KEYS, tiny_masks, strict=True):
         assert np.mean(read_mask(masks / f"{key}.png") == expected) >= SAME
     facts = summary_of(masks)
@@ -144,14 +147,14 @@ def test_16_bits_with_a_scale(
 def test_a_batch_above_the_engines_is_refused(
     run: Callable[..., Summary], tile_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = inference.open_session
+    real = run_engine.open_session
 
     def bounded(*arguments: Any, **options: Any) -> Any:
         session = real(*arguments, **options)
         session.max_batch = 4
         return session
 
-    monkeypatch.setattr(inference, "open_session", bounded)
+    monkeypatch.setattr(run_engine, "open_session", bounded)
     with pytest.raises(
         UsageError,
         match=r"--batch 5 is above the 4 that .* was built for; pass a smaller one, or export with --max-batch 5",

@@ -22,6 +22,8 @@ HOSTILE = [
 
 any_text = st.text(st.characters(codec=None), max_size=40)  # surrogates too: they stand for bytes that are not UTF-8
 any_tile = st.none() | st.builds(Fingerprint, st.integers(0, 1 << 63), st.integers(-(1 << 63), 1 << 63))
+any_size = st.none() | st.integers(0, 1 << 63)
+any_row = st.builds(Row, any_text, st.sampled_from([DONE, FAILED]), any_text, any_text, any_tile, any_size, any_size)
 
 
 def _write(path: Path, *rows: Row) -> None:
@@ -30,7 +32,7 @@ def _write(path: Path, *rows: Row) -> None:
             manifest.add(row)
 
 
-@given(st.lists(st.builds(Row, any_text, st.sampled_from([DONE, FAILED]), any_text, any_text, any_tile), max_size=6))
+@given(st.lists(any_row, max_size=6))
 def test_rows_come_back_as_they_were(tmp_path_factory: pytest.TempPathFactory, rows: list[Row]) -> None:
     path = tmp_path_factory.mktemp("m") / "manifest.csv"
     _write(path, *rows)
@@ -47,12 +49,21 @@ def test_hostile_names_come_back(tmp_path: Path) -> None:
 def test_it_is_a_plain_csv_for_others(tmp_path: Path) -> None:
     _write(
         tmp_path / "m.csv",
-        Row("a,b.jpg", DONE, "a,b.jpg.png", tile=Fingerprint(7, -9)),
+        Row("a,b.jpg", DONE, "a,b.jpg.png", tile=Fingerprint(7, -9), output_size=70, beside_size=81),
         Row('say "x".jpg', FAILED, reason="the file is empty"),
     )
     with open(tmp_path / "m.csv", encoding="utf-8", newline="") as file:
         assert list(csv.DictReader(file)) == [
-            {"path": "a,b.jpg", "status": "done", "output": "a,b.jpg.png", "reason": "", "size": "7", "mtime_ns": "-9"},
+            {
+                "path": "a,b.jpg",
+                "status": "done",
+                "output": "a,b.jpg.png",
+                "reason": "",
+                "size": "7",
+                "mtime_ns": "-9",
+                "output_size": "70",
+                "beside_size": "81",
+            },
             {
                 "path": 'say "x".jpg',
                 "status": "failed",
@@ -60,27 +71,34 @@ def test_it_is_a_plain_csv_for_others(tmp_path: Path) -> None:
                 "reason": "the file is empty",
                 "size": "",
                 "mtime_ns": "",
+                "output_size": "",
+                "beside_size": "",
             },
         ]
 
 
 OLD = b'path,status,output,reason\na,done,a.png,\n"b,1",failed,,"x, y"\n'
 OLD_ROWS = [Row("a", DONE, "a.png"), Row("b,1", FAILED, reason="x, y")]
+LATER = b'path,status,output,reason,size,mtime_ns\na,done,a.png,,7,-9\n"b,1",failed,,"x, y",,\n'
+LATER_ROWS = [OLD_ROWS[0]._replace(tile=Fingerprint(7, -9)), OLD_ROWS[1]]
 
 
 @pytest.mark.parametrize("torn", [b"", b"c,done"])
-def test_a_manifest_of_an_earlier_release_is_read_and_continued(tmp_path: Path, torn: bytes) -> None:
+@pytest.mark.parametrize(("old", "rows"), [(OLD, OLD_ROWS), (LATER, LATER_ROWS)])
+def test_a_manifest_of_an_earlier_release_is_read_and_continued(
+    tmp_path: Path, torn: bytes, old: bytes, rows: list[Row]
+) -> None:
     path = tmp_path / "m.csv"
-    path.write_bytes(OLD + torn)
-    assert list(read_manifest(path)) == OLD_ROWS
-    assert path.read_bytes() == OLD + torn, "reading writes nothing"
+    path.write_bytes(old + torn)
+    assert list(read_manifest(path)) == rows
+    assert path.read_bytes() == old + torn, "reading writes nothing"
     new = Row("c", DONE, "c.png", tile=Fingerprint(1, 2))
     _write(path, new)
-    assert list(read_manifest(path)) == [*OLD_ROWS, new]
+    assert list(read_manifest(path)) == [*rows, new]
     with open(path, encoding="utf-8", newline="") as file:
-        header, *rows = csv.reader(file)
-    assert (tuple(header), {len(row) for row in rows}) == (COLUMNS, {len(COLUMNS)}), "one table for whoever reads it"
-    assert tuple(OLD.decode().partition("\n")[0].split(",")) in OLDER
+        header, *lines = csv.reader(file)
+    assert (tuple(header), {len(row) for row in lines}) == (COLUMNS, {len(COLUMNS)}), "one table for whoever reads it"
+    assert tuple(old.decode().partition("\n")[0].split(",")) in OLDER
 
 
 def test_rows_of_an_earlier_release_are_forgotten(tmp_path: Path) -> None:
@@ -93,8 +111,11 @@ def test_rows_of_an_earlier_release_are_forgotten(tmp_path: Path) -> None:
 @pytest.mark.parametrize("facts", ["1,x", ",5", "1,", "," + "9" * 5000])
 def test_numbers_that_are_none_are_not_known(tmp_path: Path, facts: str) -> None:
     path = tmp_path / "m.csv"
-    path.write_text(",".join(COLUMNS) + f"\na,done,a.png,,{facts}\n")
-    assert list(read_manifest(path)) == [Row("a", DONE, "a.png")]
+    path.write_text(",".join(COLUMNS) + f"\na,done,a.png,,{facts},,\nb,done,b.png,,1,2,{facts}\n")
+    first, second = read_manifest(path)
+    assert first == Row("a", DONE, "a.png")
+    assert second.tile == Fingerprint(1, 2)
+    assert None in (second.output_size, second.beside_size)
 
 
 def test_a_row_is_with_the_operating_system_at_once(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_a_finished_run_is_resumed_without_its_engine(
     with open(tmp_path / "masks/manifest.csv", "a") as file:
         file.write("torn")
     with monkeypatch.context() as patched:
-        patched.setattr("dlcv.runtime.inference.open_session", refuse)
+        patched.setattr("dlcv.runtime.run_engine.open_session", refuse)
         summary = run(two_folders[0], resume=True)
     assert (summary.done, summary.resumed, summary.verdict) == (1, 1, "")
     assert (tmp_path / "masks/manifest.csv").read_text().endswith("\n"), "what a crash tore is dropped all the same"
@@ -186,7 +186,7 @@ def test_an_engine_that_does_not_open_costs_no_earlier_run(
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise EngineError("no such device")
 
-    monkeypatch.setattr("dlcv.runtime.inference.open_session", refuse)
+    monkeypatch.setattr("dlcv.runtime.run_engine.open_session", refuse)
     with pytest.raises(EngineError):
         run(two_folders[0], overwrite=True)
     assert (tmp_path / "masks/x.jpg.png").read_bytes() == before

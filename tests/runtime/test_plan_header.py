@@ -135,7 +135,7 @@ def test_the_driver_is_told_before_anything_else() -> None:
     }
     assert _refusal(FULL, **nothing) == (
         "this machine has no NVIDIA driver (libcuda.so.1), and a TensorRT plan runs on an NVIDIA GPU only; "
-        "run the graph it was built from instead: --engine models/fcn8s.onnx"
+        "run the graph it was built from instead, which is not beside it: copy it here, or make one with: dlcv-export --format onnx"
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from dlcv.runtime import progress
 from dlcv.runtime.machine import cpu_count, cpu_name
-from dlcv.runtime.progress import Progress, duration
+from dlcv.runtime.progress import Progress, duration, per_second
 from dlcv.runtime.tables import markdown_table, score
 
 
@@ -40,6 +40,31 @@ def test_a_line_now_and_then_where_stderr_is_no_terminal(
         "tiles: 2 of 10, about 1 min 4 s left\ntiles: 4 of 10, 1 failed, about 48 s left\n"
         "tiles: 6 of 10, 1 failed, about 32 s left\ntiles: 8 of 10, 1 failed, about 16 s left\n",
     )
+
+
+def test_what_starts_slowly_does_not_count_for_the_time_left(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As workers of Ray do: half a minute for the first of 100 tiles, and seconds for the others."""
+    with Progress(100, "tiles") as shown:
+        clock[0] += 30
+        shown.advance(0, "starting")
+        clock[0] += 30
+        for _ in range(10):
+            shown.advance(1)
+        clock[0] += 15
+        for _ in range(30):
+            shown.advance(1)
+    assert capsys.readouterr().err.splitlines() == [
+        "tiles: 0 of 100, starting",
+        "tiles: 1 of 100",
+        "tiles: 11 of 100, about 2 min 14 s left",
+    ]
+
+
+@pytest.mark.parametrize(("rate", "text"), [(0.0123, "0.012"), (7.25, "7.2"), (2280.4, "2280")])
+def test_rates(rate: float, text: str) -> None:
+    assert per_second(rate) == text
 
 
 def test_quiet_shows_nothing(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from dlcv.runtime.decode import decode_file
 from dlcv.runtime.inference import InferSettings, Summary, infer
 from dlcv.runtime.manifest import DONE, Row, read_manifest
 from dlcv.runtime.outputs.beside import MASK_THUMBNAIL, OVERLAY_JPG, POLYGONS, THUMBNAIL, beside
-from dlcv.runtime.resume import FilesThere, unchanged
+from dlcv.runtime.resume import FilesThere, before
 from dlcv.runtime.tiles import Tile
 
 Run = Callable[..., Summary]
@@ -33,7 +33,8 @@ def out(tmp_path: Path) -> Path:
 def run(out: Path, tiny_onnx: Path) -> Run:
     def run(*sources: Path, **settings: Any) -> Summary:
         given = {"engine": tiny_onnx, "output": out, "device": "cpu", "quiet": True, "decoders": 1, "writers": 1}
-        return infer(InferSettings.of(sources=tuple(map(str, sources)), **given | settings))
+        say = settings.pop("say", lambda _: None)
+        return infer(InferSettings.of(sources=tuple(map(str, sources)), **given | settings), say=say)
 
     return run
 
@@ -156,10 +157,10 @@ def test_extras_of_a_tile_that_an_older_file_replaced_are_made_again(run: Run, t
         assert (out / beside(kind, "a.png")).read_bytes() == (out / beside(kind, "b.png")).read_bytes()
 
 
-def old_manifest(folder: Path) -> None:
-    """What the release before wrote: no size and no time."""
+def old_manifest(folder: Path, columns: int = 4) -> None:
+    """What releases before wrote: without the last columns; without 4 of them no size and no time of the tile either."""
     path = folder / "manifest.csv"
-    path.write_text("".join(line.rsplit(",", 2)[0] + "\n" for line in path.read_text().splitlines()))
+    path.write_text("".join(line.rsplit(",", columns)[0] + "\n" for line in path.read_text().splitlines()))
 
 
 def test_a_run_of_an_earlier_release_is_gone_on_with_by_its_times(run: Run, tile_folder: Path, out: Path) -> None:
@@ -176,12 +177,14 @@ def test_a_run_of_an_earlier_release_is_gone_on_with_by_its_times(run: Run, tile
 
 def test_what_is_not_there_does_not_hold(tmp_path: Path) -> None:
     tiles = [Tile(tmp_path / name, name) for name in ("a", "gone", "old", "orphan", "never")]
-    for name in ("a", "old", "old.png", "orphan"):
+    for name in ("a", "a.png", "old", "old.png", "orphan"):
         (tmp_path / name).touch()
     (tmp_path / "old.png").touch()
     rows = {name: Row(name, DONE, f"{name}.png") for name in ("gone", "old", "orphan")}
     rows["a"] = Row("a", DONE, "a.png", tile=tiles[0].fingerprint())
-    assert unchanged(tiles, rows, tmp_path) == {"a": "a.png", "old": "old.png"}
+    rows["no output"] = Row("no output", DONE, "no.png", tile=tiles[0].fingerprint())
+    found = before([*tiles, Tile(tmp_path / "a", "no output")], rows, tmp_path)
+    assert (found.holds, found.damaged) == ({"a": "a.png", "old": "old.png"}, {})
     assert Tile("with\0nul", "k").fingerprint() is None
 
 
@@ -192,3 +195,70 @@ def test_files_there(tmp_path: Path) -> None:
     there = FilesThere(tmp_path)
     found = [name in there for name in ("y", "sub/x", "sub", "z", "sub/z", "no/x", "", "nul\0/x")]
     assert found == [True, True, False, False, False, False, False, False]
+    (tmp_path / "y").write_bytes(b"five5")
+    sizes = FilesThere(tmp_path, sizes=True)
+    assert [sizes.size(name) for name in ("y", "sub/x", "sub", "z", "no/x")] == [5, 0, None, None, None]
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def replace(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"more")
+
+
+@pytest.mark.parametrize("harm", [truncate, empty, replace])
+def test_a_mask_that_is_not_as_it_was_written_is_made_again(
+    run: Run, tile_folder: Path, out: Path, harm: Callable[[Path], None]
+) -> None:
+    """As a power cut leaves it: the name and the row are on the disk, the bytes are not."""
+    run(tile_folder)
+    before = (out / "a.png.png").read_bytes()
+    harm(out / "a.png.png")
+    said: list[str] = []
+    summary = run(tile_folder, resume=True, say=said.append)
+    assert (summary.resumed, summary.done, (out / "a.png.png").read_bytes()) == (5, 6, before)
+    assert said[0] == "1 of 6 results are not as they were written, such as a.png.png; these tiles are run again"
+    assert run(tile_folder, resume=True).resumed == 6
+
+
+@pytest.mark.parametrize("kind", [OVERLAY_JPG, POLYGONS, THUMBNAIL, MASK_THUMBNAIL])
+def test_extras_that_are_not_as_they_were_written_are_made_again(
+    run: Run, tile_folder: Path, out: Path, kind: str
+) -> None:
+    extras = {"overlay": True, "polygons": True, "gallery": True}
+    run(tile_folder, **extras)
+    path = out / beside(kind, "a.png")
+    before = path.read_bytes()
+    truncate(path)
+    assert run(tile_folder, resume=True, **extras).resumed == 5
+    assert path.read_bytes() == before
+    assert run(tile_folder, resume=True, **extras).resumed == 6
+
+
+def test_the_last_tile_of_a_torn_table_is_made_again(run: Run, tile_folder: Path, out: Path) -> None:
+    """It has a row a class, of which some may be missing."""
+    run(tile_folder, areas=True)
+    table = out / "areas.csv"
+    before = sorted(table.read_bytes().splitlines())
+    table.write_bytes(table.read_bytes()[:-3])
+    assert run(tile_folder, areas=True, resume=True).resumed == 5
+    assert sorted(table.read_bytes().splitlines()) == before
+
+
+@pytest.mark.parametrize("harm", [truncate, empty])
+@pytest.mark.parametrize("columns", [2, 4])
+def test_a_mask_of_an_earlier_release_is_looked_at(
+    run: Run, tile_folder: Path, out: Path, harm: Callable[[Path], None], columns: int
+) -> None:
+    """Its manifest does not tell the size: a PNG has an end that can be seen."""
+    run(tile_folder)
+    old_manifest(out, columns)
+    assert run(tile_folder, resume=True).resumed == 6
+    harm(out / "a.png.png")
+    assert run(tile_folder, resume=True).resumed == 5

@@ -162,3 +162,20 @@ def test_a_folder_that_cannot_be_listed_is_no_empty_one(folder: Path, monkeypatc
         UsageError, match=r"sub/deep cannot be listed: Permission denied; make it readable, or name the"
     ):
         find_tiles([str(folder)])
+
+
+def test_world_files_are_told(tmp_path: Path) -> None:
+    """Those of an image that is a tile: nobody has to wonder where the georeference went."""
+    for name in ("a.png", "a.pgw", "b.jpg", "b.JGW", "alone.pgw", "c.tif", "c.tfw", "d.png", "d.jgw"):
+        (tmp_path / name).touch()
+    said: list[str] = []
+    assert len(find_tiles([str(tmp_path)], say=said.append)) == 4
+    (line,) = said
+    assert line.startswith("2 world files, such as ") and line.count("gdal_translate") == 1
+    said.clear()
+    find_tiles([str(tmp_path / "a.png")], say=said.append)
+    assert said == [
+        f"1 world file, such as {tmp_path / 'a.pgw'}, will not be used: what is made of a PNG or JPEG has no place on the ground; make it a GeoTIFF with: gdal_translate a.png a.tif"
+    ]
+    find_tiles([str(tmp_path / "d.png")], say=said.append)
+    assert len(said) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import signal
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from training_runs import history
 
 from dlcv.runtime.errors import Interrupted
 from dlcv.train import run
@@ -98,11 +98,6 @@ def assert_same(one: Path, other: Path) -> None:
             same = torch.equal(value, b[key]) if isinstance(value, torch.Tensor) else repr(value) == repr(b[key])
             assert same, key
     assert history(one) == history(other)
-
-
-def history(folder: Path) -> list[dict[str, str]]:
-    with open(folder / "history.csv", newline="") as file:
-        return [{k: v for k, v in row.items() if k not in ("seconds", "data_wait")} for row in csv.DictReader(file)]
 
 
 @pytest.mark.parametrize("feature", FEATURES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from training_runs import history
 
 from dlcv.train import run
 from dlcv.train.checkpoint import load_checkpoint, model_from_checkpoint
@@ -110,11 +110,6 @@ def together(jobs: dict[str, Any], alone: Path, command_env: dict[str, str]) -> 
 
 def seen(together: Path, name: str) -> list[dict[str, Any]]:
     return [json.loads((together / f"{name}-{rank}.json").read_text()) for rank in (0, 1)]
-
-
-def history(folder: Path) -> list[dict[str, str]]:
-    with open(folder / "history.csv", newline="") as file:
-        return [{k: v for k, v in row.items() if k not in ("seconds", "data_wait")} for row in csv.DictReader(file)]
 
 
 @pytest.mark.parametrize("name", ["weighted", "rare"])

@@ -44,6 +44,9 @@ OPTIONS = (
         "--resume", is_flag=True, help="Go on with the run in the output folder: skip the tiles that are done."
     ),
     click.option("--overwrite", is_flag=True, help="Start again in a folder that holds a run."),
+    click.option(
+        "--fsync", is_flag=True, help="Flush to the disk every 5 s and at the end: a power cut costs seconds."
+    ),
     click.option("--ray", metavar="ADDRESS", default=None, help="Run on a Ray cluster: host:port, auto, or local."),
     click.option(
         "--ray-workers",

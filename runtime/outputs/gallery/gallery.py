@@ -6,7 +6,7 @@ bounded: a row a tile while the page is written.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.files import make_folder, remove_partials
+from dlcv.runtime.journal import csv_line
 from dlcv.runtime.manifest import DONE, Row
-from dlcv.runtime.outputs.beside import MASK_THUMBNAIL, THUMBNAIL, beside
+from dlcv.runtime.outputs.base import Counted
+from dlcv.runtime.outputs.beside import MASK_THUMBNAIL, OVERLAY_TIF, THUMBNAIL, beside
 from dlcv.runtime.outputs.confidence import known, mean_of
-from dlcv.runtime.outputs.extras import Extra, Seen, TableExtra
+from dlcv.runtime.outputs.extras import Extra, Seen, TableExtra, scene_of
 from dlcv.runtime.outputs.gallery.page import PageTile, write_page
 from dlcv.runtime.outputs.mask_folder import class_pixels
 from dlcv.runtime.outputs.masks import encode_mask
@@ -27,6 +29,8 @@ from dlcv.runtime.tiles import Tile
 
 THUMBNAIL_SIDE = 320
 """The longer side of a thumbnail, in pixels; smaller images keep their size."""
+LARGE_SIDE = 1024
+"""Of a large image: its overlay is no picture that a browser shows, so this is what is seen of it."""
 PAGE = "gallery/index.html"
 _TOP = 5
 """Classes that a classifier's tile is shown with."""
@@ -39,15 +43,16 @@ class Gallery(TableExtra):
         folder: of the run.
         card: its classes, palette and head: with probabilities each tile gets a confidence.
         pictures: kind of the overlays that the run writes too, which the page then shows large; None for none.
+        large: keys of the large images, whose overlays are of another kind.
     """
 
     name = "gallery/tiles.csv"
     columns = ("width", "height", "confidence", "classes")
     needs_image = True
 
-    def __init__(self, folder: Path, card: ModelCard, pictures: str | None = None) -> None:
+    def __init__(self, folder: Path, card: ModelCard, pictures: str | None = None, large: Collection[str] = ()) -> None:
         super().__init__(folder)
-        self._card, self._pictures = card, pictures
+        self._card, self._pictures, self._large = card, pictures, large
         self._segments = card.task == "segmentation"
         self.needs_confidence = self._segments and card.head in ("probs", "logits")
         self.kinds = (THUMBNAIL, MASK_THUMBNAIL) if self._segments else (THUMBNAIL,)
@@ -77,10 +82,18 @@ class Gallery(TableExtra):
             values = [(index, f"{seen.probs[index]:.4g}") for index in best]
             confidence = values[0][1]
         else:
-            pixels = class_pixels(seen.mask)
-            values = [(index, str(pixels[index])) for index in np.flatnonzero(pixels).tolist()]
+            values = _counted(class_pixels(seen.mask))
             confidence = f"{mean_of(known(seen)):.4f}" if self.needs_confidence else ""
-        return [(str(width), str(height), confidence, " ".join(f"{index}:{value}" for index, value in values))]
+        return [_row(width, height, confidence, values)]
+
+    def write_large(self, tile: Tile, counted: Counted) -> str:
+        scene = scene_of(counted)
+        (height, width), known_classes = scene.size_hw, counted.pixels[: len(self._card.classes)]
+        confidence = "" if counted.sure is None else f"{counted.sure[0]:.4f}"
+        image, mask = scene.preview(LARGE_SIDE)
+        for kind, data in zip(self.kinds, (_encoded(image), encode_mask(mask, self._card.palette)), strict=True):
+            self._files.write(beside(kind, tile.key), data)
+        return csv_line((tile.key, *_row(width, height, confidence, _counted(known_classes))))
 
     def _thumbnails(self, seen: Seen) -> Iterable[bytes]:
         yield _jpeg(seen.image)
@@ -99,10 +112,11 @@ class Gallery(TableExtra):
         width, height, confidence, classes = facts
         pairs = (pair.split(":") for pair in classes.split())
         image, *mask = (beside(kind, row.path) for kind in self.kinds)
+        pictures = self._pictures and (OVERLAY_TIF if row.path in self._large else self._pictures)
         return PageTile(
             row.path, width=int(width), height=int(height), confidence=float(confidence) if confidence else None,
             classes=tuple((int(index), float(value)) for index, value in pairs), image=image, mask=mask[0] if mask else "",
-            output=row.output if self._segments else "", picture=beside(self._pictures, row.path) if self._pictures else "",
+            output=row.output if self._segments else "", picture=beside(pictures, row.path) if pictures else "",
         )  # fmt: skip
 
     def __enter__(self) -> Gallery:
@@ -117,8 +131,19 @@ def _thumbnail_hw(image: NDArray[np.uint8]) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
+def _counted(pixels: NDArray[np.int64]) -> list[tuple[int, str]]:
+    return [(index, str(pixels[index])) for index in np.flatnonzero(pixels).tolist()]
+
+
+def _row(width: int, height: int, confidence: str, values: Iterable[tuple[int, str]]) -> tuple[str, ...]:
+    return str(width), str(height), confidence, " ".join(f"{index}:{value}" for index, value in values)
+
+
 def _jpeg(image_rgb: NDArray[np.uint8]) -> bytes:
     height, width = _thumbnail_hw(image_rgb)
-    small = cv2.resize(image_rgb, (width, height), interpolation=cv2.INTER_AREA)
+    return _encoded(np.asarray(cv2.resize(image_rgb, (width, height), interpolation=cv2.INTER_AREA), np.uint8))
+
+
+def _encoded(small: NDArray[np.uint8]) -> bytes:
     _, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 82])
     return bytes(data)

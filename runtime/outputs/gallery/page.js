@@ -209,7 +209,7 @@ function openTile(position) {
   const large = $("large"), stack = large.querySelector(".stack");
   stack.replaceChildren();
   if (tile.reason) stack.append(make("div", "failed-note", tile.reason));
-  else if (tile.picture && state.alpha > 0) {
+  else if (tile.picture && !tile.picture.endsWith(".tif") && state.alpha > 0) { // no browser shows a GeoTIFF
     const image = make("img");
     image.alt = "";
     image.onerror = () => { stack.replaceChildren(); pictures(stack, tile, true); }; // the page was moved away from the run

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.outputs.polygons.arcs import arcs_of
-from dlcv.runtime.outputs.polygons.regions import regions_of, rings_of
+from dlcv.runtime.outputs.polygons.arcs import Arcs, arcs_of
+from dlcv.runtime.outputs.polygons.regions import Regions, Rings, regions_of, rings_of
 from dlcv.runtime.outputs.polygons.simplify import signed_area, simplified
 
-CONFIDENCE_DIGITS = 4
+CONFIDENCE_DIGITS, METRE_DIGITS = 4, 6
 PIXEL_NOTE = (
     "coordinates are pixels of the tile: x to the right, y down, 0,0 the upper left corner; they are no longitudes"
 )
@@ -30,13 +30,46 @@ class RegionPolygon:
         confidence: mean of the pixels' confidence, 0..1; None where there is none.
         rings: the outer ring, then a ring a hole; each (k, 2), x and y, the first point again at its end. The outer ring goes
             counterclockwise and holes clockwise in the coordinates' own axes (the right-hand rule of RFC 7946). int32 pixel
-            corners, or float64 after a transform.
+            corners, or float64 after `placed`.
+        square_metres: that its pixels cover; None where that is not known.
     """
 
     index: int
     pixels: int
     confidence: float | None
     rings: tuple[NDArray[Any], ...]
+    square_metres: float | None = None
+
+
+@dataclass(frozen=True)
+class Traced:
+    """The regions of a mask and their outlines.
+
+    Attributes:
+        regions, rings: see there.
+        arcs, points: after simplification; None and nothing without.
+    """
+
+    regions: Regions
+    rings: Rings
+    arcs: Arcs | None
+    points: list[NDArray[np.int32]]
+
+    @classmethod
+    def of(cls, mask: NDArray[np.uint8], simplify: float) -> Traced:
+        """See `polygons_of`.
+
+        Raises:
+            TooIntricate: when there is too much to simplify: noise.
+        """
+        regions = regions_of(mask)
+        rings = rings_of(regions.labels)
+        arcs = arcs_of(rings) if simplify > 0 else None
+        return cls(regions, rings, arcs, simplified(arcs, rings, simplify) if arcs is not None else [])
+
+    def ring(self, number: int) -> NDArray[np.int32]:
+        """A ring's points, int32 (k, 2), without the first again."""
+        return self.rings.ring(number) if self.arcs is None else self.arcs.ring(number, self.points)
 
 
 def polygons_of(
@@ -45,7 +78,6 @@ def polygons_of(
     confidence: NDArray[np.float32] | None = None,
     simplify: float = 0.0,
     min_area: int = 0,
-    transform: Sequence[float] | None = None,
 ) -> list[RegionPolygon]:
     """The regions of a mask, each with its outline along the edges of pixels.
 
@@ -55,8 +87,6 @@ def polygons_of(
         simplify: how far a border may move, in pixels; 0 keeps it. Neighbours keep one border between them, without gap or
             overlap. Where three regions meet, and where a border meets the image's edge, it stays.
         min_area: regions of fewer pixels are left out; their neighbours do not grow over them.
-        transform: a, b, c, d, e, f of the affine map from pixel corners to coordinates, as rasterio's `Affine` begins:
-            x' = a x + b y + c, y' = d x + e y + f.
 
     Returns:
         By class, and of one class by their first pixel. Without simplification a polygon's area is its number of pixels.
@@ -64,17 +94,14 @@ def polygons_of(
     Raises:
         TooIntricate: when there is too much to simplify: noise.
     """
-    regions = regions_of(mask)
-    rings = rings_of(regions.labels)
-    arcs = arcs_of(rings) if simplify > 0 else None
-    points = simplified(arcs, rings, simplify) if arcs is not None else []
+    traced = Traced.of(mask, simplify)
+    regions, rings = traced.regions, traced.rings
     means = _means(regions.labels, regions.pixels, confidence)
     shapes: list[list[NDArray[Any]]] = [[] for _ in regions.pixels]
     big = regions.pixels >= min_area
     for number, (region, outer) in enumerate(zip(rings.regions.tolist(), rings.outer.tolist(), strict=True)):
         if big[region]:
-            ring = arcs.ring(number, points) if arcs is not None else rings.ring(number)
-            shapes[region].insert(0 if outer else len(shapes[region]), _closed(ring, transform))
+            shapes[region].insert(0 if outer else len(shapes[region]), closed(traced.ring(number)))
     return [
         RegionPolygon(index, pixels, mean, tuple(shape))
         for index, pixels, mean, shape in zip(
@@ -93,16 +120,9 @@ def _means(
     return means
 
 
-def _closed(ring: NDArray[np.int32], transform: Sequence[float] | None) -> NDArray[Any]:
-    """The ring in the transform's coordinates, with its first point again; turned round where the transform mirrors it."""
-    closed: NDArray[Any] = np.concatenate([ring, ring[:1]])
-    if transform is None:
-        return closed
-    a, b, c, d, e, f = (float(value) for value in tuple(transform)[:6])
-    if a * e - b * d < 0:
-        closed = closed[::-1]
-    x, y = closed[:, 0].astype(np.float64), closed[:, 1].astype(np.float64)
-    return np.stack([a * x + b * y + c, d * x + e * y + f], 1)
+def closed(ring: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The ring with its first point again."""
+    return np.concatenate([ring, ring[:1]])
 
 
 def area_of(polygon: RegionPolygon) -> float:
@@ -115,40 +135,54 @@ def geojson(
     classes: Sequence[str],
     *,
     crs: str | None = None,
-    pixel_area: float | None = None,
     members: dict[str, Any] | None = None,
 ) -> str:
     """A FeatureCollection, a feature a line.
+
+    Args:
+        polygons: from `polygons_of`.
+        classes: the card's; an index behind its end is named by its number.
+        crs: see `head_of`.
+        members: more of the collection's own.
+    """
+    features = ",\n".join(feature_of(polygon, classes) for polygon in polygons)
+    return f"{head_of(crs=crs, members=members)}{features}{foot_of()}"
+
+
+def head_of(*, crs: str | None = None, note: str | None = None, members: dict[str, Any] | None = None) -> str:
+    """What stands before the features.
 
     RFC 7946 knows WGS 84 longitudes and latitudes only. Coordinates in another system carry the `crs` member of GeoJSON 2008,
     which GDAL, QGIS and PostGIS still read; a reader that knows RFC 7946 alone ignores it. Pixels carry a `note` that says so.
 
     Args:
-        polygons: from `polygons_of`.
-        classes: the card's; an index behind its end is named by its number.
-        crs: authority and code of the polygons' coordinates, such as `EPSG:32643`; None for pixels.
-        pixel_area: of one pixel, in square metres: each feature gets `square_metres`.
+        crs: authority and code of the coordinates, such as `EPSG:32643`; None for pixels.
+        note: where coordinates are neither pixels nor of a system with a code.
         members: more of the collection's own.
     """
     head: dict[str, Any] = {"type": "FeatureCollection"}
     if crs is None:
-        head["note"] = PIXEL_NOTE
+        head["note"] = note or PIXEL_NOTE
     elif crs.upper() not in ("EPSG:4326", "OGC:CRS84"):
         head["crs"] = {"type": "name", "properties": {"name": "urn:ogc:def:crs:" + crs.replace(":", "::", 1)}}
-    text = json.dumps(head | (members or {}))[:-1]
-    features = ",\n".join(json.dumps(feature) for feature in _features(polygons, classes, pixel_area))
-    return f'{text}, "features": [\n{features}\n]}}\n'
+    return json.dumps(head | (members or {}))[:-1] + ', "features": [\n'
 
 
-def _features(
-    polygons: Sequence[RegionPolygon], classes: Sequence[str], pixel_area: float | None
-) -> Iterator[dict[str, Any]]:
-    for polygon in polygons:
-        name = classes[polygon.index] if polygon.index < len(classes) else str(polygon.index)
-        properties: dict[str, Any] = {"class": name, "index": polygon.index, "pixels": polygon.pixels}
-        if pixel_area is not None:
-            properties["square_metres"] = polygon.pixels * pixel_area
-        if polygon.confidence is not None:
-            properties["confidence"] = round(polygon.confidence, CONFIDENCE_DIGITS)
-        geometry = {"type": "Polygon", "coordinates": [ring.tolist() for ring in polygon.rings]}
-        yield {"type": "Feature", "properties": properties, "geometry": geometry}
+def foot_of(members: dict[str, Any] | None = None) -> str:
+    """What stands behind the features: members that are known then."""
+    return (
+        "\n]" + "".join(f", {json.dumps(name)}: {json.dumps(value)}" for name, value in (members or {}).items()) + "}\n"
+    )
+
+
+def feature_of(polygon: RegionPolygon, classes: Sequence[str], digits: int | None = None) -> str:
+    """A feature in one line; coordinates are rounded to `digits` where given."""
+    name = classes[polygon.index] if polygon.index < len(classes) else str(polygon.index)
+    properties: dict[str, Any] = {"class": name, "index": polygon.index, "pixels": polygon.pixels}
+    if polygon.square_metres is not None:
+        properties["square_metres"] = round(polygon.square_metres, METRE_DIGITS)
+    if polygon.confidence is not None:
+        properties["confidence"] = round(polygon.confidence, CONFIDENCE_DIGITS)
+    rings = polygon.rings if digits is None else [np.round(ring, digits) for ring in polygon.rings]
+    geometry = {"type": "Polygon", "coordinates": [ring.tolist() for ring in rings]}
+    return json.dumps({"type": "Feature", "properties": properties, "geometry": geometry})

@@ -120,7 +120,7 @@ def test_a_slower_session_shows_in_the_ratio(tiny_onnx: Path, monkeypatch: pytes
     monkeypatch.setattr(OnnxSession, "_run", slow)
     slowed = run_bench(request).cases[0].timings[HOST].ratio("dlcv", "bare ONNX Runtime")
     assert fast is not None and slowed is not None
-    assert slowed.low > 2 * fast.high
+    assert slowed.median > 1.5 * fast.median, "about 10 times on a quiet machine"
 
 
 def test_no_case_at_all_is_the_first_error(tiny_onnx: Path) -> None:

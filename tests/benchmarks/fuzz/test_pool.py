@@ -58,7 +58,7 @@ def pool(tmp_path: Path) -> Pool:
         Image.fromarray(picture).save(buffer, "JPEG", comment=word.encode())
         (tmp_path / "seeds/jpeg" / word).write_bytes(buffer.getvalue())
     paths = [str(native), *map(os.path.abspath, filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))]
-    return Pool(tmp_path / "seeds", hang_s=8.0, environment={"PYTHONPATH": os.pathsep.join(paths)})
+    return Pool(tmp_path / "seeds", hang_s=12.0, environment={"PYTHONPATH": os.pathsep.join(paths)})
 
 
 def test_each_end_is_told_and_the_next_one_is_read(pool: Pool) -> None:

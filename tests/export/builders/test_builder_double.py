@@ -29,7 +29,7 @@ CALLS = {
         "create_timing_cache", "set_timing_cache", "get_timing_cache",
     ],
     "IOptimizationProfile": ["set_shape"],
-    "INetworkDefinition": ["get_input"],
+    "INetworkDefinition": ["get_input", "get_layer"],
     "OnnxParser": ["parse_from_file"],
     "IProgressMonitor": ["phase_start", "step_complete", "phase_finish"],
 }  # fmt: skip
@@ -80,6 +80,19 @@ def run(world: Any, tmp_path: Path, build_with: Callable[..., Any]) -> Any:
     return built
 
 
+def test_a_gpu_without_bf16_is_told_before_the_build(run: Any, world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dlcv.export.builders import gpus
+
+    monkeypatch.setattr(gpus, "gpu_name_and_capability", lambda: ("Tesla T4", "7.5"))
+    with pytest.raises(ExportError) as caught:
+        run("10.9.0.34", card=CARD.changed(precision="bf16"))
+    assert str(caught.value) == (
+        "Tesla T4 of this machine has compute capability 7.5 and does not compute in bf16, which begins with 8.0; "
+        "export with --precision fp16"
+    )
+    assert world.calls == []
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_each_release_builds_through_the_same_code(run: Any, world: Any, version: str) -> None:
     report = run(version, workspace_mib=64)
@@ -106,11 +119,29 @@ def test_compatible_plans_set_their_flags_and_say_so_on_the_card(run: Any, world
     assert report.sentence.endswith("for every GPU of Ampere and later, and newer releases run it too")
 
 
+def test_a_plan_from_a_graph_alone_goes_into_a_triton_repository(run: Any, export: Any, tmp_path: Path) -> None:
+    """As on the GPU server, where full TensorRT builds and torch is missing; read by Triton's own protobuf."""
+    pb2 = pytest.importorskip("tritonclient.grpc.model_config_pb2", reason="tritonclient is not installed")
+    from google.protobuf import text_format
+
+    run("10.9.0.34")  # the double is `tensorrt` from here on
+    graph = write_graph(tmp_path / "tiny.onnx", card=CARD)
+    result = export("--onnx", graph, "--builder", "tensorrt", "--max-batch", 6, "--triton", tmp_path / "models")
+    assert result.exit_code == 0, result.stderr
+    folder = tmp_path / "models" / "tiny"
+    assert result.stdout.splitlines() == [str(graph.with_suffix(".plan")), str(folder / "1")]
+    config = text_format.Parse((folder / "config.pbtxt").read_text(), pb2.ModelConfig())
+    assert (config.name, config.platform, config.max_batch_size) == ("tiny", "tensorrt_plan", 6)
+    assert (folder / "1" / "model.plan").read_bytes() == graph.with_suffix(".plan").read_bytes()
+    assert text_format.MessageToString(config.parameters["dlcv"]).count("strongly typed network as parsed")
+
+
 def test_the_profile_covers_batches_and_sizes(run: Any, world: Any) -> None:
     world.sides = (-1, -1)
     card = CARD.changed(size_range=SizeRange((8, 16), (32, 48), 8))
     lines: list[str] = []
-    run("10.9.0.34", card=card, progress=lines.append, min_batch=2, opt_batch=3, max_batch=5)
+    report = run("10.9.0.34", card=card, progress=lines.append, min_batch=2, opt_batch=3, max_batch=5)
+    assert report.card.proof == "types of the strongly typed network as parsed, by the number of layers: 100.0% in fp32"
     assert world.named("set_shape") == [("image", (2, 8, 16, 3), (3, 16, 24, 3), (5, 32, 48, 3))]
     assert "compiling for batches of 2 to 5 and sizes of 8 x 16 to 32 x 48 in multiples of 8" in lines
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -158,7 +159,46 @@ def test_float32_sets_no_flags_as_before(run: Any, world: Any, tmp_path: Path) -
 @pytest.mark.parametrize("version", ["10.9.0.34", "11.4.0.106"])
 def test_a_newer_tensorrt_takes_the_types_from_the_graph(run: Any, world: Any, half: Path, version: str) -> None:
     report = run(half, "fp16", version=version)
-    assert flags(world) == [] and held(world) == {} and report.ran == ""
+    assert flags(world) == [] and held(world) == {}
+    assert report.card.proof == "types of the strongly typed network as parsed: 100.0% in fp16"
+    assert report.ran == f"TensorRT {version} on Orin: 100.0% in fp16 (2 of 2 layers are told)", (
+        "its inspector is asked too"
+    )
+
+
+def test_a_newer_tensorrt_whose_layers_ran_in_float32_is_caught(
+    run: Any, world: Any, half: Path, tmp_path: Path
+) -> None:
+    world.ran = {"conv": "FLOAT"}
+    with pytest.raises(VerdictError) as caught:
+        run(half, "fp16", version="11.4.0.106")
+    assert re.fullmatch(
+        r"the plan is not in fp16, no file was written: TensorRT 11\.4\.0\.106 on Orin: [\d.]+% in fp32, [\d.]+% in fp16, expected at least "
+        r"95\.0% in fp16; not so: conv \+ relu \(CaskConvolution\) in fp32; .* --min-share 0\.\d\d",
+        str(caught.value),
+    )
+    assert not (tmp_path / "tiny.plan").exists()
+
+
+def test_a_newer_tensorrt_that_tells_nothing_has_its_networks_types(run: Any, world: Any, half: Path) -> None:
+    """They bind it; an inspector that names no layer is no reason to refuse, and is told."""
+    world.detailed = False
+    report = run(half, "fp16", version="10.9.0.34")
+    assert report.ran.startswith(
+        "what was compiled was not asked: TensorRT 10.9.0.34 on Orin does not tell what the plan's layers"
+    )
+    with pytest.raises(
+        VerdictError, match=r"as parsed: 100\.0% in fp16, expected at least 90\.0% in int8; .* --min-share 0\.00$"
+    ):
+        run(half, "int8", version="10.9.0.34")
+
+
+def test_the_card_of_a_plan_of_8_6_says_where_its_proof_is(run: Any, half: Path, tmp_path: Path) -> None:
+    assert run(half, "fp16").card.proof == (
+        "layers held to the graph's types; what TensorRT's inspector told of them stands in the sidecar"
+    )
+    tiny = write_graph(tmp_path / "tiny.onnx")
+    assert run(tiny, "fp32").card.proof == "no type below fp32 was allowed to the builder"
 
 
 def test_two_contexts_may_share_the_plans_profile(run: Any, world: Any, half: Path) -> None:

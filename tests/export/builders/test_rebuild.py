@@ -51,6 +51,24 @@ def test_a_plan_is_built_beside_its_graph_and_the_sidecar_lists_it(export: Expor
     assert facts["plan"]["built"] == result.stderr.splitlines()[-1]
     assert sorted(facts["files"]) == ["tiny.onnx", "tiny.plan"]
     assert not stale.exists()
+    proof = facts["plan"]["proof"]
+    assert (proof["precision"], proof["min_share"]) == ("fp32", 1.0)
+    assert proof["sentence"] == "kernels in the build log: 100.0% in fp32 (2 of 2 layers are told)"
+
+
+def test_a_plan_is_held_to_the_share_that_its_graph_was(export: Export, graph: Path) -> None:
+    """None of this graph is in float16: its own export allowed it, and a plan of it is no worse."""
+    card = CARD.changed(precision="fp16")
+    write_graph(graph, card=card)
+    facts = {"card": card.to_dict(), "files": {"tiny.onnx": {"sha256": sha256_of(graph)}}, "proof": {"min_share": 0.0}}
+    graph.with_suffix(".json").write_text(json.dumps(facts))
+    result = export("--onnx", graph, "--builder", "tensorrt-rtx", "--min-share", 0.2)
+    assert result.exit_code == 1, result.stderr
+    assert result.stderr.splitlines()[-1].endswith(
+        "export with another --precision, or accept it with --min-share 0.00"
+    )
+    result = export("--onnx", graph, "--builder", "tensorrt-rtx")
+    assert result.exit_code == 0, result.stderr
 
 
 def test_neither_torch_nor_onnx_is_imported(graph: Path) -> None:

@@ -44,7 +44,7 @@ def test_a_real_build_tells_its_phases(rtx: Any, tmp_path: Path, monkeypatch: py
     assert "Building engine" in made[0].phases.seen
     told = [line for line in lines if line.startswith("compiling for 0 s: ")]
     assert any(" of " in line for line in told), lines
-    assert lines[-2].startswith("compiled in ")
+    assert lines[-3].startswith("compiled in ")
 
 
 class _StopAtFirstStep(BuildWatch):

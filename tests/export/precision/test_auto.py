@@ -46,9 +46,13 @@ def _raced(precision: str, median: float, high: float) -> Candidate:
 
 def test_faster_means_in_most_rounds() -> None:
     fp32 = _raced("fp32", 1, 1)
-    assert _fastest({"int8": _raced("int8", 0.5, 0.6), "fp16": _raced("fp16", 0.4, 0.9), "fp32": fp32}) == "fp16"
-    assert _fastest({"int8": _raced("int8", 0.9, 1.1), "fp32": fp32}) == "fp32"
-    assert _fastest({"int8": Candidate("int8", None, failed="x"), "fp32": fp32}) == "fp32"
+    assert _fastest({"int8": _raced("int8", 0.5, 0.6), "fp16": _raced("fp16", 0.4, 0.9), "fp32": fp32}) == [
+        "fp16",
+        "int8",
+        "fp32",
+    ]
+    assert _fastest({"int8": _raced("int8", 0.9, 1.1), "fp32": fp32}) == ["fp32"]
+    assert _fastest({"int8": Candidate("int8", None, failed="x"), "fp32": fp32}) == ["fp32"]
 
 
 def test_where_nothing_can_be_measured_the_nominal_order_decides(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,10 +66,76 @@ def test_where_nothing_can_be_measured_the_nominal_order_decides(monkeypatch: py
     monkeypatch.setattr(auto, "low_precision", made)
     said: list[str] = []
     nothing: Any = None
-    choice = choose(nothing, PrecisionSettings(AUTO), nothing, nothing, "a plan runs on a GPU", said.append)
+    choice = choose(
+        nothing, PrecisionSettings(AUTO), nothing, nothing, "a plan runs on a GPU", said.append, "tensorrt-rtx"
+    )
     assert choice.precision == "bf16"
-    assert said == ["int8: failed: no", "fp16: failed: no", "bf16: passed", "fp32: passed", "taking bf16: by nominal speed (int8 > fp16 > bf16 > fp32), since a plan runs on a GPU"]  # fmt: skip
+    assert said == ["fp16: failed: no", "bf16: passed", "int8: failed: no", "fp32: passed", "taking bf16: by nominal speed (fp16 > bf16 > int8 > fp32), since a plan runs on a GPU"]  # fmt: skip
     assert choice.to_dict()["candidates"]["int8"] == {"passed": False, "reason": "no"}
+
+
+@pytest.mark.parametrize(
+    ("target", "tried", "taken"),
+    [
+        ("tensorrt-rtx", ["fp16 fp32", "int8 fp32"], ["fp16", "int8", "fp32"]),
+        ("tensorrt", ["int8 fp16", "int8 fp32", "fp16 fp32"], ["int8 with fp16", "int8", "fp16", "fp32"]),
+    ],
+)
+def test_each_kind_of_plan_has_its_own_order(monkeypatch: pytest.MonkeyPatch, target: str, tried: list[str], taken: list[str]) -> None:  # fmt: skip
+    """TensorRT-RTX moves half as much in fp16 as in int8 (benchmarks/results/modelopt.md); full TensorRT may join int8 and fp16."""
+    from dlcv.export.precision import auto
+
+    made: list[str] = []
+
+    def make(given: Any, settings: PrecisionSettings, tiles: Any, say: Any) -> Any:
+        settings.check()
+        made.append(f"{settings.precision} {settings.rest}")
+        assert (tiles is not None) == (settings.precision == "int8")
+
+    monkeypatch.setattr(auto, "low_precision", make)
+    nothing: Any = None
+    tiles: Any = "tiles"
+    never = {"bf16": "8.0 is needed"}
+    choice: Any = choose(nothing, PrecisionSettings(AUTO), tiles, nothing, "no GPU", lambda _: None, target, never)
+    assert made == tried
+    assert choice.candidates["bf16"].sentence == "bf16: failed: 8.0 is needed"
+    for precision in taken:
+        assert choice.precision == precision
+        last, choice = choice, choice.without_it(f"no plan of {precision}")
+    assert choice is None
+    assert last.candidates[taken[0]].failed == f"no plan of {taken[0]}"
+
+
+def test_where_the_plan_of_the_choice_fails_the_next_is_taken(
+    export: Export, tiny_classifier: Callable[[int], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a GPU TensorRT-RTX gets fp16; where that plan is refused, bf16, and nothing of fp16 is left."""
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheels for this Python")
+    from dlcv.export import export_model
+
+    monkeypatch.setattr(export_model, "driver_problem", lambda: "no NVIDIA driver")
+    build, refused = export_model.build_plan, []
+
+    def picky(graph: Path, plan: Path, **options: Any) -> Any:
+        if options["card"].precision == "fp16":
+            plan.write_bytes(b"vtrt")
+            refused.append(plan)
+            raise VerdictError("the plan is not what torch is")
+        return build(graph, plan, **options)
+
+    monkeypatch.setattr(export_model, "build_plan", picky)
+    result = export(
+        "--model", "cnn3", "--checkpoint", tiny_classifier(0), "--precision", "auto", "--builder", "tensorrt-rtx", "--output", tmp_path,
+        "--max-drop", 0.1, "--compute-capability", "8.6",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    assert len(refused) == 1 and not refused[0].exists()
+    assert "taking fp16: by nominal speed (fp16 > bf16 > int8 > fp32), since a plan runs on a GPU" in result.stderr
+    assert "the plan is not what torch is; taking bf16: the next, since fp16 failed" in result.stderr
+    auto = json.loads((tmp_path / "cnn3.json").read_text())["auto"]
+    assert (auto["chosen"], auto["candidates"]["fp16"]["passed"]) == ("bf16", False)
+    assert read_card(tmp_path / "cnn3.plan").precision == read_card(tmp_path / "cnn3.onnx").precision == "bf16"
+    assert read_card(tmp_path / "cnn3.plan").proof.startswith("types of the strongly typed network as parsed: ")
 
 
 def test_an_export_with_auto(export: Export, tiny_classifier: Callable[[int], Path], tmp_path: Path) -> None:

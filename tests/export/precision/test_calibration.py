@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -79,6 +80,34 @@ def test_images_come_from_the_folder_evenly_and_fitted(tiny_card: ModelCard, tin
     own = calibration_tiles(None, 3, tiny_card, verified)
     assert (len(own.windows), own.verified_on) == (3, 3)
     assert own.sentence.endswith("3 of them are also verified on: better name training images with --calibration-data DIR")  # fmt: skip
+
+
+def test_images_of_another_size_are_refused_and_a_few_of_them_told(tiny_card: ModelCard, tiny_data: Path, tmp_path: Path, write_tile: Any) -> None:  # fmt: skip
+    verified = labelled_for(tiny_card, tiny_data)
+    write_tile(tmp_path / "a.png", np.full((5, 7, 3), 90, np.uint8))
+    with pytest.raises(DatasetError, match=r"^--calibration-data: 1 of 1 tiles are far smaller than those that are verified on and than the 64 x 64 px of the graph \(\S+a\.png: 7 x 5 px\); name a folder with tiles of training$"):  # fmt: skip
+        calibration_tiles(tmp_path, 4, tiny_card, verified)
+    for name in "bc":
+        write_tile(tmp_path / f"{name}.png", np.full((40, 90, 3), 90, np.uint8))
+    found = calibration_tiles(tmp_path, 4, tiny_card, verified)
+    assert "; 1 of 3 tiles are far smaller than" in found.sentence and ": better leave them out; " in found.sentence
+    assert found.sentence.endswith("; so few may not show what others hold: better give 8 or more")
+    assert found.to_dict()["doubts"] == list(found.doubts)
+
+
+def test_noise_is_told(tiny_card: ModelCard, tiny_data: Path, tmp_path: Path, write_tile: Any, tiny_scenes: Scenes) -> None:  # fmt: skip
+    verified, rng = labelled_for(tiny_card, tiny_data), np.random.default_rng(0)
+    (tmp_path / "noise").mkdir()
+    (tmp_path / "scenes").mkdir()
+    for k in range(8):
+        write_tile(tmp_path / "noise" / f"{k}.png", rng.integers(0, 256, (64, 64, 3), np.uint8))
+        write_tile(tmp_path / "scenes" / f"{k}.png", tiny_scenes[k % 6] // 2)
+    noise = calibration_tiles(tmp_path / "noise", 8, tiny_card, verified)
+    assert len(noise.doubts) == 1 and re.match(
+        r"they look like noise, neighbouring pixels correlate by -?0\.0", noise.doubts[0]
+    )
+    assert noise.doubts[0].endswith(" where verified: better name tiles of training")
+    assert calibration_tiles(tmp_path / "scenes", 8, tiny_card, verified).doubts == (), "the control"
 
 
 @pytest.mark.parametrize("content", ["missing", "empty", "damaged"])

@@ -108,7 +108,10 @@ def test_tensorrt_rtx_builds_it(combined: onnx.ModelProto, card_of: Callable[[st
     path = tmp_path / "x.onnx"
     path.write_bytes(with_card(combined, card).SerializeToString())
     options = BuildOptions(builder="tensorrt-rtx", max_batch=2, compute_capabilities=("8.6",))
-    report = build_plan(path, tmp_path / "x.plan", card=card, options=options)
+    with pytest.raises(VerdictError, match=r"in int8, 10\.1% in fp16, expected at least 90\.0% in int8; not so: node_convolution_2 \(deconvolution\)"):  # fmt: skip
+        build_plan(path, tmp_path / "x.plan", card=card, options=options)
+    # TensorRT-RTX has no int8 transposed convolution, and in so narrow a network they are a tenth of the work.
+    report = build_plan(path, tmp_path / "x.plan", card=card, options=options, min_share=0.89)
     assert (read_card(report.path).precision, read_card(report.path).rest) == ("int8", "fp16")
 
 

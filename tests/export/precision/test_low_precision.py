@@ -67,7 +67,9 @@ def test_a_classifier_in_each_precision_and_its_plan(precision: str, export: Exp
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheels for this Python")
     options = BuildOptions("tensorrt-rtx", max_batch=2, compute_capabilities=("8.6",))
     report = build_plan(path, tmp_path / "x.plan", card=card, options=options)
-    assert (read_card(report.path).precision, read_card(report.path).proof) == (precision, card.proof)
+    plans = read_card(report.path)
+    assert plans.precision == precision
+    assert plans.proof == f"types of the strongly typed network as parsed: 100.0% in {precision}", "not what a CPU does"
 
 
 def test_layers_that_overflow_fp16_and_are_too_much_to_restore(export: Export, tiny_checkpoint: Path, tmp_path: Path) -> None:  # fmt: skip

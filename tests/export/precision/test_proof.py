@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +12,22 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from dlcv.export.precision.calibration import int8_from_onnx
+from dlcv.export.precision.calibration import int8_by_ranges, int8_from_onnx, ranges_of
+from dlcv.export.precision.layer_names import layer_name, makers_of
 from dlcv.export.precision.proof import Layer, Proof, layers_of, prove, session_operators
 from dlcv.runtime.errors import ExportError, VerdictError
 
 GraphOf = Callable[[str], onnx.ModelProto]
+
+
+@pytest.fixture
+def classifier_graph(tiny_classifier: Callable[[int], Path]) -> onnx.ModelProto:
+    """The tiny cnn3, in float32."""
+    from dlcv.export.onnx_from_checkpoint import onnx_from_model
+    from dlcv.train.checkpoint import load_checkpoint, model_from_checkpoint
+
+    checkpoint = load_checkpoint(tiny_classifier(0))
+    return onnx_from_model(model_from_checkpoint(checkpoint), checkpoint.card.changed(head="probs"))
 
 
 def _graph(nodes: list[Any], weights: dict[str, Any], shape: list[int | str]) -> onnx.ModelProto:
@@ -98,7 +111,7 @@ def test_int8_weights_alone_are_no_int8_layer() -> None:
     assert proof.multiply_adds == {"fp32 x int8": 8 * 4 * 120}
     assert [problem.split(",")[0] for problem in proof.problems()] == [
         "0.0% of the graph's multiply-adds are in int8",
-        f"ONNX Runtime {onnxruntime_version()} runs 0 of 1 convolutions in int8",
+        f"ONNX Runtime {onnxruntime_version()} runs 0.0% of the multiply-adds in int8",
     ]
 
 
@@ -116,7 +129,8 @@ def test_int8_in_the_graph_that_a_session_runs_in_float_is_caught(graph_of: Grap
             proto.graph.node.remove(quantize)
     proof = prove(proto, "int8")
     assert proof.share > 0.99, "the graph alone would pass"
-    with pytest.raises(VerdictError, match=r"ONNX Runtime \S+ runs 0 of 18 convolutions in int8$"):
+    assert proof.ran_share == 0
+    with pytest.raises(VerdictError, match=r"ONNX Runtime \S+ runs 0\.0% of the multiply-adds that it could in int8, expected at least 90\.0%; not so: .* and 13 more$"):  # fmt: skip
         proof.require()
 
 
@@ -127,7 +141,49 @@ def test_a_session_shows_what_it_made_of_a_graph(graph_of: GraphOf) -> None:
     assert found["ConvTranspose fp32"] == 3
 
 
+@pytest.mark.parametrize("take", [True, False])
+def test_a_restored_layer_takes_no_other_out_of_int8(
+    take: bool, classifier_graph: onnx.ModelProto, tiny_crops: Any
+) -> None:
+    """Three convolutions and a linear layer: by count two of three were enough, and the third is most of the work."""
+    ranges = ranges_of(classifier_graph, tiny_crops, "min-max")
+    makers = makers_of(classifier_graph.graph)
+    (fc,) = (
+        node.name for node in classifier_graph.graph.node if node.op_type == "Gemm" and layer_name(node, makers) == "fc"
+    )
+    proof = prove(int8_by_ranges(classifier_graph, ranges, [fc], take_from_layers=take), "int8")
+    assert proof.share > 0.99, "the graph alone would pass"
+    assert {layer.name: layer.ran for layer in proof.layers} == {
+        "conv1": "int8", "conv2": "int8", "conv3": "fp32" if take else "int8", "fc": "fp32",
+    }  # fmt: skip
+    largest = next(layer.multiply_adds for layer in proof.layers if layer.name == "conv3")
+    total = sum(layer.multiply_adds for layer in proof.layers)
+    if take:
+        assert proof.ran_share == pytest.approx(1 - largest / total, abs=1e-3)
+        with pytest.raises(
+            VerdictError, match=r"that it could in int8, expected at least 90\.0%; not so: conv3 \(Conv, fp32, "
+        ):
+            proof.require()
+    else:
+        assert proof.problems() == []
+    assert proof.sentence().endswith(f" on CPU runs {proof.ran_share:.1%} in int8")
+
+
 LAYERS = (Layer("a", "Conv", "int8", 90), Layer("b", "ConvTranspose", "fp32", 10))
+
+
+def test_a_session_is_held_to_what_it_could_run_and_to_half_of_all() -> None:
+    small, large = Layer("a", "Conv", "int8", 10, "int8"), Layer("b", "Conv", "int8", 90, "fp32")
+    by = f"ONNX Runtime {onnxruntime_version()} runs"
+    assert Proof("int8", (small, large), {}, 0.9).problems() == [
+        f"{by} 10.0% of the multiply-adds that it could in int8, expected at least 90.0%; not so: b (Conv, fp32, 90.0%)"
+    ]
+    transposed = Layer("up", "ConvTranspose", "int8", 9, "fp32", may_be_int8=False)
+    assert Proof("int8", (small, transposed), {}, 0.9).problems() == []
+    larger = Layer("up", "ConvTranspose", "int8", 30, "fp32", may_be_int8=False)
+    assert Proof("int8", (small, larger), {}, 0.9).problems() == [
+        f"{by} 25.0% of the multiply-adds in int8, and a session with less than 50% is not opened; not so: up (ConvTranspose, fp32, 75.0%)"
+    ]
 
 
 def test_the_share_and_the_bound() -> None:
@@ -137,8 +193,13 @@ def test_the_share_and_the_bound() -> None:
         "90.0% of the graph's multiply-adds are in int8, expected at least 91.0%; not so: b (ConvTranspose, fp32, 10.0%)"
     ]
     assert proof.to_dict()["multiply_adds_by_operator"] == {"Conv int8": 90, "ConvTranspose fp32": 10}
-    assert proof.sentence().startswith("90.0% of the graph's multiply-adds in int8; ONNX Runtime ")
-    assert proof.sentence().endswith(" runs 1 of 1 convolutions in int8")
+    assert proof.sentence() == "90.0% of the graph's multiply-adds in int8", "what ran is not known"
+    ran = Proof("int8", tuple(replace(x, ran=x.kind) for x in LAYERS), proof.session, 0.9)
+    assert (
+        ran.sentence()
+        == f"90.0% of the graph's multiply-adds in int8; ONNX Runtime {onnxruntime_version()} on CPU runs 90.0% in int8"
+    )
+    assert (ran.to_dict()["onnxruntime_int8_share"], proof.to_dict()["onnxruntime_int8_share"]) == (0.9, None)
     assert Proof("fp16", (), None, 0.95).share == 0, "a graph without layers proves nothing"
 
 

@@ -141,7 +141,7 @@ def test_a_plan_has_its_own_largest_batch(tiny_card: ModelCard, parse: Callable[
 def test_triton_loads_no_plan_of_tensorrt_rtx(tiny_card: ModelCard, tiny_onnx: Path, tmp_path: Path) -> None:
     plan = full_plan(tmp_path / "fcn8s.plan", tiny_card.changed(head="mask"), b"vtrt")
     with pytest.raises(
-        ExportError, match=r"is of TensorRT-RTX, which Triton does not load; serve the graph: .*fcn8s\.onnx"
+        ExportError, match=r"is of TensorRT-RTX, which Triton does not load; serve the graph it was built from"
     ):
         triton_model(plan, tmp_path / "models", name="fcn8s", max_batch=16)
     assert servable([plan, tiny_onnx]) == (tiny_onnx, f"{plan} is of TensorRT-RTX, which Triton does not load")
@@ -246,6 +246,23 @@ def test_from_the_command_line(
     refused = export(*options, "--head", "probs")
     assert refused.exit_code == 2
     assert "of a model with other inputs or outputs" in refused.stderr.splitlines()[-1]
+
+
+def test_a_plan_of_rtx_from_a_graph_alone_leaves_the_graph_to_serve(
+    export: Callable[..., Any], tiny_onnx: Path, parse: Callable[[Path], Any], tmp_path: Path
+) -> None:
+    """`--onnx` with `--triton`, as on a server without torch; with a plan of full TensorRT: tests/export/builders."""
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheels for this Python")
+    graph = tmp_path / "fcn8s.onnx"
+    graph.write_bytes(tiny_onnx.read_bytes())
+    result = export("--onnx", graph, "--builder", "tensorrt-rtx", "--max-batch", 4, "--triton", tmp_path / "models")
+    assert result.exit_code == 0, result.stderr
+    folder = tmp_path / "models" / "fcn8s"
+    assert result.stdout.splitlines() == [str(graph.with_suffix(".plan")), str(folder / "1")]
+    assert f"Triton serves the graph: {graph.with_suffix('.plan')} is of TensorRT-RTX" in result.stderr
+    config = parse(folder)
+    assert (config.name, config.platform, config.max_batch_size) == ("fcn8s", "onnxruntime_onnx", 4)
+    assert (folder / "1" / "model.onnx").read_bytes() == graph.read_bytes()
 
 
 def test_a_repository_that_cannot_be_made_names_its_option(tiny_onnx: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from dlcv.runtime.card import ModelCard
 from dlcv.runtime.cli.infer import main
 from dlcv.runtime.cli.infer_options import HEADINGS
 from dlcv.runtime.manifest import read_manifest
@@ -22,6 +23,10 @@ def invoke(*arguments: object) -> tuple[int, str, str]:
     result = CliRunner().invoke(main, [str(argument) for argument in arguments])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, result.stdout, result.stderr
+
+
+TOOK = r" \(\d+ s, [\d.e+]+ tiles/s\)"
+"""What stands behind the last line of a run of a few tiles."""
 
 
 @pytest.fixture
@@ -42,10 +47,29 @@ def refused(tmp_path: Path) -> Callable[..., str]:
 def test_a_folder_of_tiles(tile_folder: Path, tiny_onnx: Path, tmp_path: Path) -> None:
     code, out, err = invoke(tile_folder, "--engine", tiny_onnx, "--output", tmp_path / "m", "--quiet")
     assert (code, out) == (0, "")
-    assert err == f"6 of 6 tiles done, 0 failed: {tmp_path / 'm'}\n"
+    assert re.fullmatch(re.escape(f"6 of 6 tiles done, 0 failed: {tmp_path / 'm'}") + TOOK + "\n", err)
     assert json.loads((tmp_path / "m/summary.json").read_text())["done"] == 6
     code, _, err = invoke(tile_folder, "--engine", tiny_onnx, "--output", tmp_path / "m", "--resume")
     assert (code, err) == (0, f"6 of 6 tiles done (6 of them before), 0 failed: {tmp_path / 'm'}\n")
+
+
+def test_the_gallery_is_pointed_at_and_a_world_file_is_told(tile_folder: Path, tiny_onnx: Path, tmp_path: Path) -> None:
+    (tile_folder / "a.pgw").write_text("0.5\n0\n0\n-0.5\n325000\n2790000\n")
+    code, _, err = invoke(tile_folder, "--engine", tiny_onnx, "--output", tmp_path / "m", "--gallery")
+    assert code == 0
+    first, opened, *_, page = err.splitlines()
+    assert first.startswith(f"1 world file, such as {tile_folder / 'a.pgw'}, will not be used: ")
+    assert first.endswith("make it a GeoTIFF with: gdal_translate a.png a.tif")
+    assert opened.startswith("6 tiles through ")
+    assert page == f"look through them: {tmp_path / 'm/gallery/index.html'}"
+
+
+def test_polygons_as_they_are_by_default_are_told_of(tile_folder: Path, tiny_onnx: Path, tmp_path: Path) -> None:
+    told = "polygons follow the edge of every pixel; --simplify 1 --min-area 50 makes them fewer and smaller"
+    for options, lines in ([], 1), (["--min-area", "0"], 0), (["--quiet"], 0):
+        given = (tile_folder, "--engine", tiny_onnx, "--output", tmp_path / "m", "--overwrite", "--polygons")
+        _, _, err = invoke(*given, *options)
+        assert err.splitlines().count(told) == lines
 
 
 def test_files_globs_and_masks_by_default_in_masks(
@@ -69,10 +93,13 @@ def test_failed_tiles_are_exit_1(tile_folder: Path, tiny_onnx: Path, tmp_path: P
     (tile_folder / "zero.jpg").write_bytes(b"")
     code, _, err = invoke(tile_folder, "--engine", tiny_onnx, "--output", tmp_path / "m")
     assert code == 1
-    assert err.splitlines() == [
-        f"6 of 7 tiles done, 1 failed: {tmp_path / 'm'}",
-        f"first failure: zero.jpg: the file is empty; copy it again; all are in {tmp_path / 'm/manifest.csv'}",
-    ]
+    opened, last, failure = err.splitlines()
+    assert re.fullmatch(rf"7 tiles through {re.escape(tiny_onnx.name)} in .+, in fp32; batch 1, \d+ at a time", opened)
+    assert re.fullmatch(re.escape(f"6 of 7 tiles done, 1 failed: {tmp_path / 'm'}") + TOOK, last)
+    assert (
+        failure
+        == f"first failure: zero.jpg: the file is empty; copy it again; all are in {tmp_path / 'm/manifest.csv'}"
+    )
     assert len(list(read_manifest(tmp_path / "m/manifest.csv"))) == 7
 
 
@@ -155,9 +182,24 @@ def test_a_plan_without_a_gpu_names_the_other_way(
 ) -> None:
     plan = tmp_path / "m.plan"
     plan.write_bytes(b"ftrt" + bytes(60))
+    told = f"{plan} is a TensorRT plan and runs on an NVIDIA GPU only; run the graph it was built from instead"
     assert refused(tile_folder, "--engine", plan, "--device", "cpu") == (
-        f"{plan} is a TensorRT plan and runs on an NVIDIA GPU only; on a CPU run the graph: --engine {tmp_path / 'm.onnx'}"
+        f"{told}, which is not beside it: copy it here, or make one with: dlcv-export --format onnx"
     )
+    (tmp_path / "m.onnx").touch()
+    assert refused(tile_folder, "--engine", plan, "--device", "cpu") == f"{told}: --engine {tmp_path / 'm.onnx'}"
+
+
+def test_a_plan_cut_short_is_told_as_cut_short(
+    refused: Callable[..., str], tile_folder: Path, tiny_card: ModelCard, tmp_path: Path
+) -> None:
+    """TensorRT-RTX has the plan's length in its header; of 20 bytes not even that is there."""
+    plan = tmp_path / "m.plan"
+    head = b"vtrt" + bytes(12) + (9000).to_bytes(8, "little") + bytes((1, 7, 1, 116)) + bytes(8)
+    whole = (head + b"dlcv1:" + tiny_card.to_json().encode()).ljust(9000, b"\0")
+    for length, told in ((20, "20 bytes, and a plan's header alone is 36"), (8999, "8,999 bytes of 9,000")):
+        plan.write_bytes(whole[:length])
+        assert refused(tile_folder, "--engine", plan) == f"{plan} is cut short: {told}; copy or export it again"
 
 
 def test_cuda_where_there_is_none(refused: Callable[..., str], tile_folder: Path, tiny_onnx: Path) -> None:
@@ -209,7 +251,8 @@ def test_a_classifier_writes_into_predictions_by_default(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     code, out, err = invoke("colours", "--engine", colour_engine, "--quiet", "--top-k", 2)
-    assert (code, out, err) == (0, "", "5 of 5 tiles done, 0 failed: predictions\n")
+    assert (code, out) == (0, "")
+    assert re.fullmatch("5 of 5 tiles done, 0 failed: predictions" + TOOK + "\n", err)
     lines = Path("predictions/predictions.csv").read_text().splitlines()
     assert lines[0] == "path,class,probability,class_2,probability_2"
     assert sorted(line.split(",")[:2] for line in lines[1:]) == [

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
-from dlcv.runtime.distributed.cluster import Layout, joined, layout_of
+from dlcv.runtime.distributed.cluster import Layout, joined, layout_of, without_lines
 from dlcv.runtime.errors import EngineError, MissingPackageError, UsageError
 
 Nodes = list[dict[str, float]]
@@ -89,3 +91,16 @@ def test_nobody_at_that_address() -> None:
         joined("127.0.0.1:9"),  # a port on which nobody listens
     ):
         pass
+
+
+def test_lines_of_somebody_else_are_left_out(tmp_path: Path) -> None:
+    """What is written in Python and beneath it, with and without the end of a line; afterwards all is as it was."""
+    place = os.open(tmp_path / "said", os.O_WRONLY | os.O_CREAT)
+    try:
+        with without_lines(b"core_worker.cc", place):
+            for text in (b"tiles [#---]", b"\n[now] core_worker.cc:2465: Actor with\n", b"a line\n"):
+                os.write(place, text)
+        os.write(place, b"core_worker.cc is written again\n")
+    finally:
+        os.close(place)
+    assert (tmp_path / "said").read_bytes() == b"tiles [#---]\na line\ncore_worker.cc is written again\n"

@@ -51,6 +51,33 @@ def test_a_plan_without_its_library(plan: Path) -> None:
     assert "image uint8 (N, 64, 64, 3) (as the card says)" in text
 
 
+def test_what_a_cpu_did_with_its_graph_is_no_proof_of_a_plan(plan: Path, tiny_card: ModelCard) -> None:
+    """As the cards of plans said that were built before plans were asked."""
+    proof = "97.0% of the graph's multiply-adds in int8; ONNX Runtime 1.31.1 runs 3 of 3 convolutions in int8; OpenVINO 2026.4.1 on CPU runs 100.0% in int8"
+    card = tiny_card.changed(head="probs", precision="int8", proof=proof)
+    plan.write_bytes(plan.read_bytes()[:36] + b"dlcv1:" + card.to_json().encode() + bytes(9))
+    text = inspection_text(inspect_file(plan))
+    assert "ONNX Runtime" not in text and "OpenVINO" not in text
+    assert (
+        "not asked: built before plans were asked; of its graph the card says: 97.0% of the graph's multiply-adds in int8"
+        in text
+    )
+
+
+def test_what_a_plan_was_compiled_to_stands_in_its_sidecar(plan: Path, tiny_card: ModelCard) -> None:
+    beside = plan.with_suffix(".json")
+    files = {plan.name: {"sha256": hashlib.sha256(plan.read_bytes()).hexdigest()}}
+    facts = {"card": tiny_card.to_dict(), "files": files, "plan": {"proof": {"sentence": "kernels: 99.1% in int8"}}}
+    beside.write_text(json.dumps(facts))
+    assert "kernels: 99.1% in int8 (as the sidecar says)" in inspection_text(inspect_file(plan))
+    for odd in ({}, {"plan": 7}, {"plan": {"proof": []}}, {"plan": {"proof": {"sentence": 7}}}):
+        beside.write_text(json.dumps({key: value for key, value in facts.items() if key != "plan"} | odd))
+        assert "as the sidecar says" not in inspection_text(inspect_file(plan))
+    plan.write_bytes(plan.read_bytes() + b"x")
+    beside.write_text(json.dumps(facts))
+    assert "as the sidecar says" not in inspection_text(inspect_file(plan)), "it is of another plan"
+
+
 def test_sizes_that_vary_and_the_proof(tmp_path: Path, tiny_card: ModelCard) -> None:
     card = tiny_card.changed(
         head="probs", size_range=SizeRange((32, 32), (128, 160), 32), precision="int8", proof="97.0% in int8"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,6 +110,34 @@ def test_pixels_without_data() -> None:
                 answer[1] = 1
                 mosaic.add(r, c, answer if valid.any() else None, None if valid.all() else valid)
         np.testing.assert_array_equal(kept.mask, np.where(hole, 1, 255))
+
+
+@settings(deadline=None, max_examples=20)  # hundreds of windows in some
+@given(SIZE, OVERLAP, st.booleans())
+def test_confidence_as_in_memory(size: tuple[int, int], overlap: float, blend: bool) -> None:
+    fitted = fit_tile(np.zeros((*size, 3), np.uint8), (24, 24), "windows", overlap)
+    given = answers(len(fitted.windows), 24, 3)
+    rows, columns = (Side.of(length, 24, overlap) for length in size)
+    kept, plain = np.zeros(size, module.SURE), Kept(size)
+
+    def keep(top: int, strip: NDArray[Any]) -> None:
+        kept[top : top + len(strip)] = strip
+
+    hole = np.random.default_rng(0).random(size) < 0.1
+    for write, sure in ((keep, True), (plain, False)):
+        mosaic = Mosaic(rows, columns, write, nodata=255, blend=blend, sure=sure)
+        for number, answer in enumerate(given):
+            row, column = divmod(number, len(columns.starts))
+            y, x = rows.starts[row], columns.starts[column]
+            mosaic.add(row, column, answer, ~hole[y : y + 24, x : x + 24])
+    np.testing.assert_array_equal(kept["index"], plain.mask)
+    assert (kept["confidence"][hole] == 0).all()
+    probs = fitted.join(given) if blend else None
+    if probs is not None:
+        # as above: up to 25 windows, each rounded by half a step
+        assert np.abs(kept["confidence"] / module.SCALE - probs.max(0))[~hole].max(initial=0) < 25 / module.SCALE
+    else:
+        assert (kept["confidence"][~hole] > 0).all()
 
 
 def test_what_is_no_probability_is_refused() -> None:

@@ -270,3 +270,34 @@ def test_a_tile_of_many_windows_that_fails_is_tried_no_further(stand_in: Any) ->
     assert {outcome.tile: outcome.result for outcome in outcomes if not outcome.error} == {
         k: k for k in range(40) if k != 7
     }
+
+
+@pytest.mark.parametrize("batch", [1, 32, 100])
+def test_a_tile_of_many_windows_in_one_batch_is_one_failure(stand_in: Any, batch: int) -> None:
+    session, rest = stand_in.StandIn(), 2 * MOST_IN_A_ROW
+
+    def read(tile: int) -> Any:
+        return np.full((8, 640, 3), stand_in.BAD, np.uint8) if tile == 7 else stand_in.tile_image(tile)
+
+    outcomes: list[Outcome[int, int]] = []
+    settings = PipelineSettings(batch, overlap=0.0)
+    Pipeline(session, read, lambda tile, mask: int(mask[0, 0]), settings).run(range(rest), outcomes.append)
+    assert {outcome.tile: str(outcome.error) for outcome in outcomes if outcome.error} == {
+        7: "the engine fails on this tile: an illegal memory access"
+    }
+    assert sorted(outcome.tile for outcome in outcomes) == list(range(rest))
+    assert sum(session.batches) < 640 / 8 + 5 * (batch + rest), "its 80 windows are not tried one by one"
+
+
+def test_parts_of_one_that_fail_count_as_one_and_of_many_as_many(stand_in: Any) -> None:
+    bad, count = stand_in.tile_image(stand_in.BAD)[None], 2 * MOST_IN_A_ROW
+
+    def run(owners: Sequence[Any] | None, calls: int) -> list[str]:
+        runner = BatchRunner(stand_in.StandIn(), lambda outputs: outputs["mask"], 64, print)
+        images = bad.repeat(count // calls, axis=0)
+        return [str(answer) for _ in range(calls) for answer in runner.run(images, owners=owners)]
+
+    for calls in (1, count):  # as where its windows lie in one batch, and in several threads' at the same time
+        assert run(["a"] * (count // calls), calls) == ["an illegal memory access"] * count
+        with pytest.raises(EngineError, match="illegal memory access"):
+            run(None, calls)

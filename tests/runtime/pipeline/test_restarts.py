@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import dlcv.runtime.pipeline.pipeline as pipeline_module
 from dlcv.runtime.errors import EngineError, SessionLost
 from dlcv.runtime.pipeline.batching import MOST_IN_A_ROW
 from dlcv.runtime.pipeline.outcome import Outcome
@@ -217,6 +219,80 @@ def test_a_device_that_hangs_for_good_ends_the_run_in_words(stand_in: Any, never
     assert re.search(rf"the session was restarted [{MOST_FRUITLESS}-9] times", str(caught.value))
     outcomes = caught.value.outcomes  # type: ignore[attr-defined]
     assert sum(outcome.error is not None for outcome in outcomes.values()) <= 1, "the one that it hung on twice"
+
+
+class Patient(RestartingSession):
+    """Nobody is late in it but who hangs, so that a limit may be short whatever else the machine has to do."""
+
+    def __init__(self, first: Any, reopen: Callable[[], Any]) -> None:
+        super().__init__(first, reopen)
+        self.hangs: set[int] = set()
+
+    @property
+    def patient_from(self) -> float:
+        return super().patient_from if self.generation in self.hangs else math.inf
+
+
+def run_with_hangs(
+    stand_in: Any, never: threading.Event, batch: int, tiles: Collection[int], hangs: Callable[[Any], bool]
+) -> tuple[dict[int, str], Patient, str]:
+    """What was put aside and why, the session, and in which words the run ended, if it did."""
+
+    def before(number: int, images: Any) -> None:
+        if hangs(images[:, 0, 0, 0]):
+            session.hangs.add(number)
+            never.wait(60)
+
+    sessions = Sessions(stand_in, before)
+    session, outcomes = Patient(sessions.open(), sessions.open), list[Outcome[int, Any]]()
+    settings = PipelineSettings(batch, session_timeout_s=0.04)
+    pipeline = Pipeline(session, stand_in.tile_image, lambda tile, mask: int(mask[0, 0]), settings)
+    words = ""
+    try:
+        pipeline.run(tiles, outcomes.append)
+    except EngineError as error:
+        words = str(error)
+    assert words or sorted(outcome.tile for outcome in outcomes) == sorted(tiles), "each tile is told of once"
+    assert all(outcome.result == outcome.tile for outcome in outcomes if not outcome.error)
+    return {outcome.tile: str(outcome.error) for outcome in outcomes if outcome.error}, session, words
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_any_number_of_tiles_on_which_it_hangs_is_put_aside(stand_in: Any, never: threading.Event, batch: int) -> None:
+    poison = {3, 4, 5, 6, 20, 21, 40, 59}
+    failed, session, words = run_with_hangs(
+        stand_in, never, batch, TILES, lambda reds: bool(poison & set(reds.tolist()))
+    )
+    assert words == ""
+    assert failed == dict.fromkeys(
+        poison, "the engine hangs on this tile: it has not answered within 0.04 s on a batch of 1, twice"
+    )
+    assert session.generation > MOST_RESTARTS, "those that a tile is to blame for do not count"
+
+
+def test_a_session_that_hangs_on_everything_ends_the_run_and_blames_no_tile(
+    stand_in: Any, never: threading.Event
+) -> None:
+    calls: list[int] = []
+
+    def from_the_fifth(reds: Any) -> bool:
+        calls.append(len(reds))
+        return len(calls) > 5
+
+    failed, session, words = run_with_hangs(stand_in, never, 1, TILES, from_the_fifth)
+    assert failed == {}
+    assert words.startswith("the session has not answered within 0.04 s on a batch of 1; its library or its device")
+    assert session.generation == MOST_FRUITLESS
+
+
+def test_one_that_hangs_on_every_tile_but_not_on_the_harmless_ends_the_run(
+    stand_in: Any, never: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline_module, "MOST_HUNG", 4)
+    failed, session, words = run_with_hangs(stand_in, never, 1, TILES, lambda reds: bool(reds.any()))
+    assert len(failed) == 4
+    assert words.startswith("5 tiles hang: the session has not answered within 0.04 s on a batch of 1; its library")
+    assert 10 <= session.generation <= 12, "two a tile, and one of each that another thread had begun with"
 
 
 def test_an_engine_that_has_gone_ends_the_run_in_words(stand_in: Any) -> None:

@@ -69,8 +69,19 @@ def times(**given: Any) -> StageTimes:
             "CPU",
             "CPU-bound: all 2 cores were busy, 48% of it with other programs; of the CPU time decode took 45%, session took 45%, write took 9%; more threads would not help; smaller or less compressed tiles, or a faster disk, would help",
         ),
+        (  # 8 large tiles
+            {"stages": {"session": (156.0, 2.0, 2)}, "batches": 8, "wall_s": 79.0},
+            "session",
+            "session-bound: the session was busy 99% of the time; a faster engine would help: int8, or a GPU",
+        ),
+        (
+            {"stages": {"session": (9.0, 0.5, 4)}, "batches": 1},
+            "tiles",
+            "too few tiles: 1 batch for a session that runs 4 at a time; the rest of it waited",
+        ),
         ({"wall_s": 0.5}, "unknown", ""),
-        ({"batches": 9}, "unknown", ""),
+        ({"batches": 9, "wall_s": 4.0}, "unknown", ""),
+        ({"batches": 0}, "unknown", ""),
     ],
 )  # fmt: skip
 def test_the_sentence(given: dict[str, Any], bound: str, sentence: str) -> None:

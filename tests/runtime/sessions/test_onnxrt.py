@@ -24,6 +24,19 @@ def wanted(tiny_onnx: Path) -> Any:
     return lambda precision="fp32", **options: Wanted(tiny_onnx, "onnx", card.changed(precision=precision), **options)
 
 
+@pytest.fixture(scope="module")
+def tiny_int8(tiny_onnx: Path, tiny_scenes: list[Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model in int8."""
+    onnx = pytest.importorskip("onnx", reason="the export extra is not installed")
+    from dlcv.export.onnx_from_checkpoint import with_card
+    from dlcv.export.precision.calibration import int8_from_onnx
+
+    path = tmp_path_factory.mktemp("int8") / "int8.onnx"
+    made = int8_from_onnx(onnx.load(tiny_onnx), tiny_scenes, "min-max")
+    onnx.save_model(with_card(made, read_card(tiny_onnx).changed(precision="int8")), path)
+    return path
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """A machine with every provider, on paper: the providers that sessions were asked for; they run on the CPU."""
@@ -52,6 +65,53 @@ def test_io_binding_gives_what_run_gives(wanted: Any, tiny_scenes: list[Any]) ->
         first = bound.copy()
         session.run(255 - images)
         np.testing.assert_array_equal(bound, first)
+
+
+def test_what_a_float_graph_runs_in_is_read_from_the_optimised_graph(wanted: Any) -> None:
+    with onnxrt.open_cpu(wanted()) as session:
+        executed = session.executed()
+        assert executed is not None and executed is session.executed(), "worked out once"
+    assert (executed.share("fp32"), len(executed.operators)) == (1, 21)
+    assert executed.sentence() == f"ONNX Runtime {onnxrt.ort.__version__} on CPU runs 100.0% in fp32"
+    assert session.description.endswith(" on CPU, in fp32")
+
+
+def test_an_int8_session_says_how_much_is_in_int8(wanted: Any, tiny_int8: Path) -> None:
+    with onnxrt.open_cpu(Wanted(tiny_int8, "onnx", read_card(tiny_int8))) as session:
+        executed = session.executed()
+    assert executed is not None and 0.5 < executed.share("int8") < 1, "transposed convolutions are in float32"
+    assert {one.kind for one in executed.operators if one.precision != "int8"} == {"ConvTranspose"}
+    assert session.description.endswith(f" on CPU, in int8 ({executed.share('int8'):.1%} of the multiply-adds, the others in fp32)")  # fmt: skip
+    data = Wanted(tiny_int8, "onnx", read_card(tiny_int8), data=tiny_int8.read_bytes())
+    assert onnxrt.open_cpu(data).executed() == executed
+
+
+def test_an_int8_graph_that_is_run_in_float_is_refused(tiny_int8: Path, tmp_path: Path) -> None:
+    """Without the pairs behind its convolutions ONNX Runtime fuses none of them, though their inputs and weights are int8."""
+    onnx = pytest.importorskip("onnx", reason="the export extra is not installed")
+    proto = onnx.load(tiny_int8)
+    makers = {name: node for node in proto.graph.node for name in node.output}
+    for node in [n for n in proto.graph.node if n.op_type == "DequantizeLinear" and n.input[0] in makers]:
+        quantize = makers[node.input[0]]
+        if makers[quantize.input[0]].op_type == "Conv":
+            for user in proto.graph.node:
+                user.input[:] = [quantize.input[0] if name == node.output[0] else name for name in user.input]
+            proto.graph.node.remove(node)
+            proto.graph.node.remove(quantize)
+    path = tmp_path / "x.onnx"
+    onnx.save_model(proto, path)
+    with pytest.raises(PrecisionError, match=r"x\.onnx is to be computed in int8, and ONNX Runtime \S+ on CPU runs 0\.0% of the multiply-adds in int8, expected at least 50%$"):  # fmt: skip
+        onnxrt.open_cpu(Wanted(path, "onnx", read_card(tiny_int8)))
+
+
+def test_what_is_not_known_is_said(wanted: Any, asked: list[Any], tiny_int8: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    session = onnxrt.open_tensorrt(wanted("fp16", session="onnxruntime-tensorrt"))
+    assert session.description.endswith("in fp16 as asked for; what the engine inside runs in is not known")
+    assert session.executed() is None
+    monkeypatch.setattr(onnxrt, "operators_run", lambda source, optimised: None)
+    with onnxrt.open_cpu(Wanted(tiny_int8, "onnx", read_card(tiny_int8))) as session:
+        assert session.executed() is None
+        assert session.description.endswith("in int8 as the graph says; how much of it ONNX Runtime computes so is not known")  # fmt: skip
 
 
 def test_tf32_is_off_unless_asked_for(wanted: Any, asked: list[Any]) -> None:

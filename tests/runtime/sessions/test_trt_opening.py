@@ -72,6 +72,7 @@ def test_without_a_driver_no_library_is_loaded_and_the_graph_is_named(
         monkeypatch.setitem(sys.modules, name, None)
     path = tmp_path / "fcn8s.plan"
     path.write_bytes(double.plan_bytes(CARD.to_json()))
+    path.with_suffix(".onnx").touch()
     with pytest.raises(
         PlanError,
         match=r"^this machine has no NVIDIA driver \(libcuda\.so\.1\), and .* instead: --engine .*fcn8s\.onnx$",

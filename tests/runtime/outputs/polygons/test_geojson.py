@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from dlcv.runtime.outputs.polygons.geojson import PIXEL_NOTE, area_of, geojson, polygons_of
+from dlcv.runtime.outputs.polygons.placing import placed
 
 MASK = np.array([[0, 0, 0, 2], [0, 1, 0, 2], [0, 0, 0, 0]], np.uint8)
 
@@ -57,13 +59,25 @@ def test_polygons_drawn_again_give_the_mask() -> None:
 
 
 def test_a_transform_maps_corners_and_keeps_the_right_hand_rule() -> None:
-    north_up = (0.5, 0.0, 300.0, 0.0, -0.5, 200.0)  # half a metre a pixel, y upwards
-    polygons = polygons_of(MASK, transform=north_up)
+    # half a metre a pixel, y upwards
+    polygons = placed(polygons_of(MASK), lambda corners: corners * (0.5, -0.5) + (300.0, 200.0))
     assert [area_of(polygon) for polygon in polygons] == [9 / 4, 1 / 4, 2 / 4], "outer rings still counterclockwise"
     assert polygons[1].rings[0].min(0).tolist() == [300.5, 199.0]
     assert polygons[1].rings[0].max(0).tolist() == [301.0, 199.5]
-    turned = polygons_of(MASK, transform=(0.0, 2.0, 0.0, 2.0, 0.0, 0.0))
+    turned = placed(polygons_of(MASK), lambda corners: corners[:, ::-1] * 2)
     assert [area_of(polygon) for polygon in turned] == [36, 4, 8]
+    assert placed([], lambda corners: corners) == []
+
+
+def test_long_sides_are_cut_where_straight_lines_do_not_stay_straight() -> None:
+    """Neighbours keep one border, though each walks it another way round."""
+    mask = np.zeros((7, 200), np.uint8)
+    mask[3:] = 1
+    above, below = placed(polygons_of(mask), lambda corners: corners**2, piece_px=30)
+    assert len(above.rings[0]) == 2 * 7 + 2 + 1, "200 px are 7 pieces, 3 px are one; and the first point again"
+    border = {tuple(point) for point in above.rings[0].tolist() if point[1] == 9}
+    assert border == {tuple(point) for point in below.rings[0].tolist() if point[1] == 9}
+    assert len(border) == 8
 
 
 def test_small_regions_are_left_out_and_their_hole_stays() -> None:
@@ -88,8 +102,10 @@ def test_geojson_of_pixels() -> None:
 
 
 def test_geojson_elsewhere() -> None:
-    polygons = polygons_of(MASK, transform=(1, 0, 0, 0, -1, 0))
-    metres = json.loads(geojson(polygons, ["a", "b", "c"], crs="EPSG:32643", pixel_area=0.25))
+    polygons = [
+        replace(p, square_metres=p.pixels / 4) for p in placed(polygons_of(MASK), lambda corners: corners * 1.0)
+    ]
+    metres = json.loads(geojson(polygons, ["a", "b", "c"], crs="EPSG:32643"))
     assert metres["crs"] == {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32643"}}
     assert [feature["properties"]["square_metres"] for feature in metres["features"]] == [2.25, 0.25, 0.5]
     assert "note" not in metres

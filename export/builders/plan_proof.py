@@ -1,0 +1,152 @@
+"""Which proof a plan carries of its precision, and whether it suffices: of its network as parsed, and of what was compiled.
+
+The network's types bind TensorRT 10, 11 and TensorRT-RTX, and are known before the build: they stand on the card. What was compiled is
+told by the build log of TensorRT-RTX, without a GPU, and by the inspector of full TensorRT; that stands in the sidecar. What a CPU's
+library makes of the graph proves nothing of a plan, so none of it is taken over.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dlcv.export.shares import MIN_SHARE
+from dlcv.runtime.errors import VerdictError
+from dlcv.runtime.sessions.executed import Executed, Operator
+
+HELD = "layers held to the graph's types; what TensorRT's inspector told of them stands in the sidecar"
+"""On the card of a plan of TensorRT 8.x, which chooses types itself."""
+PLAIN = "no type below fp32 was allowed to the builder"
+"""Likewise, of float32."""
+_RESTORED = "restored to "
+_NAMED = 3
+_EXACT = ("int4", "fp8", "int8", "bf16", "fp16", "tf32", "fp32")
+"""The least exact first."""
+
+
+@dataclass(frozen=True)
+class PlanProof:
+    """What is known of a plan's precision.
+
+    Attributes:
+        precision: that its card says.
+        network: the types of its network as parsed; None of a TensorRT that chooses types itself.
+        compiled: what the layers of the plan were told to run in; None where nobody told.
+        why_not: why nobody did, in words; empty where one did.
+        min_share: of the multiply-adds that must be in `precision`, 0..1.
+    """
+
+    precision: str
+    network: Executed | None
+    compiled: Executed | None
+    why_not: str
+    min_share: float
+
+    def problems(self) -> list[str]:
+        """What speaks against the card, in words; empty when nothing does."""
+        found = []
+        for told in (self.network, self.compiled):
+            if told is None or not told.operators:
+                continue
+            share = told.share(self.precision)
+            if not share >= self.min_share:
+                found.append(
+                    f"{shares(told)}, expected at least {self.min_share:.1%} in {self.precision}; not so: {self._others(told)}"
+                )
+        if lowered := self.lowered(allowed=self.precision == "bf16"):
+            assert self.compiled is not None
+            found.append(f"{self.compiled.by}: {self._named(lowered)}, which the graph keeps in more")
+        return found
+
+    def lowered(self, *, allowed: bool = False) -> tuple[Operator, ...]:
+        """The layers that were compiled in less than the network says.
+
+        TensorRT-RTX 1.7 joins a convolution in float32 that stands alone between two Casts to them, and computes it in float16: a layer
+        that was restored because it overflows would overflow again.
+
+        Args:
+            allowed: leaves out transposed convolutions, which a bf16 graph has in float32 only because no parser takes them in bfloat16.
+        """
+        if self.network is None or self.compiled is None:
+            return ()
+        said = {one.name: one.precision for one in self.network.operators}
+        return tuple(
+            one for one in self.compiled.operators
+            if said.get(one.name) in _EXACT and one.precision in _EXACT
+            and _EXACT.index(one.precision) < _EXACT.index(said[one.name])
+            and not (allowed and one.kind == "deconvolution")
+        )  # fmt: skip
+
+    def require(self) -> None:
+        """Raises VerdictError, with all problems, when there are any."""
+        if found := self.problems():
+            raise VerdictError(
+                f"the plan is not in {self.precision}, no file was written: {'; '.join(found)}; {self._remedy()}"
+            )
+
+    def _remedy(self) -> str:
+        if self.lowered(allowed=self.precision == "bf16"):
+            return "export with another --precision, or build with full TensorRT"
+        told = [one for one in (self.network, self.compiled) if one is not None and one.operators]
+        reached = math.floor(100 * min(one.share(self.precision) for one in told)) / 100
+        return f"export with another --precision, or accept it with --min-share {reached:.2f}"
+
+    def sentence(self) -> str:
+        """What was compiled, in a line."""
+        if self.compiled is None:
+            return f"what was compiled was not asked: {self.why_not}"
+        of = len(self.compiled.operators) if self.network is None else len(self.network.operators)
+        told = f"{shares(self.compiled)} ({len(self.compiled.operators)} of {of} layers are told)"
+        lowered = self.lowered()
+        return f"{told}; in less than the graph says: {self._named(lowered)}" if lowered else told
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "precision": self.precision,
+            "min_share": self.min_share,
+            "network": None if self.network is None else self.network.to_dict(),
+            "compiled": None if self.compiled is None else self.compiled.to_dict(),
+            "sentence": self.sentence(),
+        }
+
+    def _others(self, told: Executed) -> str:
+        others = sorted(
+            (one for one in told.operators if one.precision != self.precision), key=lambda one: -one.multiply_adds
+        )
+        return self._named(others)
+
+    @staticmethod
+    def _named(operators: Sequence[Operator]) -> str:
+        named = [f"{one.name} ({one.kind}) in {one.precision}" for one in operators[:_NAMED]]
+        return ", ".join(named) + (f" and {len(operators) - _NAMED} more" if len(operators) > _NAMED else "")
+
+
+def shares(told: Executed) -> str:
+    """Who tells, and the shares of the multiply-adds: `kernels in the build log: 99.1% in int8, 0.9% in fp32`."""
+    parts = ", ".join(f"{told.share(precision):.1%} in {precision}" for precision in told.multiply_adds)
+    return f"{told.by}: {parts or 'no products'}"
+
+
+def card_sentence(network: Executed | None, precision: str, graph_proof: str) -> str:
+    """The line of proof on a plan's card, which is known before it is compiled.
+
+    Args:
+        network: as of `PlanProof`.
+        precision: of the card.
+        graph_proof: the line on the graph's card; of it stays which layers were restored, nothing that a CPU's library did.
+    """
+    own = shares(network) if network is not None else (PLAIN if precision == "fp32" else HELD)
+    return "; ".join([own, *(part for part in graph_proof.split("; ") if part.startswith(_RESTORED))])
+
+
+def least_share(precision: str, asked: float | None) -> float:
+    """What a plan is held to: what was asked for, else the share of `MIN_SHARE`."""
+    return MIN_SHARE[precision] if asked is None else asked
+
+
+def known(operators: Sequence[Operator]) -> tuple[Operator, ...]:
+    """Without those whose type the library did not put in words that are known: they prove nothing either way."""
+    return tuple(one for one in operators if one.precision != "unknown")

@@ -1,0 +1,81 @@
+"""How sure a model is of a large image: levels of 8 bits on the disk, as small tiles' maps have them, and the mean of all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlcv.runtime.large.mosaic import SCALE
+from dlcv.runtime.large.strip_file import StripFile
+
+NO_LEVEL = 0
+"""Where there is no data. The likeliest of up to 256 classes has at least 1/256, which is level 1."""
+
+
+class Sureness:
+    """Takes each pixel's confidence; `write` may be called from several threads.
+
+    Args:
+        mask_path: beside which the levels stand until they are copied.
+        like: the image, opened by rasterio.
+        with_nodata: whether pixels may be without data.
+
+    Raises:
+        OutputError: when the folder cannot be written to.
+    """
+
+    def __init__(self, mask_path: Path, like: Any, *, with_nodata: bool) -> None:
+        self._lock = Lock()
+        self._pixels = self._sum = self._below = 0
+        self._file = StripFile(mask_path, like, nodata=NO_LEVEL if with_nodata else None, name="confidence")
+        self.levels = self._file.strips
+        self._file.guarded(self._describe)
+        steps = np.arange(1 << 16, dtype=np.float64)
+        self._table = np.clip(np.rint(steps * 255 / SCALE), 1, 255).astype(np.uint8)
+        self._table[0] = NO_LEVEL
+
+    def write(self, top: int, steps: NDArray[np.uint16]) -> None:
+        """Rows, uint16 (h, W), of 1/`SCALE`, 0 without data, from row `top` on.
+
+        Raises:
+            OutputError: when they cannot be written.
+        """
+        known = steps > 0
+        counted = int(np.count_nonzero(known))
+        total = int(steps.sum(dtype=np.int64))  # whole numbers: the order of strips does not matter
+        below = int(np.count_nonzero(steps < SCALE // 2)) - (steps.size - counted)
+        with self._lock:
+            self._pixels += counted
+            self._sum += total
+            self._below += below
+        self._file.write(top, self._table[steps])
+
+    def end(self) -> tuple[float, float]:
+        """Closes the file, so that it can be read; the mean of pixels with data, and the share of them below 0.5.
+
+        Raises:
+            OutputError: when the last of it cannot be written.
+        """
+        self._file.close()
+        pixels = max(1, self._pixels)
+        return self._sum / SCALE / pixels, self._below / pixels
+
+    def copy_to(self, path: Path) -> None:
+        """The levels as a Cloud Optimized GeoTIFF: 255 is a probability of 1, which the band's scale says, too.
+
+        Raises:
+            OutputError: when it cannot be written.
+        """
+        self._file.copy_to(path, overview_resampling="AVERAGE")
+
+    def _describe(self) -> None:
+        self._file.dataset.scales = (1 / 255,)
+        self._file.dataset.update_tags(1, DESCRIPTION="probability of the class that was chosen")
+
+    def discard(self) -> None:
+        """Removes the levels."""
+        self._file.discard()
