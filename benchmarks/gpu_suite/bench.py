@@ -96,10 +96,11 @@ def _requests(model: str, device: str) -> list[Request]:
 
     found = []
     plain: tuple[str, ...] = ("bare",)
+    eager, compiled = (("torch",), ("torch", "compile")) if device == "cuda" else ((), ())
     for measures, batches, ways, baselines, effort in (
-        (("host",), BATCHES[:3], ENGINES[:1], (*plain, "torch"), EFFORT),
+        (("host",), BATCHES[:3], ENGINES[:1], (*plain, *eager), EFFORT),
         (("roofline",), (FILES_BATCH,), ENGINES[:1], plain, EFFORT),
-        (("host",), (FILES_BATCH,), ENGINES[:1], (*plain, "torch", "compile"), EFFORT),
+        (("host",), (FILES_BATCH,), ENGINES[:1], (*plain, *compiled), EFFORT),
         (("files",), (FILES_BATCH,), ENGINES[:1], (*plain, "serial"), FILES_EFFORT),
         (("host",), BATCHES[:3], ENGINES[1:], plain, EFFORT),
         (("host",), BATCHES[3:], ENGINES, plain, EFFORT),
