@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from statistics import median
 
 from dlcv.benchmarks.bench.measure import CRITERION
-from dlcv.benchmarks.bench.result import AGAIN, KINDS, OURS, PER, Case, Lane, Result, Timing
+from dlcv.benchmarks.bench.result import AGAIN, KINDS, OURS, PER, Case, Lane, Result, Roofline, Timing
 from dlcv.benchmarks.bench.statistics import QUANTILES, Interval, drift, quantile, samples_for
 from dlcv.benchmarks.timing import PairedRatio
 
 NOISE = "noise: dlcv / dlcv again"
 DRIFTED = 0.1
 """How far the second half's median may lie from the first's before it is told."""
+MOST_SPREAD = 2.0
+"""How far the quartiles of a share of the matrix rate may lie apart, as a ratio, before it is no figure."""
 
 
 @dataclass(frozen=True)
@@ -114,12 +116,20 @@ def resources_table(result: Result) -> Table:
             case.label, str(case.batch), _middle(case.host_peak_mb.get(OURS, ())), _middle(bare[0] if bare else ()),
             _middle(case.device_peak_mb), _reading(case, "power_w"), _reading(case, "sm_mhz"),
             f"{roof.engine_flops / 1e9:.4g}" if roof else "-",
-            f"{roof.share:.1%} ({roof.share_low:.1%} to {roof.share_high:.1%}) of {roof.matrix_flops / 1e9:.4g}, {roof.time}" if roof else "-",
+            _share_told(roof) if roof else "-",
         ])  # fmt: skip
     below = [
         "Host memory: resident at its peak, of a new process that answers one batch; the median of the processes. The matrix rate is that of a matrix product in the same library, device and precision."
     ]
     return Table("Memory, power, roofline", header, rows, below)
+
+
+def _share_told(roof: Roofline) -> str:
+    """The share of the matrix rate; where its quartiles lie too far apart to be a share of anything, that is told."""
+    of = f"of {roof.matrix_flops / 1e9:.4g}, {roof.time}"
+    if roof.share_high > MOST_SPREAD * roof.share_low:
+        return f"not known: {roof.share_low:.0%} to {roof.share_high:.0%} {of}"
+    return f"{roof.share:.1%} ({roof.share_low:.1%} to {roof.share_high:.1%}) {of}"
 
 
 def not_measured(result: Result) -> Table:

@@ -13,10 +13,10 @@ import pytest
 
 from dlcv.benchmarks.bench.report.page import as_page
 from dlcv.benchmarks.bench.report.plots import _scale, _ticks, stacked_bars
-from dlcv.benchmarks.bench.report.tables import Table, times_table
+from dlcv.benchmarks.bench.report.tables import Table, resources_table, times_table
 from dlcv.benchmarks.bench.report.text import COLUMNS, as_csv, as_markdown, markdown_of
 from dlcv.benchmarks.bench.report.write import FILES, write_result
-from dlcv.benchmarks.bench.result import COLD, Lane, Result, Timing, read_result
+from dlcv.benchmarks.bench.result import COLD, HOST, Lane, Result, Roofline, Timing, read_result
 
 WAYS = {"dlcv": 10.0, "dlcv again": 10.0, "bare ONNX Runtime": 9.5, "torch eager": 30.0}
 HOSTILE = "<script>alert(1)</script>.onnx"
@@ -67,6 +67,20 @@ def test_drift_is_told(made: Any) -> None:
     assert table.below[-1].endswith(
         "host-to-host, dlcv: the second half took 2.00 of the first; the machine was not at rest."
     )
+
+
+@pytest.mark.parametrize(
+    ("quartiles", "told"),
+    [
+        ((0.45, 0.55), "50.0% (45.0% to 55.0%) of 100, host"),
+        ((0.494, 13.48), "not known: 49% to 1348% of 100, host"),  # seen on a busy machine, as a share of 1224 %
+    ],
+)
+def test_a_share_of_the_roof_that_is_noise_is_no_figure(
+    result: Result, quartiles: tuple[float, float], told: str
+) -> None:
+    case = replace(result.cases[0], roofline=Roofline(5e10, 1e11, HOST, 0.5, *quartiles, 15))
+    assert resources_table(replace(result, cases=(case,))).rows[0][-1].startswith(told)
 
 
 def test_csv_has_a_row_for_each_way(result: Result) -> None:
