@@ -108,6 +108,6 @@ def test_open_session_checks_a_graph_before_it_is_loaded(tiny_onnx: Path, tmp_pa
 
 def test_open_session_checks_a_plan_before_it_is_loaded(engine: Path) -> None:
     _sidecar(engine)
-    engine.write_bytes(b"vtrt and something else")
+    engine.write_bytes(b"vtrt".ljust(64, b"\0"))
     with pytest.raises(EngineError, match=r"fcn8s\.json holds another hash"):
         open_session(engine)
