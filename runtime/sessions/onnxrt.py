@@ -222,7 +222,10 @@ def _session(wanted: Wanted, providers: list[Any], options: ort.SessionOptions |
     except Exception as error:  # ONNX Runtime's exceptions share no base of their own
         kind = PrecisionError if "NOT_IMPLEMENTED" in str(error) else EngineError
         raise kind(f"ONNX Runtime {ort.__version__} refuses {wanted.path}: {_reason(error)}") from error
-    _check_graph(session, wanted)
+    try:
+        _check_graph(session, wanted)
+    except UnicodeDecodeError as error:  # a name of an input, an output or a varying side
+        raise EngineError(f"{wanted.path} holds a name that is not UTF-8: it is damaged; export it again") from error
     return session
 
 

@@ -14,7 +14,7 @@ import pytest
 from dlcv.runtime.card_reader import read_card
 from dlcv.runtime.comparison import MIN_AGREEMENT
 from dlcv.runtime.errors import EngineError, PrecisionError
-from dlcv.runtime.sessions import onnxrt
+from dlcv.runtime.sessions import onnxrt, open_session
 from dlcv.runtime.sessions.wanted import Wanted
 
 
@@ -195,3 +195,14 @@ def test_nothing_is_reported_to_onnx_runtimes_maker(first: str, tiny_onnx: Path,
     environment = {name: value for name, value in os.environ.items() if name not in left_out} | {"HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, timeout=120)
     assert not list(tmp_path.rglob("*onnxruntime*"))
+
+
+def test_a_name_that_is_not_utf8_is_a_damaged_graph(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by the long fuzz: ONNX Runtime opens such a graph and fails when Python asks for its names."""
+
+    def names(self: Any) -> Any:
+        b"\xff".decode()
+
+    monkeypatch.setattr(onnxrt.ort.InferenceSession, "get_inputs", names)
+    with pytest.raises(EngineError, match=r"holds a name that is not UTF-8: it is damaged; export it again$"):
+        open_session(tiny_onnx, device="cpu", session="onnxruntime")
