@@ -38,8 +38,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads cost more 
 TINY_HW = (64, 64)
 TINY_WIDTH = 0.05
 PROBE_SCENES = 6
-TINY_CLASSES = ("blood", "grass", "night", "sea")
-"""Sorted, as a folder per class gives them."""
 
 LEAN = importlib.util.find_spec("torch") is None
 
@@ -205,11 +203,12 @@ def tiny_onnx(tiny_graph: Callable[[str], Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_classified(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Images in a folder per class, 6 each of `TINY_CLASSES`, 40 x 52 and 52 x 40: noise around a colour of the class."""
+    """Images in a folder per class, 6 each of `tiny_colours.TINY_CLASSES`, 40 x 52 and 52 x 40: noise around a colour of the class."""
     import cv2
+    from tiny_colours import TINY_CLASSES, coloured
 
     folder = tmp_path_factory.mktemp("tiny-classified")
-    for number, (image_rgb, label) in enumerate(_coloured(6, seed=1)):
+    for number, (image_rgb, label) in enumerate(coloured(6, seed=1)):
         path = folder / TINY_CLASSES[label] / f"{number:02}.png"
         path.parent.mkdir(exist_ok=True)
         cv2.imwrite(str(path), image_rgb[..., ::-1])
@@ -222,6 +221,7 @@ def tiny_classifier(tmp_path_factory: pytest.TempPathFactory, tiny_classified: P
     if LEAN:
         pytest.skip("torch is not installed")
     import torch
+    from tiny_colours import TINY_CLASSES, trained_on_colours
 
     from dlcv.runtime.card import ModelCard
     from dlcv.runtime.datasets.loading import labelled_for
@@ -240,7 +240,7 @@ def tiny_classifier(tmp_path_factory: pytest.TempPathFactory, tiny_classified: P
             folder = tmp_path_factory.mktemp(f"tiny-classifier-{seed}")
             with torch.random.fork_rng():
                 torch.manual_seed(seed)
-                weights = _trained_on_colours(card).state_dict()
+                weights = trained_on_colours(card).state_dict()
             labelled = labelled_for(card, tiny_classified)
             digest = write_probe(folder / "probe", labelled)
             made[seed] = folder / "best.pt"
@@ -254,44 +254,9 @@ def tiny_classifier(tmp_path_factory: pytest.TempPathFactory, tiny_classified: P
 def tiny_crops() -> NDArray[np.uint8]:
     """Images such as those of `tiny_classified`, 2 of each class, of the tiny classifier's size: uint8 (8, 32, 32, 3), RGB."""
     import numpy as np
+    from tiny_colours import coloured
 
-    return np.stack([image_rgb[4:36, 4:36] for image_rgb, _ in _coloured(2, seed=2)])
-
-
-def _coloured(count: int, seed: int) -> list[tuple[NDArray[np.uint8], int]]:
-    """`count` images of each class with its index, uint8 (40, 52, 3) or (52, 40, 3), RGB."""
-    import numpy as np
-
-    rng, found = np.random.default_rng(seed), []
-    for number in range(count * len(TINY_CLASSES)):
-        label = number % len(TINY_CLASSES)
-        shape = (40, 52, 3) if number % 2 else (52, 40, 3)
-        tint = np.full(3, 100.0)
-        tint[label % 3] += 25 if label < 3 else -25
-        image = tint + rng.normal(0, 12, 3) + rng.normal(0, 40, shape)  # an own tint each: some are hard to tell
-        found.append((np.clip(image, 0, 255).astype(np.uint8), label))
-    return found
-
-
-def _trained_on_colours(card: ModelCard) -> nn.Module:
-    import numpy as np
-    import torch
-
-    from dlcv.runtime.fitting import fit_to_card
-    from dlcv.train.models import create_model
-    from dlcv.train.preprocess import normalise
-
-    examples = _coloured(12, seed=0)
-    images = np.stack([fit_to_card(image_rgb, card).windows[0] for image_rgb, _ in examples])
-    inputs = normalise(torch.from_numpy(images), card.mean_rgb, card.std_rgb)
-    labels = torch.tensor([label for _, label in examples])
-    model = create_model(card.model, classes=len(card.classes), width=card.width)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in range(30):
-        optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(model(inputs), labels).backward()
-        optimizer.step()
-    return model.eval()
+    return np.stack([image_rgb[4:36, 4:36] for image_rgb, _ in coloured(2, seed=2)])
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ NOTHING_LOST = (
     Protection(
         "a file has its name once it is whole", "runtime/files.py",
         "    temporary = partial_name(path)\n    try:", "    temporary = path\n    try:",
-        _FAULTS + "test_kill.py::test_training_killed_anywhere_goes_on_to_the_same_losses",
+        _RUNTIME + "test_files.py::test_the_final_name_appears_only_at_the_end",
     ),
     Protection(
         "what a killed run left half written is removed", "runtime/files.py", "        remove_file(folder / name)\n", "        pass\n",

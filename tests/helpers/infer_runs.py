@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlcv.runtime.inference import InferSettings, Summary, infer
-from dlcv.runtime.manifest import Row, read_manifest
+from dlcv.runtime.manifest import DONE, Row, read_manifest
 from dlcv.runtime.tiles import Fingerprint, Tile
 
 Image = NDArray[np.uint8]
@@ -44,6 +44,16 @@ def rows(folder: Path) -> dict[str, Row]:
 
 def was(path: Path) -> Fingerprint | None:
     return Tile(path, path.name).fingerprint()
+
+
+def rows_of_done(tiles: Path, masks: Path) -> dict[str, Row]:
+    """What the manifest must hold of `KEYS` when the mask of each is there."""
+
+    def row(key: str) -> Row:
+        output = f"{key}.png"
+        return Row(key, DONE, output, "", was(tiles / key), (masks / output).stat().st_size)
+
+    return {key: row(key) for key in KEYS}
 
 
 def summary_of(folder: Path) -> dict[str, Any]:

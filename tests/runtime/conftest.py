@@ -14,7 +14,23 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from dlcv.runtime.inference import Summary
+
     WriteTile = Callable[[Path, NDArray[np.uint8]], None]
+
+
+@pytest.fixture
+def masks(tmp_path: Path) -> Path:
+    """Where `run` writes."""
+    return tmp_path / "masks"
+
+
+@pytest.fixture
+def run(tiny_onnx: Path, masks: Path) -> Callable[..., Summary]:
+    """`infer` into `masks`; the keywords are those of `InferSettings`."""
+    from infer_runs import infer_into
+
+    return infer_into(masks, tiny_onnx)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from infer_runs import KEYS, OURS, SAME, Image, WriteTile, files_in, infer_into, rows, summary_of, was
+from infer_runs import KEYS, OURS, SAME, Image, WriteTile, files_in, rows, rows_of_done, summary_of
 from PIL import Image as PillowImage
 
 from dlcv.runtime import load, run_engine
@@ -17,19 +17,7 @@ from dlcv.runtime.card import ModelCard
 from dlcv.runtime.decode import DecodeOptions
 from dlcv.runtime.errors import EngineError, UsageError
 from dlcv.runtime.inference import Summary
-from dlcv.runtime.manifest import DONE, Row
 from dlcv.runtime.outputs.masks import read_mask
-
-
-@pytest.fixture
-def masks(tmp_path: Path) -> Path:
-    return tmp_path / "masks"
-
-
-@pytest.fixture
-def run(tiny_onnx: Path, masks: Path) -> Callable[..., Summary]:
-    """`infer` into `masks`; the keywords are those of `InferSettings`."""
-    return infer_into(masks, tiny_onnx)
 
 
 def test_masks_manifest_and_summary(
@@ -38,10 +26,7 @@ def test_masks_manifest_and_summary(
     summary = run(tile_folder)
     assert (summary.tiles, summary.done, summary.failed, summary.resumed) == (6, 6, 0, 0)
     assert files_in(masks) == OURS | {f"{key}.png" for key in KEYS}
-    assert rows(masks) == {
-        key: Row(key, DONE, f"{key}.png", "", was(tile_folder / key), (masks / f"{key}.png").stat().st_size)
-        for key in KEYS
-    }
+    assert rows(masks) == rows_of_done(tile_folder, masks)
     for key, expected in zip(KEYS, tiny_masks, strict=True):
         assert np.mean(read_mask(masks / f"{key}.png") == expected) >= SAME
     facts = summary_of(masks)

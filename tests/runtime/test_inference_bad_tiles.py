@@ -10,21 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from infer_runs import KEYS, OURS, Image, WriteTile, files_in, infer_into, rows, summary_of
+from infer_runs import KEYS, OURS, Image, WriteTile, files_in, rows, summary_of
 
 from dlcv.runtime.inference import Summary
 from dlcv.runtime.manifest import DONE, FAILED
-
-
-@pytest.fixture
-def masks(tmp_path: Path) -> Path:
-    return tmp_path / "masks"
-
-
-@pytest.fixture
-def run(tiny_onnx: Path, masks: Path) -> Callable[..., Summary]:
-    """`infer` into `masks`; the keywords are those of `InferSettings`."""
-    return infer_into(masks, tiny_onnx)
 
 
 def bad_tiles(folder: Path, good: bytes) -> dict[str, str]:

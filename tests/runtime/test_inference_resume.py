@@ -6,23 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from infer_runs import KEYS, OURS, files_in, infer_into, rows, summary_of, was
+from infer_runs import KEYS, OURS, files_in, rows, rows_of_done, summary_of
 
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.inference import Summary
-from dlcv.runtime.manifest import DONE, Row
 from dlcv.runtime.run_folder import RunFolder
-
-
-@pytest.fixture
-def masks(tmp_path: Path) -> Path:
-    return tmp_path / "masks"
-
-
-@pytest.fixture
-def run(tiny_onnx: Path, masks: Path) -> Callable[..., Summary]:
-    """`infer` into `masks`; the keywords are those of `InferSettings`."""
-    return infer_into(masks, tiny_onnx)
 
 
 def test_resume_skips_what_is_done_and_runs_the_rest(
@@ -36,10 +24,7 @@ def test_resume_skips_what_is_done_and_runs_the_rest(
     (tile_folder / "b.png").write_bytes(whole)
     summary = run(tile_folder, resume=True)
     assert (summary.tiles, summary.done, summary.failed, summary.resumed) == (6, 6, 0, 4)
-    assert rows(masks) == {
-        key: Row(key, DONE, f"{key}.png", "", was(tile_folder / key), (masks / f"{key}.png").stat().st_size)
-        for key in KEYS
-    }
+    assert rows(masks) == rows_of_done(tile_folder, masks)
     assert {key: (masks / f"{key}.png").stat().st_mtime_ns for key in before} == before
     facts = summary_of(masks)
     assert (facts["done"], facts["resumed"], facts["complete"]) == (6, 4, True)

@@ -9,23 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from infer_runs import infer_into, rows, summary_of
+from infer_runs import rows, summary_of
 
 from dlcv.runtime.errors import OutputError
 from dlcv.runtime.inference import Summary
 from dlcv.runtime.manifest import DONE
 from dlcv.runtime.outputs.masks import read_mask
-
-
-@pytest.fixture
-def masks(tmp_path: Path) -> Path:
-    return tmp_path / "masks"
-
-
-@pytest.fixture
-def run(tiny_onnx: Path, masks: Path) -> Callable[..., Summary]:
-    """`infer` into `masks`; the keywords are those of `InferSettings`."""
-    return infer_into(masks, tiny_onnx)
 
 
 def test_an_output_that_is_a_file(run: Callable[..., Summary], tile_folder: Path, masks: Path) -> None:
