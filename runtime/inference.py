@@ -222,8 +222,10 @@ class _Run(Generic[R]):
         return found.holds
 
     def _clear_up(self, left: Sequence[Tile]) -> None:
-        """Takes out what an interrupted run left of the tiles that are run again."""
-        forget(self._folder.manifest, {tile.key for tile in left})
+        """Takes out what is there of the tiles that are run again: their files first, since the rows tell of them."""
+        again = {tile.key for tile in left}
+        self._folder.remove_outputs_of(again)
+        forget(self._folder.manifest, again)
         self._output.clear_up(left)
 
     def _rows(self) -> Iterator[Row]:

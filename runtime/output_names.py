@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import PurePosixPath
+from string import Formatter
 
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.files import PARTIAL_SUFFIX
@@ -21,6 +22,7 @@ RESERVED = ("manifest.csv", "run.json", "summary.json", ".dlcv-lock", *TABLES)
 """What a run writes, files of single tiles apart."""
 
 DEFAULT_TEMPLATE = "{path}.png"
+_FORMATS = frozenset((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".jp2", ".gif", ".npy"))
 _ODD_STARTS = ("", ".", "/")
 TEMPLATE_FIELDS = "{path} (a/b.jpg), {folder} (a), {name} (b.jpg), {stem} (b), {suffix} (.jpg)"
 
@@ -36,6 +38,9 @@ def output_name(key: str, template: str = DEFAULT_TEMPLATE) -> str:
     pure = PurePosixPath(key)
     values = {"path": key, "folder": str(pure.parent), "name": pure.name, "stem": pure.stem, "suffix": pure.suffix}
     try:
+        for _, field, _, _ in Formatter().parse(template):
+            if field is not None and field not in values:  # nor a field's attributes and items
+                raise KeyError(field)
         name = template.format(**values)
     except (KeyError, IndexError, ValueError, AttributeError) as error:
         raise UsageError(
@@ -59,7 +64,20 @@ def name_of(tile: Tile, template: str = DEFAULT_TEMPLATE) -> str:
     """
     name = output_name(tile.key, template)
     # with the template all names end in .png, so that no two become one
-    return f"{name[:-4]}.tif" if tile.large and template.endswith(".png") else name
+    name = f"{name[:-4]}.tif" if tile.large and template.endswith(".png") else name
+    if template != DEFAULT_TEMPLATE:
+        _require_its_format(name, tile, template)
+    return name
+
+
+def _require_its_format(name: str, tile: Tile, template: str) -> None:
+    """Refuses a name by which other programs would take the file for what it is not."""
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix in _FORMATS and suffix not in ((".tif", ".tiff") if tile.large else (".png",)):
+        what = "is a GeoTIFF" if tile.large else "is a PNG file"
+        raise UsageError(
+            f"--name-template {template!r} gives {name!r} for {tile.key!r}, whose mask {what}; end the template in .png"
+        )
 
 
 def output_names(tiles: Sequence[Tile], template: str = DEFAULT_TEMPLATE) -> dict[str, str]:

@@ -29,7 +29,9 @@ def test_a_tile_at_the_top_has_the_folder_dot() -> None:
     assert output_name("b.jpg", "{folder}/{stem}.png") == "b.png"
 
 
-@pytest.mark.parametrize("template", ["{nothing}", "{}", "{path", "{path.x}", "{path!z}"])
+@pytest.mark.parametrize(
+    "template", ["{nothing}", "{}", "{path", "{path.x}", "{path!z}", "{stem.__class__}.png", "{stem[0]}.png"]
+)
 def test_a_template_that_cannot_be_used(template: str) -> None:
     with pytest.raises(UsageError, match=r"cannot be used \(.*\); fields are \{path\} \(a/b\.jpg\)"):
         output_name("a/b.jpg", template)
@@ -39,6 +41,17 @@ def test_a_template_that_cannot_be_used(template: str) -> None:
 def test_a_template_that_leaves_the_output_folder(template: str) -> None:
     with pytest.raises(UsageError, match=r"which is not a file below the output folder$"):
         output_name("a/b.jpg", template)
+
+
+@pytest.mark.parametrize(("template", "large"), [("{path}.jpg", False), ("{path}.TIF", False), ("{path}.jpg", True)])
+def test_a_name_of_another_format_is_refused(template: str, large: bool) -> None:
+    what = "a GeoTIFF" if large else "a PNG file"
+    with pytest.raises(UsageError, match=rf"for 'a/t\.tif', whose mask is {what}; end the template in \.png"):
+        output_names([Tile(Path("x"), "a/t.tif", large=large)], template)
+
+
+def test_a_large_images_mask_may_be_called_a_tiff() -> None:
+    assert output_names([Tile(Path("x"), "t.tif", large=True)], "{stem}_mask.tif") == {"t.tif": "t_mask.tif"}
 
 
 def test_two_tiles_of_one_output_are_refused() -> None:

@@ -51,7 +51,7 @@ def test_a_name_that_is_refused_is_the_tiles_failure_and_a_folder_the_runs(tmp_p
     (tmp_path / "out").mkdir()
     (tmp_path / "out/sub").write_text("in the way")
     with pytest.raises(TileError, match="cannot make the folder"):
-        MaskFolder(tmp_path / "out", CARD, tiles, "sub/{name}").write(tiles[0], MASK)
+        MaskFolder(tmp_path / "out", CARD, tiles, "sub/{name}.png").write(tiles[0], MASK)
     with pytest.raises(OutputError, match="cannot write"):
         MaskFolder(tmp_path / "gone", CARD, tiles).write(tiles[0], MASK)
 
