@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.files import PARTIAL_SUFFIX
-from dlcv.runtime.tiles import Tile
+from dlcv.runtime.tile_list import Tile
+from dlcv.runtime.twins import twins
 
 TABLES = (
     "predictions.csv",
@@ -62,20 +63,11 @@ def name_of(tile: Tile, template: str = DEFAULT_TEMPLATE) -> str:
     return f"{name[:-4]}.tif" if tile.large and template.endswith(".png") else name
 
 
-def output_names(tiles: Sequence[Tile], template: str = DEFAULT_TEMPLATE) -> dict[str, str]:
-    """Output name by key.
+def check_names(tiles: Iterable[Tile], template: str = DEFAULT_TEMPLATE) -> None:
+    """Sees to it that each tile has an output name, and none has another's; it goes through `tiles` once or twice.
 
     Raises:
         UsageError: when two tiles would get one name, or the template cannot be used.
     """
-    names: dict[str, str] = {}
-    taken: dict[str, str] = {}
-    for tile in tiles:
-        name = name_of(tile, template)
-        if name in taken:
-            raise UsageError(
-                f"--name-template {template!r} gives {taken[name]} and {tile.key} one output, {name}; use {{path}} in it"
-            )
-        taken[name] = tile.key
-        names[tile.key] = name
-    return names
+    for name, first, key in twins(lambda: ((name_of(tile, template), tile.key) for tile in tiles)):
+        raise UsageError(f"--name-template {template!r} gives {first} and {key} one output, {name}; use {{path}} in it")

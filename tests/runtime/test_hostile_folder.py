@@ -17,7 +17,7 @@ import pytest
 
 from dlcv.runtime.inference import InferSettings, Summary, infer
 from dlcv.runtime.journal import unescape
-from dlcv.runtime.output_names import output_names
+from dlcv.runtime.output_names import check_names
 from dlcv.runtime.tiles import find_tiles
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="names, links and devices of a Unix")
@@ -98,7 +98,7 @@ def test_a_key_never_leads_out(tmp_path: Path) -> None:
 
     for key in ("../x.png", "/etc/x.png", "a/../../x.png"):
         with pytest.raises(UsageError, match="not a file below the output folder"):
-            output_names([Tile("x.png", key)])
+            check_names([Tile("x.png", key)])
 
 
 def many(folder: Path, count: int) -> Path:
