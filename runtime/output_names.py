@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.files import PARTIAL_SUFFIX
-from dlcv.runtime.tile_list import Tile
+from dlcv.runtime.tile_list import Tile, TileList
 from dlcv.runtime.twins import twins
 
 TABLES = (
@@ -32,7 +32,7 @@ def output_name(key: str, template: str = DEFAULT_TEMPLATE) -> str:
     Raises:
         UsageError: when the template has an unknown field, or leads out of the folder.
     """
-    if template == DEFAULT_TEMPLATE and not (key[:1] in _ODD_STARTS or "/." in key or "//" in key or key[-1] == "/"):
+    if template == DEFAULT_TEMPLATE and not _odd(key):
         return f"{key}.png"  # what the rest would give, without its cost: a folder may hold a million tiles
     pure = PurePosixPath(key)
     values = {"path": key, "folder": str(pure.parent), "name": pure.name, "stem": pure.stem, "suffix": pure.suffix}
@@ -52,6 +52,11 @@ def output_name(key: str, template: str = DEFAULT_TEMPLATE) -> str:
     return str(PurePosixPath(*parts))
 
 
+def _odd(key: str) -> bool:
+    """Whether a key, or one of several with `/` between, is not the path that it is written as."""
+    return key[:1] in _ODD_STARTS or "/." in key or "//" in key or key[-1] == "/"
+
+
 def name_of(tile: Tile, template: str = DEFAULT_TEMPLATE) -> str:
     """`output_name` of a tile; a large one's ends in `.tif` where the template ends in `.png`.
 
@@ -64,10 +69,20 @@ def name_of(tile: Tile, template: str = DEFAULT_TEMPLATE) -> str:
 
 
 def check_names(tiles: Iterable[Tile], template: str = DEFAULT_TEMPLATE) -> None:
-    """Sees to it that each tile has an output name, and none has another's; it goes through `tiles` once or twice.
+    """Sees to it that each tile has an output name, and none has another's.
+
+    Args:
+        tiles: each with a key of its own.
+        template: of names.
 
     Raises:
         UsageError: when two tiles would get one name, or the template cannot be used.
     """
+    if (
+        template == DEFAULT_TEMPLATE
+        and isinstance(tiles, TileList)
+        and not any(_odd(k + n) for _, k, n in tiles.parts())
+    ):
+        return  # each name is the key and a suffix
     for name, first, key in twins(lambda: ((name_of(tile, template), tile.key) for tile in tiles)):
         raise UsageError(f"--name-template {template!r} gives {first} and {key} one output, {name}; use {{path}} in it")

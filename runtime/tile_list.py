@@ -122,10 +122,12 @@ class TileList(Sequence[Tile]):
         """Those for which `which` tells something true, a value a tile."""
         return TileList(compress(self, which))
 
-    def folders(self) -> Iterator[tuple[str, Iterator[str]]]:
-        """What stands before names in `Tile.where`, and these names, as `marked` gives them; in the list's order."""
-        for where, _, names in self._chunks:
-            yield where, iter(_unpacked(names))
+    def parts(self) -> Iterator[tuple[str, str, str]]:
+        """In the list's order, of some tiles at a time: what stands before their names in `Tile.where`, and in `Tile.key`, and the names as
+        `marked` gives them, with `/` between; quicker than each tile by itself.
+        """
+        for where, key, names in self._chunks:
+            yield where, key, _text(names)
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -145,7 +147,7 @@ class TileList(Sequence[Tile]):
             return list(self)[index] if index.step else list(islice(self, *index.indices(len(self))[:2]))
         at = range(len(self))[index]
         number = bisect_right(self._ends, at)
-        return list(_tiles(self._chunks[number]))[at - (self._ends[number - 1] if number else 0)]
+        return _tiles(self._chunks[number])[at - (self._ends[number - 1] if number else 0)]
 
     def __eq__(self, other: object) -> bool:
         return len(self) == len(other) and list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
@@ -177,25 +179,28 @@ def in_order(names: Iterable[str]) -> Iterator[str]:
 
 def _each(packed: Iterable[bytes]) -> Iterator[str]:
     for names in packed:
-        yield from _unpacked(names)
+        yield from _text(names).split("/")
 
 
 def _packed(names: Sequence[str]) -> bytes:
     return zlib.compress("/".join(names).encode("utf-8", "surrogatepass"), 1)
 
 
-def _unpacked(names: bytes) -> list[str]:
-    return zlib.decompress(names).decode("utf-8", "surrogatepass").split("/")
+def _text(names: bytes) -> str:
+    return zlib.decompress(names).decode("utf-8", "surrogatepass")
 
 
-def _tiles(chunk: _Chunk) -> Iterator[Tile]:
+def _tiles(chunk: _Chunk) -> list[Tile]:
     where, key, packed = chunk
-    for name in _unpacked(packed):
-        if name[-1:] != _MARK:
-            yield Tile(where + name, key + name, True)
-            continue
-        file, marks = unmarked(name), name.count(_MARK)
-        yield Tile(where + file, key + file, not marks & _LINK, bool(marks & _LARGE))
+    text = _text(packed)
+    if _MARK not in text:
+        return [Tile(where + name, key + name, True) for name in text.split("/")]
+    return [_tile(where, key, name) for name in text.split("/")]
+
+
+def _tile(where: str, key: str, name: str) -> Tile:
+    file, marks = unmarked(name), name.count(_MARK)
+    return Tile(where + file, key + file, not marks & _LINK, bool(marks & _LARGE))
 
 
 def _split(tile: Tile) -> tuple[str, str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -295,6 +294,7 @@ def _listed(where: str, base: str, folders: list[str], looks: Looks) -> Iterator
     Raises:
         UsageError: tells why.
     """
+    keep = looks.keep
     try:
         with listing(where) as entries:
             for entry in entries:
@@ -304,10 +304,8 @@ def _listed(where: str, base: str, folders: list[str], looks: Looks) -> Iterator
                         folders.append(name)
                 elif name.lower().endswith(_LISTED):
                     plain = not entry.is_symlink()
-                    if plain and looks.keep:
-                        with suppress(OSError):  # removed since it was listed
-                            facts = entry.stat(follow_symlinks=False)
-                            looks.know(base + name, Fingerprint(facts.st_size, facts.st_mtime_ns))
+                    if plain and keep:
+                        _look(entry, base + name, looks)
                     if name[0] != ".":
                         yield name if plain else marked(name, plain=False)
     except FileNotFoundError:  # removed since it was seen
@@ -316,6 +314,14 @@ def _listed(where: str, base: str, folders: list[str], looks: Looks) -> Iterator
         raise UsageError(
             f"the folder {where} cannot be listed: {error.strerror}; make it readable, or name the folders beside it"
         ) from error
+
+
+def _look(entry: os.DirEntry[str], where: str, looks: Looks) -> None:
+    try:
+        facts = entry.stat(follow_symlinks=False)
+    except OSError:  # removed since it was listed
+        return
+    looks.know(where, Fingerprint(facts.st_size, facts.st_mtime_ns))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -333,14 +339,14 @@ def real_paths(tiles: TileList, below: str) -> Iterator[str]:
         below: a folder, with its own links followed.
     """
     top, last, here, inside = os.path.join(below, ""), None, "", False
-    for where, names in tiles.folders():
+    for where, _, names in tiles.parts():
         if is_url(where):
             continue
         if where != last:  # each folder is looked up once
             last, folder = where, not where or where.endswith(os.sep)
             here = os.path.join(os.path.realpath(where), "") if folder else ""
             inside = here.startswith(top)
-        for name in names:
+        for name in names.split("/") if inside or not here or "\0" in names else ():
             file = unmarked(name)
             if here and file == name:  # no link
                 if inside:

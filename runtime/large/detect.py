@@ -49,7 +49,7 @@ def mark_large(
     say: Callable[[str], None] = lambda _: None,
     looks: Looks | None = None,
 ) -> TileList:
-    """The same tiles, those that are read by windows marked `large`; none at a URL is.
+    """The same tiles, those that are read by windows marked `large`; none at a URL is. Without any, `tiles` itself.
 
     Args:
         tiles: as they were found.

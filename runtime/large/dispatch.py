@@ -42,7 +42,7 @@ def marked(
         say=say,
         looks=looks,
     )
-    if card.head == "mask" and any(tile.large for tile in found):
+    if card.head == "mask" and found is not tiles:
         say(
             "windows of large images are cut, not blended: the engine returns masks; export it with --head probs to blend"
         )
