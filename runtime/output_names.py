@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 from string import Formatter
 
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.files import PARTIAL_SUFFIX
-from dlcv.runtime.tiles import Tile
+from dlcv.runtime.tile_list import Tile, TileList
+from dlcv.runtime.twins import twins
 
 TABLES = (
     "predictions.csv",
@@ -33,7 +34,7 @@ def output_name(key: str, template: str = DEFAULT_TEMPLATE) -> str:
     Raises:
         UsageError: when the template has an unknown field, or leads out of the folder.
     """
-    if template == DEFAULT_TEMPLATE and not (key[:1] in _ODD_STARTS or "/." in key or "//" in key or key[-1] == "/"):
+    if template == DEFAULT_TEMPLATE and not _odd(key):
         return f"{key}.png"  # what the rest would give, without its cost: a folder may hold a million tiles
     pure = PurePosixPath(key)
     values = {"path": key, "folder": str(pure.parent), "name": pure.name, "stem": pure.stem, "suffix": pure.suffix}
@@ -54,6 +55,11 @@ def output_name(key: str, template: str = DEFAULT_TEMPLATE) -> str:
     if str(PurePosixPath(*parts)) in RESERVED or parts[-1].endswith(PARTIAL_SUFFIX):
         raise UsageError(f"--name-template {template!r} gives {name!r} for {key!r}, a name that the run itself needs")
     return str(PurePosixPath(*parts))
+
+
+def _odd(key: str) -> bool:
+    """Whether a key, or one of several with `/` between, is not the path that it is written as."""
+    return key[:1] in _ODD_STARTS or "/." in key or "//" in key or key[-1] == "/"
 
 
 def name_of(tile: Tile, template: str = DEFAULT_TEMPLATE) -> str:
@@ -80,20 +86,21 @@ def _require_its_format(name: str, tile: Tile, template: str) -> None:
         )
 
 
-def output_names(tiles: Sequence[Tile], template: str = DEFAULT_TEMPLATE) -> dict[str, str]:
-    """Output name by key.
+def check_names(tiles: Iterable[Tile], template: str = DEFAULT_TEMPLATE) -> None:
+    """Sees to it that each tile has an output name, and none has another's.
+
+    Args:
+        tiles: each with a key of its own.
+        template: of names.
 
     Raises:
         UsageError: when two tiles would get one name, or the template cannot be used.
     """
-    names: dict[str, str] = {}
-    taken: dict[str, str] = {}
-    for tile in tiles:
-        name = name_of(tile, template)
-        if name in taken:
-            raise UsageError(
-                f"--name-template {template!r} gives {taken[name]} and {tile.key} one output, {name}; use {{path}} in it"
-            )
-        taken[name] = tile.key
-        names[tile.key] = name
-    return names
+    if (
+        template == DEFAULT_TEMPLATE
+        and isinstance(tiles, TileList)
+        and not any(_odd(k + n) for _, k, n in tiles.parts())
+    ):
+        return  # each name is the key and a suffix
+    for name, first, key in twins(lambda: ((name_of(tile, template), tile.key) for tile in tiles)):
+        raise UsageError(f"--name-template {template!r} gives {first} and {key} one output, {name}; use {{path}} in it")

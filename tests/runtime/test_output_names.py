@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from dlcv.runtime.errors import UsageError
-from dlcv.runtime.output_names import output_name, output_names
+from dlcv.runtime.output_names import check_names, output_name
 from dlcv.runtime.tiles import Tile
 
 
@@ -56,9 +56,9 @@ def test_a_large_images_mask_may_be_called_a_tiff() -> None:
 
 def test_two_tiles_of_one_output_are_refused() -> None:
     tiles = [Tile(Path("x"), "a/t.jpg"), Tile(Path("y"), "b/t.jpg")]
-    assert output_names(tiles) == {"a/t.jpg": "a/t.jpg.png", "b/t.jpg": "b/t.jpg.png"}
+    check_names(tiles)
     with pytest.raises(UsageError, match=r"gives a/t\.jpg and b/t\.jpg one output, t\.png; use \{path\} in it"):
-        output_names(tiles, "{stem}.png")
+        check_names(tiles, "{stem}.png")
 
 
 @pytest.mark.parametrize(

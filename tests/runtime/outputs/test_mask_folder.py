@@ -29,7 +29,7 @@ def tiles(tmp_path: Path) -> list[Tile]:
 
 def test_a_mask_is_written_under_its_name_and_its_pixels_are_counted(tmp_path: Path, tiles: list[Tile]) -> None:
     with MaskFolder(tmp_path / "out", CARD, tiles, "deep/{stem}.png") as output:
-        assert output.names() == {"deep/a.png": "the mask of a.jpg", "deep/b.png": "the mask of b.jpg"}
+        assert dict(output.names()) == {"deep/a.png": "the mask of a.jpg", "deep/b.png": "the mask of b.jpg"}
         for tile in tiles:
             assert output.note(tile, output.write(tile, MASK)) == f"deep/{tile.path.stem}.png"
     assert (tmp_path / "out/deep/b.png").exists()
