@@ -147,7 +147,9 @@ def noise(subject: Subject, name: str, folder: Path) -> Planted:
 def swapped(subject: Subject, precision: str, folder: Path) -> Planted:
     """Channels swapped in the graph that the export verifies: of float32, or in the low precision's alone."""
     if precision == "int8":
-        tiles = calibration_tiles(subject.calibration, CALIBRATION, _card(subject, "int8"), subject.validation.evenly(8))
+        tiles = calibration_tiles(
+            subject.calibration, CALIBRATION, _card(subject, "int8"), subject.validation.evenly(8)
+        )
         unguarded = with_card(int8_from_onnx(_fp32(subject), tiles.windows), _card(subject, "int8"))
     elif precision == "fp16":
         card = _card(subject, "fp16")

@@ -80,9 +80,7 @@ def _count(value: int | None) -> str:
 def speed_table(found: Speeds) -> str:
     """Ratios to float32 in the same library: wall-clock, and CPU time."""
     header = ["precision", "session", "time by fp32's", "CPU time by fp32's"]
-    cells = [
-        [precision, LABELS[session], str(one.wall), str(one.cpu)] for (precision, session), one in found.items()
-    ]
+    cells = [[precision, LABELS[session], str(one.wall), str(one.cpu)] for (precision, session), one in found.items()]
     return markdown_table(header, cells)
 
 
@@ -141,7 +139,12 @@ def as_markdown(name: str, images: str, rows: Sequence[Row], speed: Speeds, plan
 
 
 def to_dict(
-    name: str, images: str, rows: Sequence[Row], speed: Speeds, planted: Sequence[Planted], environment: Mapping[str, Any]
+    name: str,
+    images: str,
+    rows: Sequence[Row],
+    speed: Speeds,
+    planted: Sequence[Planted],
+    environment: Mapping[str, Any],
 ) -> dict[str, Any]:
     """As JSON values."""
     return {
