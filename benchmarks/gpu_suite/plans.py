@@ -53,7 +53,9 @@ def check(model: str, builder: str = "tensorrt", budget_s: float = 90.0) -> dict
             continue
         try:
             found[precision] = _plan(graph, builder, images, expected, left, found) | {"bound": bounds[precision]}
-        except DlcvError as error:  # not built, refused by the proof of its precision, or by the session that would run it
+        except (
+            DlcvError
+        ) as error:  # not built, refused by the proof of its precision, or by the session that would run it
             errors.append(error)
             found["left out"][precision] = str(error)
             say(f"{precision} is left out: {error}")

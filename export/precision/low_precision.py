@@ -47,7 +47,7 @@ class PrecisionSettings:
 
     Attributes:
         precision: `fp32`, `fp16`, `bf16`, `int8` or `auto`.
-        min_share: of the multiply-adds in that precision, 0..1; None takes the one of `proof.MIN_SHARE`.
+        min_share: of the multiply-adds in that precision, 0..1; None takes the one of `shares.MIN_SHARE`.
         max_drop: how far mean IoU or accuracy may fall against torch in float32, 0..1.
         calibration: int8 alone: a key of `calibration.METHODS`.
         calibration_data: int8 alone: images to calibrate on; None takes those that are verified on.

@@ -160,7 +160,11 @@ class TrtSession(Session):
         """Refuses a plan whose layers run in another type than its card says, as far as TensorRT tells: most plans keep no details."""
         try:
             ran = self._inspected(self._slots[0])
-        except (AttributeError, TypeError, RuntimeError):  # bindings that answer otherwise than those known prove nothing
+        except (
+            AttributeError,
+            TypeError,
+            RuntimeError,
+        ):  # bindings that answer otherwise than those known prove nothing
             return
         if ran is not None:
             told = tuple(one for one in ran.operators if one.precision != UNKNOWN)

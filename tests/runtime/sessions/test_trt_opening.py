@@ -171,7 +171,7 @@ def test_a_plan_that_tf32_was_allowed_to_says_tf32(world: Any, double: Any, plan
     with open_plan(plan) as session:
         assert session.computes == "tf32" and ", in tf32, " in session.description
     plan.write_bytes(double.plan_bytes(CARD.to_json()))
-    with pytest.raises(PrecisionError, match="less than fp32: conv_Float in tf32$"):
+    with pytest.raises(PrecisionError, match=r"less than fp32: conv_Float in tf32$"):
         open_plan(plan)
 
 
