@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dlcv.benchmarks.gpu_suite.part import FOLDER, left_s, median_s, run_part, say, write_facts
-from dlcv.runtime.errors import DlcvError, EngineError, ExportError, VerdictError
+from dlcv.runtime.errors import DlcvError, EngineError, VerdictError
 
 PRECISIONS = ("fp16", "int8", "fp32")
 BATCHES = (1, 16, 64, 8, 32, 4, 2)
@@ -29,10 +29,11 @@ def main() -> None:
 
 
 def check(model: str, builder: str = "tensorrt", budget_s: float = 90.0) -> dict[str, Any]:
-    """Agreement and times of each precision's plan; what a builder does not build is told and left out.
+    """Agreement and times of each precision's plan; what a builder or the proof refuses is told and left out.
 
     Raises:
-        EngineError, ExportError: where a graph is missing, or no precision could be built.
+        EngineError: where a graph is missing.
+        DlcvError: where no precision could be built and run, the reason of the first.
         VerdictError: where a plan agrees too little.
     """
     graphs = {precision: FOLDER / f"{model}-{precision}.onnx" for precision in PRECISIONS}
@@ -52,7 +53,9 @@ def check(model: str, builder: str = "tensorrt", budget_s: float = 90.0) -> dict
             continue
         try:
             found[precision] = _plan(graph, builder, images, expected, left, found) | {"bound": bounds[precision]}
-        except ExportError as error:
+        except (
+            DlcvError
+        ) as error:  # not built, refused by the proof of its precision, or by the session that would run it
             errors.append(error)
             found["left out"][precision] = str(error)
             say(f"{precision} is left out: {error}")

@@ -17,7 +17,7 @@ from trt_double import CARD
 from dlcv.benchmarks.bench.measure import Effort
 from dlcv.benchmarks.bench.roofline import Product
 from dlcv.benchmarks.gpu_suite import bench, copies, files, graphs, lent, matrix, parity, part, plans
-from dlcv.runtime.errors import EngineError, ExportError, VerdictError
+from dlcv.runtime.errors import DlcvError, EngineError, ExportError, MissingPackageError, PrecisionError, VerdictError
 from dlcv.runtime.sessions import cuda
 
 
@@ -96,6 +96,29 @@ def test_plans_are_built_run_compared_and_timed(world: Any, double: Any, folder:
     assert facts["left out"] == dict.fromkeys(("fp16", "int8"), "it finds no fast fp16 or int8")
     assert json.loads((folder / "plans-m.json").read_text())["cases"] == facts["cases"], "kept as it comes"
     assert world.memory == {}
+
+
+@pytest.mark.usefixtures("builds", "world")
+@pytest.mark.parametrize("kind", [VerdictError, PrecisionError, MissingPackageError])
+def test_a_plan_that_is_refused_is_a_reason_and_the_others_go_on(
+    double: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, kind: type[DlcvError]
+) -> None:
+    """The proof of a plan's precision refuses with a verdict, the session that would run it with a PrecisionError."""
+    _kept(folder, double)
+    build = sys.modules["dlcv.export.builders.build"].build_plan  # type: ignore[attr-defined]
+
+    def build_plan(graph: Path, plan: Path, *, card: Any, options: Any) -> Any:
+        if "fp16" in graph.name:
+            raise kind("m", "run", "pip") if kind is MissingPackageError else kind("the plan is not in fp16")
+        return build(graph, plan, card=card, options=options)
+
+    monkeypatch.setattr("dlcv.export.builders.build.build_plan", build_plan)
+    facts = plans.check("m")
+    assert "fp16" in facts["left out"] and facts["fp32"]["agreement"] == 1
+    assert json.loads((folder / "plans-m.json").read_text())["left out"] == facts["left out"]
+    monkeypatch.setattr(plans, "PRECISIONS", ("fp16",))
+    with pytest.raises(kind):
+        plans.check("m")
 
 
 @pytest.mark.usefixtures("builds", "world")
