@@ -1,7 +1,8 @@
 """Runs commands in processes that are forked from one that has imported torch, whose import takes seconds of a core each time.
 
-`python tests/fork_server.py FD MODULES` is that process, started afresh, never forked from a test's process. It has imported packages of others
-and nothing of ours, has run nothing of theirs, and has one thread; where it has more, commands get an ordinary new process each.
+`python tests/helpers/fork_server.py FD MODULES` is that process, started afresh, never forked from a test's process. It has imported packages of
+others and nothing of ours, has run nothing of theirs but the reading of the exporter's table (see `exporter_table.py`), and has one thread;
+where it has more, commands get an ordinary new process each.
 What starting a process itself does, its imports or its signals for one, is no matter to test with this.
 """
 
@@ -21,6 +22,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import exporter_table
+
 IMPORTED = (
     "numpy", "cv2", "torch", "torch.utils.data", "torch._dynamo", "torch.export._trace", "torch.onnx._internal.exporter._compat",
     "torch.onnx._internal.exporter._torchlib.ops", "torch._functorch.aot_autograd", "torch._inductor.fx_passes.dedupe_symint_uses",
@@ -28,6 +31,9 @@ IMPORTED = (
     "onnxscript.rewriter.onnx_fusions", "matplotlib.pyplot",
 )  # fmt: skip
 """What takes long to import, some of it torch's own modules: one that another torch lacks is left out. No session's: they start threads."""
+
+OPSET = 18
+"""Of most exports: `dlcv.export.onnx_from_checkpoint.OPSET`, which a test holds this to."""
 
 
 class ForkServer:
@@ -103,6 +109,8 @@ def _serve(connection: socket.socket, imported: Sequence[str]) -> dict[str, Any]
     for name in imported:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    if "torch" in imported:
+        exporter_table.read_now(OPSET)
     _send(connection, threads=len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else 0)
     while True:
         head, standard, _, _ = socket.recv_fds(connection, 8, 3)
