@@ -14,8 +14,8 @@ demo: $(VENV)/.demo
 # With SECOND_TRY=FILE, as .ci/run sets it, a few failures are tried once more, alone, and FILE gets their names.
 PYTEST := $(BIN)/python $(if $(SECOND_TRY),.ci/second_try.py,-m pytest)
 
-# A process a core; a file's tests stay together, since they share what they have trained or exported.
-TESTS := $(PYTEST) -n auto --dist loadfile --max-worker-restart=1
+# A process a core; a file's tests stay together, since they share what they have trained or exported. Files in tests/conftest.py's order.
+TESTS := $(PYTEST) -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart=1
 
 # In groups, each in processes of its own: with all in one, processes that had run engines ended at a later fork. Why is not known.
 test: $(VENV)/.dev links

@@ -357,7 +357,20 @@ def _logits(model: nn.Module, card: ModelCard, images: Sequence[NDArray[np.uint8
         return model(normalise(torch.from_numpy(np.stack(images)), card.mean_rgb, card.std_rgb))
 
 
+LONGEST_FIRST = (
+    "test_docs", "contracts/test_exports", "train/test_torchrun", "runtime/large/test_memory", "benchmarks/suite/test_plants",
+    "faults/test_kill", "faults/test_refused", "faults/test_load", "faults/test_sigterm", "faults/test_disk_full",
+    "export/precision/test_low_precision", "export/test_sizes", "test_planted_precision", "test_planted_faults_export",
+    "test_planted_faults_parity", "export/cli/test_export", "runtime/test_interruption", "export/precision/test_auto",
+    "export/precision/test_calibration", "export/test_classification", "benchmarks/gpu_suite/test_programs",
+    "runtime/cli/test_infer", "runtime/test_inference_extras", "runtime/large/test_run",
+)  # fmt: skip
+"""Files of tests, by what they take of a core: begun first, none keeps one process at work when the others have nothing left."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    place = {Path(__file__).parent / f"{name}.py": number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
     if not config.getoption("--long"):
         for item in items:
             if item.get_closest_marker("long"):

@@ -22,6 +22,11 @@ print(len(os.listdir("/proc/self/task")), sorted(os.listdir("/proc/self/fd")), f
 ENDS = (
     "import sys; sys.exit(3)",
     "raise SystemExit('a line')",
+    "raise SystemExit(None)",
+    "raise SystemExit(-1)",
+    "import sys; print('not a line', end=''); sys.stderr.write('nor this'); sys.exit(0)",
+    "import sys; sys.stdout.close(); sys.exit(2)",
+    "raise KeyboardInterrupt",
     "raise ValueError('a bug')",
     "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
     "import atexit; atexit.register(print, 'at the end'); print('first')",

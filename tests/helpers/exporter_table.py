@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import logging
 import sys
 from typing import Any
 
@@ -43,4 +44,6 @@ def read_now(opset: int) -> None:
         return
     read_once()
     if hasattr(module, "ONNXRegistry"):
+        logging.disable(logging.WARNING)  # that torchvision is not installed
         module.ONNXRegistry.from_torchlib(opset_version=opset)
+        logging.disable(logging.NOTSET)

@@ -12,4 +12,4 @@ shift "$(($# < 3 ? $# : 3))"
 [ $# -gt 0 ] || set -- tests/runtime tests/contracts/test_sessions.py tests/test_imports.py
 venv=.venv-lean-$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 if [ -n "${SECOND_TRY:-}" ]; then set -- .ci/second_try.py "$@"; else set -- -m pytest "$@"; fi
-exec "$venv/bin/python" "$@" -q -n auto --dist loadfile --max-worker-restart=1 -p no:cacheprovider -m "not gpu${marks:+ and $marks}"
+exec "$venv/bin/python" "$@" -q -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart=1 -p no:cacheprovider -m "not gpu${marks:+ and $marks}"
