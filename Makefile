@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# What is imported is compiled then, and kept; pip would compile all of torch and its company, a minute for what mostly nobody imports.
+INSTALL := $(PIP) install $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile) -c constraints.txt
 
-.PHONY: demo test quick check lint types imports wheel lean links bench bench-gpu format clean
+.PHONY: demo test quick check lint types imports wheel lean lean-installed lean-run links bench bench-gpu format clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m dlcv.benchmarks.demo demo $(if $(EPOCHS),--epochs $(EPOCHS))
@@ -12,8 +14,8 @@ demo: $(VENV)/.demo
 # With SECOND_TRY=FILE, as .ci/run sets it, a few failures are tried once more, alone, and FILE gets their names.
 PYTEST := $(BIN)/python $(if $(SECOND_TRY),.ci/second_try.py,-m pytest)
 
-# A process a core; a file's tests stay together, since they share what they have trained or exported.
-TESTS := $(PYTEST) -n auto --dist loadfile --max-worker-restart=1
+# A process a core; a file's tests stay together, since they share what they have trained or exported. Files in tests/conftest.py's order.
+TESTS := $(PYTEST) -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart=1
 
 # In groups, each in processes of its own: with all in one, processes that had run engines ended at a later fork. Why is not known.
 test: $(VENV)/.dev links
@@ -25,7 +27,10 @@ test: $(VENV)/.dev links
 quick: $(VENV)/.dev links
 	$(TESTS) -m "not slow"
 
-check: lint types imports test wheel
+# The tests keep all cores busy; what comes first keeps one each, so two at a time.
+check:
+	$(MAKE) -j2 lint types imports wheel
+	$(MAKE) test
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -52,8 +57,14 @@ wheel: $(VENV)/.dev
 
 # The runtime alone, without torch, on another Python: make lean PYTHON=python3.10 [MARKS="not slow"] [ONLY="tests/..."] [WHEEL=dist]
 TINY := .typing/tiny
-lean: $(TINY)
-	PIP="$(PIP)" WHEEL="$(WHEEL)" sh tests/lean/run.sh $(PYTHON) $(TINY) "$(MARKS)" $(ONLY)
+lean: lean-installed
+	$(MAKE) lean-run
+
+lean-installed: $(VENV)/.dev
+	PIP="$(PIP)" WHEEL="$(WHEEL)" sh tests/lean/install.sh $(PYTHON)
+
+lean-run: $(TINY)
+	sh tests/lean/run.sh $(PYTHON) $(TINY) "$(MARKS)" $(ONLY)
 
 $(TINY): $(VENV)/.dev | links
 	$(PYTEST) -q tests/lean/test_keep.py --keep-tiny $(TINY)
@@ -82,12 +93,12 @@ $(VENV)/bin/python:
 	$(PIP) install --upgrade pip
 
 $(VENV)/.demo: setup.cfg constraints.txt | $(VENV)/bin/python
-	$(PIP) install -c constraints.txt -e '.[export,tensorrt-rtx]'
+	$(INSTALL) -e '.[export,tensorrt-rtx]'
 	touch $@
 
 $(VENV)/.dev: setup.cfg constraints.txt | $(VENV)/bin/python
-	$(PIP) install -c constraints.txt -e '.[dev,tensorrt-rtx]'
-	$(PIP) install -c constraints.txt --no-deps tritonclient grpcio python-rapidjson urllib3 # with its dependencies it takes an older protobuf
+	$(INSTALL) -e '.[dev,tensorrt-rtx]'
+	$(INSTALL) --no-deps tritonclient grpcio python-rapidjson urllib3 # with its dependencies it takes an older protobuf
 	touch $@ $(VENV)/.demo
 
 clean:

@@ -318,19 +318,22 @@ def run_command(command_line: Callable[..., list[str]], command_env: dict[str, s
 @pytest.fixture(scope="session")
 def forks() -> Iterator[Any]:
     """Runs commands in forks of a process that has imported torch (see `fork_server.py`), one for all tests that ask for it."""
-    with _module_beside("fork_server").fork_server() as server:
+    from fork_server import fork_server
+
+    with fork_server() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A real browser (see `chromium.py`), one process for all tests; skipped where there is none."""
-    module = _module_beside("chromium")
-    if (path := module.find_chromium()) is None:
+    from chromium import Browser, find_chromium
+
+    if (path := find_chromium()) is None:
         (pytest.fail if os.environ.get("DLCV_NEEDS_CHROMIUM") else pytest.skip)(
             "no chromium on this machine: apt-get install chromium"
         )
-    found = module.Browser(path, tmp_path_factory.mktemp("profile"))
+    found = Browser(path, tmp_path_factory.mktemp("profile"))
     try:
         yield found
     finally:
@@ -344,16 +347,6 @@ def browser(chromium: Any) -> Any:
     return chromium
 
 
-def _module_beside(name: str) -> Any:
-    """A module in this folder, which is no package."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def _logits(model: nn.Module, card: ModelCard, images: Sequence[NDArray[np.uint8]]) -> Any:
     import numpy as np
     import torch
@@ -364,7 +357,20 @@ def _logits(model: nn.Module, card: ModelCard, images: Sequence[NDArray[np.uint8
         return model(normalise(torch.from_numpy(np.stack(images)), card.mean_rgb, card.std_rgb))
 
 
+LONGEST_FIRST = (
+    "test_docs", "contracts/test_exports", "train/test_torchrun", "runtime/large/test_memory", "benchmarks/suite/test_plants",
+    "faults/test_kill", "faults/test_refused", "faults/test_load", "faults/test_sigterm", "faults/test_disk_full",
+    "export/precision/test_low_precision", "export/test_sizes", "test_planted_precision", "test_planted_faults_export",
+    "test_planted_faults_parity", "export/cli/test_export", "runtime/test_interruption", "export/precision/test_auto",
+    "export/precision/test_calibration", "export/test_classification", "benchmarks/gpu_suite/test_programs",
+    "runtime/cli/test_infer", "runtime/test_inference_extras", "runtime/large/test_run",
+)  # fmt: skip
+"""Files of tests, by what they take of a core: begun first, none keeps one process at work when the others have nothing left."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    place = {Path(__file__).parent / f"{name}.py": number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
     if not config.getoption("--long"):
         for item in items:
             if item.get_closest_marker("long"):
@@ -372,6 +378,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    from exporter_table import read_once
+
+    read_once()
     if item.get_closest_marker("long"):
         faulthandler.cancel_dump_traceback_later()  # the limit of setup.cfg is for what takes seconds
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fork_server import OPSET, fork_server
 
 SEEN = """
 import json, os, random, sys
@@ -22,6 +22,11 @@ print(len(os.listdir("/proc/self/task")), sorted(os.listdir("/proc/self/fd")), f
 ENDS = (
     "import sys; sys.exit(3)",
     "raise SystemExit('a line')",
+    "raise SystemExit(None)",
+    "raise SystemExit(-1)",
+    "import sys; print('not a line', end=''); sys.stderr.write('nor this'); sys.exit(0)",
+    "import sys; sys.stdout.close(); sys.exit(2)",
+    "raise KeyboardInterrupt",
     "raise ValueError('a bug')",
     "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
     "import atexit; atexit.register(print, 'at the end'); print('first')",
@@ -29,18 +34,9 @@ ENDS = (
 )
 
 
-def _module() -> Any:
-    spec = importlib.util.spec_from_file_location("fork_server", Path(__file__).with_name("fork_server.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[Any]:
-    with _module().fork_server(["numpy"]) as found:
+    with fork_server(["numpy"]) as found:
         if not found.forks:
             pytest.skip("a new Python has more than one thread here, or no /proc: commands get processes of their own")
         yield found
@@ -89,7 +85,7 @@ def test_numbers_at_random_differ(server: Any, tmp_path: Path) -> None:
 
 
 def test_one_that_hangs_is_ended_and_the_next_gets_a_new_process(tmp_path: Path) -> None:
-    with _module().fork_server([]) as own:
+    with fork_server([]) as own:
         with pytest.raises(subprocess.TimeoutExpired):
             own.run(
                 "import os, time; print(os.getpid(), flush=True); time.sleep(600)",
@@ -114,12 +110,19 @@ def test_a_server_with_threads_is_not_forked(tmp_path: Path) -> None:
 
 def _threaded(patch: pytest.MonkeyPatch, folder: Path) -> Any:
     patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
-    return _module().fork_server(["threaded"])
+    return fork_server(["threaded"])
 
 
 def test_a_server_that_was_ended_is_told(tmp_path: Path) -> None:
-    with _module().fork_server([]) as own:
+    with fork_server([]) as own:
         os.kill(own.process.pid, signal.SIGKILL)
         own.process.wait(timeout=60)
         with pytest.raises((RuntimeError, OSError)):
             own.run("print(1)", [], cwd=tmp_path, env=dict(os.environ), timeout=60)
+
+
+def test_its_forks_find_the_exporters_table_read() -> None:
+    pytest.importorskip("onnxscript", reason="the export extra is not installed")
+    from dlcv.export import onnx_from_checkpoint
+
+    assert OPSET == onnx_from_checkpoint.OPSET

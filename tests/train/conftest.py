@@ -109,3 +109,11 @@ def start(settings: TrainSettings) -> Callable[..., Trainer]:
         return run.start(TrainSettings(**settings.to_dict() | changes), folder, overwrite=overwrite, say=say)
 
     return start_in
+
+
+@pytest.fixture(scope="module")
+def whole(start: Callable[..., Trainer], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run by the file's own `settings` that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    start(folder).train()
+    return folder

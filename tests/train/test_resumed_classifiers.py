@@ -18,7 +18,7 @@ from dlcv.train.settings import TrainSettings
 
 
 @pytest.fixture(scope="module", params=["cnn3", "resnet18"])
-def classifier(request: pytest.FixtureRequest, pictures: Path) -> TrainSettings:
+def settings(request: pytest.FixtureRequest, pictures: Path) -> TrainSettings:
     """A classifier with and one without batch normalisation; two checkpoints are kept."""
     return TrainSettings(
         model=request.param, data=str(pictures), width=0.1, epochs=EPOCHS, batch=10, learning_rate=3e-3, workers=0, device="cpu",
@@ -26,33 +26,26 @@ def classifier(request: pytest.FixtureRequest, pictures: Path) -> TrainSettings:
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def whole_classifier(classifier: TrainSettings, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "whole"
-    begin(classifier, folder).train()
-    return folder
-
-
 @pytest.mark.parametrize("steps", [1, STEPS, STEPS + 2, EPOCHS * STEPS - 1])
 def test_a_classifier_interrupted_ends_like_an_uninterrupted_one(
-    classifier: TrainSettings, whole_classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+    settings: TrainSettings, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
     """Among the weights are the running statistics of batch normalisation; kept checkpoints are the same two."""
     undo = press_ctrl_c_after(monkeypatch, "_step", steps)
     with pytest.raises(Interrupted):
-        begin(classifier, tmp_path / "run").train()
+        begin(settings, tmp_path / "run").train()
     undo()
     torch.manual_seed(99)  # another process has another random state
-    again(tmp_path / "run", classifier.model).train()
-    assert_same_run(tmp_path / "run", whole_classifier)
+    again(tmp_path / "run", settings.model).train()
+    assert_same_run(tmp_path / "run", whole)
     assert len(kept_files(tmp_path / "run")) == 2
     weights = load_checkpoint(tmp_path / "run" / "last.pt").weights
     statistics = [int(tensor) for name, tensor in weights.items() if name.endswith("num_batches_tracked")]
-    assert set(statistics) == ({EPOCHS * STEPS} if classifier.model == "resnet18" else set())
+    assert set(statistics) == ({EPOCHS * STEPS} if settings.model == "resnet18" else set())
 
 
 def test_a_classifier_killed_before_its_position_is_saved(
-    classifier: TrainSettings, whole_classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: TrainSettings, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A kept checkpoint of an epoch that `last.pt` does not know of is made again, and what it replaced is still there."""
     original = Trainer.save_last
@@ -64,16 +57,16 @@ def test_a_classifier_killed_before_its_position_is_saved(
 
     monkeypatch.setattr(Trainer, "save_last", dies)
     with pytest.raises(RuntimeError, match="killed"):
-        begin(classifier, tmp_path / "run").train()
+        begin(settings, tmp_path / "run").train()
     monkeypatch.undo()
-    trainer = again(tmp_path / "run", classifier.model)
+    trainer = again(tmp_path / "run", settings.model)
     assert all(path.exists() for path in trainer.kept.paths) and len(trainer.kept.paths) == 2
     trainer.train()
-    assert_same_run(tmp_path / "run", whole_classifier)
+    assert_same_run(tmp_path / "run", whole)
 
 
-def test_only_a_lower_validation_loss_is_kept(classifier: TrainSettings, tmp_path: Path) -> None:
-    trainer = begin(classifier, tmp_path / "run")
+def test_only_a_lower_validation_loss_is_kept(settings: TrainSettings, tmp_path: Path) -> None:
+    trainer = begin(settings, tmp_path / "run")
     scores = trainer.run.validation.tally().scores()
     for loss, expected in ((0.9, [1]), (0.5, [1, 2]), (float("nan"), [1, 2]), (0.7, [2, 4]), (0.8, [2, 4])):
         trainer._finish_epoch(scores, loss)
@@ -81,19 +74,17 @@ def test_only_a_lower_validation_loss_is_kept(classifier: TrainSettings, tmp_pat
     assert load_checkpoint(tmp_path / "run" / "kept" / "epoch-0004.pt").scores["validation_loss"] == 0.7
 
 
-def test_fewer_or_more_may_be_kept_on_resume(classifier: TrainSettings, whole_classifier: Path, tmp_path: Path) -> None:
+def test_fewer_or_more_may_be_kept_on_resume(settings: TrainSettings, whole: Path, tmp_path: Path) -> None:
     for count, expected in ((1, 1), (3, 3)):
-        shutil.copytree(whole_classifier, tmp_path / str(count))
-        again(tmp_path / str(count), classifier.model, keep_best=count, epochs=EPOCHS + 1).train()
+        shutil.copytree(whole, tmp_path / str(count))
+        again(tmp_path / str(count), settings.model, keep_best=count, epochs=EPOCHS + 1).train()
         assert len(kept_files(tmp_path / str(count))) == expected
 
 
-def test_kept_checkpoints_without_a_run_are_not_lost(
-    classifier: TrainSettings, whole_classifier: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(whole_classifier / "kept", tmp_path / "kept")
+def test_kept_checkpoints_without_a_run_are_not_lost(settings: TrainSettings, whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole / "kept", tmp_path / "kept")
     with pytest.raises(UsageError, match="holds a run already"):
-        begin(classifier, tmp_path)
+        begin(settings, tmp_path)
     assert len(kept_files(tmp_path)) == 2
-    run.start(classifier, tmp_path, overwrite=True, say=lambda _: None)
+    run.start(settings, tmp_path, overwrite=True, say=lambda _: None)
     assert kept_files(tmp_path) == []

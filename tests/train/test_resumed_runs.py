@@ -27,13 +27,6 @@ def settings(scenes: Path) -> TrainSettings:
     return small_settings(scenes)
 
 
-@pytest.fixture(scope="module")
-def whole(settings: TrainSettings, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "whole"
-    begin(settings, folder).train()
-    return folder
-
-
 @pytest.mark.parametrize("steps", [1, STEPS, STEPS + 2, EPOCHS * STEPS - 1])
 def test_interrupted_after_any_step_it_ends_like_an_uninterrupted_run(
     settings: TrainSettings, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int

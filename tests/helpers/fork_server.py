@@ -1,12 +1,14 @@
 """Runs commands in processes that are forked from one that has imported torch, whose import takes seconds of a core each time.
 
-`python tests/fork_server.py FD MODULES` is that process, started afresh, never forked from a test's process. It has imported packages of others
-and nothing of ours, has run nothing of theirs, and has one thread; where it has more, commands get an ordinary new process each.
-What starting a process itself does, its imports or its signals for one, is no matter to test with this.
+`python tests/helpers/fork_server.py FD MODULES` is that process, started afresh, never forked from a test's process. It has imported packages of
+others and nothing of ours, has run nothing of theirs but the reading of the exporter's table (see `exporter_table.py`), and has one thread;
+where it has more, commands get an ordinary new process each.
+What starting and ending a process itself does, its imports, its signals or what is freed last, is no matter to test with this.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib
 import json
@@ -16,10 +18,13 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
+
+import exporter_table
 
 IMPORTED = (
     "numpy", "cv2", "torch", "torch.utils.data", "torch._dynamo", "torch.export._trace", "torch.onnx._internal.exporter._compat",
@@ -28,6 +33,9 @@ IMPORTED = (
     "onnxscript.rewriter.onnx_fusions", "matplotlib.pyplot",
 )  # fmt: skip
 """What takes long to import, some of it torch's own modules: one that another torch lacks is left out. No session's: they start threads."""
+
+OPSET = 18
+"""Of most exports: `dlcv.export.onnx_from_checkpoint.OPSET`, which a test holds this to."""
 
 
 class ForkServer:
@@ -103,6 +111,8 @@ def _serve(connection: socket.socket, imported: Sequence[str]) -> dict[str, Any]
     for name in imported:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    if "torch" in imported:
+        exporter_table.read_now(OPSET)
     _send(connection, threads=len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else 0)
     while True:
         head, standard, _, _ = socket.recv_fds(connection, 8, 3)
@@ -149,7 +159,35 @@ def _become(request: dict[str, Any]) -> dict[str, Any]:
     return sys.modules["__main__"].__dict__
 
 
+def _end(code: int) -> NoReturn:
+    """Ends the process as Python's own end does, but for freeing what was imported: with all of torch in memory, two seconds of a core."""
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads that are no daemons
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None and not stream.closed:
+                stream.flush()
+        except (OSError, ValueError):
+            code = 120
+    os._exit(code)
+
+
+def _run(code: str, names: dict[str, Any]) -> NoReturn:
+    """What `python -c CODE` does; Ctrl-C that nobody heard is left to Python."""
+    try:
+        exec(compile(code, "<string>", "exec", dont_inherit=True), names)
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            _end((end.code or 0) & 0xFF)
+        print(end.code, file=sys.stderr)
+        _end(1)
+    except Exception:
+        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        _end(1)
+    _end(0)
+
+
 if __name__ == "__main__":
     STARTED_WITH = dict(os.environ)
     asked = _serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2:])
-    exec(compile(asked["code"], "<string>", "exec", dont_inherit=True), _become(asked))
+    _run(asked["code"], _become(asked))
