@@ -12,16 +12,17 @@ from dlcv.benchmarks.timing import PairedRatio, ratio_of_pairs
 from dlcv.runtime.errors import UsageError
 
 KIND, SCHEMA = "dlcv-bench", 1
-DEVICE, HOST, FILES, COLD, FIRST = "device", "host-to-host", "file-to-file", "cold start", "first call"
+DEVICE, HOST, FILES, COLD, FIRST, CPU = "device", "host-to-host", "file-to-file", "cold start", "first call", "CPU time"
 KINDS = {
     DEVICE: "the engine alone, with its data on the device, between two CUDA events",
     HOST: "session.run: images in host memory to answers in host memory",
     FILES: "dlcv-infer's pipeline: image files to written answers, without opening the engine",
     COLD: "a new process: from its start to the first answer",
     FIRST: "a new process: the first call of the opened session",
+    CPU: "the cores' work, without waiting: the suite of CI alone tells it",
 }
 """What is measured, in the order of the tables."""
-PER = {DEVICE: "batch", HOST: "batch", FILES: "tile", COLD: "process", FIRST: "batch"}
+PER = {DEVICE: "batch", HOST: "batch", FILES: "tile", COLD: "process", FIRST: "batch", CPU: "sample of the gate"}
 """What one sample is of."""
 OURS, AGAIN = "dlcv", "dlcv again"
 """Our way, and our way once more, whose ratio is the noise of the measurement."""
