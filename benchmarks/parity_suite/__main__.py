@@ -27,9 +27,15 @@ PRECISION_NAMES = ("fp32", "fp16", "bf16", "int8")
     type=click.Choice(PRECISION_NAMES),
     help="Several times.  [default: all]",
 )
-@click.option("--run", "runs", multiple=True, type=click.Path(path_type=Path), help="A run of dlcv-train; several times.")
 @click.option(
-    "--data", "data", multiple=True, type=click.Path(path_type=Path), help="Of each run, in the same order; one is of all."
+    "--run", "runs", multiple=True, type=click.Path(path_type=Path), help="A run of dlcv-train; several times."
+)
+@click.option(
+    "--data",
+    "data",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Of each run, in the same order; one is of all.",
 )
 @click.option("--images", type=click.IntRange(1), default=48, show_default=True, help="Of a run's validation, at most.")
 @click.option("--device", type=click.Choice(("cpu", "cuda", "both")), default="cpu", show_default=True)
@@ -56,7 +62,10 @@ def main(
     wanted = precisions or PRECISION_NAMES
     if runs:
         if models or every or len(data) not in (1, len(runs)):
-            raise UsageError(f"--run takes no --model and no --all, and --data once or for each run; got {len(runs)} runs, {len(data)} folders of data")
+            raise UsageError(
+                f"--run takes no --model and no --all, and --data once or for each run; got {len(runs)} run{'s' * (len(runs) > 1)} "
+                f"and --data {len(data)} times"
+            )
         cells = run_on_runs([*zip(runs, data * (len(runs) // len(data)))], ways, wanted, images=images, say=note)
     else:
         cells = run_suite(list_models() if every else models or QUICK, ways, wanted, width=width, say=note)

@@ -135,7 +135,9 @@ def cells_of(trained: Trained, ways: Sequence[Way], precisions: Sequence[str], f
                 continue
             stage = stages[f"{precision} {way.label}"]
             problems = _problems(stage, precision, session.computes)
-            cells.append(Cell(model, precision, way, stage, session.computes, problems=problems, images=len(trained.labelled)))
+            cells.append(
+                Cell(model, precision, way, stage, session.computes, problems=problems, images=len(trained.labelled))
+            )
     return cells
 
 

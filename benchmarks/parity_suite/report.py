@@ -88,7 +88,8 @@ def _matrix(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
     columns = _columns(cells)
     by_place = {(one.model, one.precision, one.way): one for one in cells}
     rows = [
-        [model, *(_short(by_place.get((model, precision, way))) for precision, way in columns)] for model in _models(cells)
+        [model, *(_short(by_place.get((model, precision, way))) for precision, way in columns)]
+        for model in _models(cells)
     ]
     return ["agreement", *(f"{precision}, {way.label}" for precision, way in columns)], rows
 

@@ -25,7 +25,9 @@ PLANT_NAMES = ("decode", "encode", "session", "tile", "int8", "import", "pipelin
 @click.option(
     "--plant", type=click.Choice(PLANT_NAMES), default=None, help="Make our code slower first; its gates must fail."
 )
-@click.option("--times", type=Finite(1), default=None, help="How many times as long what is planted takes.  [default: its own]")
+@click.option(
+    "--times", type=Finite(1), default=None, help="How many times as long what is planted takes.  [default: its own]"
+)
 def main(
     names: tuple[str, ...], pairs: int, output: Path | None, beside: Path | None, plant: str | None, times: float | None
 ) -> None:

@@ -44,7 +44,7 @@ def cpu_gates(engines: Engines) -> list[Gate]:
         Gate("decode", "reading a JPEG", decode, DECODE_AT_MOST, CPU, lambda n: _decode(engines, n), _lacks("simplejpeg")),
         Gate("encode", "a mask to a palette PNG", "`cv2.imencode`", ENCODE_AT_MOST, CPU, lambda n: _encode(engines, n), _lacks("isal")),
         Gate("session", "session.run", "ONNX Runtime's own call", SESSION_AT_MOST, CPU, lambda n: _session(engines, n)),
-        Gate("call", "session.run of a library that does nothing", "the same in two lines", CALL_AT_MOST, CPU, lambda n: _call(n)),
+        Gate("call", "session.run of a library that does nothing", "the same in two lines", CALL_AT_MOST, CPU, _call),
         Gate("tile", "dlcv-infer on small tiles, a session of four operators", "a serial loop", TILE_AT_MOST, CPU, lambda n: _tile(engines, n)),
         *(_int8(engines, library) for library in NAMES),
     ]  # fmt: skip
@@ -148,7 +148,7 @@ def _call(pairs: int) -> Pairs:
 
     images, library = np.zeros((1, SMALL_SIDE, SMALL_SIDE, 3), np.uint8), _Nothing()
     card = untrained_card("fcn8s", "segmentation", SMALL_SIDE, head="mask")
-    session = OnnxSession(library, card, on="CPU", device="cpu", computes="fp32", parallel=1)  # type: ignore[arg-type]
+    session = OnnxSession(library, card, on="CPU", device="cpu", computes="fp32", parallel=1)
     names = ["mask"]
 
     def bare() -> dict[str, Any]:
@@ -198,7 +198,15 @@ def _int8(engines: Engines, library: str) -> Gate:
         return cpu_pairs(several(lambda: int8.run(image), CALLS), several(lambda: fp32.run(image), CALLS), pairs)
 
     name = NAMES[library]
-    return Gate(f"int8-{library}", f"int8 in {name}", f"float32 in {name}", INT8_AT_MOST[library], CPU, measure, _no_int8(library))
+    return Gate(
+        f"int8-{library}",
+        f"int8 in {name}",
+        f"float32 in {name}",
+        INT8_AT_MOST[library],
+        CPU,
+        measure,
+        _no_int8(library),
+    )
 
 
 def _no_int8(library: str) -> str:

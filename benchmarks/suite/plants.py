@@ -91,7 +91,9 @@ def _session(times: float) -> Any:
 def _int8(times: float) -> Any:
     from dlcv.runtime.sessions.base import Session
 
-    return replaced(Session, "run", lambda work: slower(work, times, lambda session, *_: session.card.precision == "int8"))
+    return replaced(
+        Session, "run", lambda work: slower(work, times, lambda session, *_: session.card.precision == "int8")
+    )
 
 
 def _tile(times: float) -> Any:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dlcv.benchmarks.suite.gates import PAIRS, Gate, Outcome, Say, run_gates
 from dlcv.benchmarks.suite.cpu import cpu_gates
 from dlcv.benchmarks.suite.engines import Engines
+from dlcv.benchmarks.suite.gates import PAIRS, Gate, Outcome, Say, run_gates
 from dlcv.benchmarks.suite.plants import PLANTS
 from dlcv.benchmarks.suite.starting import starting_gates
 from dlcv.benchmarks.suite.whole import whole_gates

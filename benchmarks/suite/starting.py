@@ -34,7 +34,9 @@ def starting_gates(before: str = "") -> list[Gate]:
 
 def _gate(name: str, ours: str, statement: str, bare: str, at_most: float, before: str) -> Gate:
     def measure(pairs: int) -> Pairs:
-        a, b = pairs_of(lambda: run_process(before + statement), lambda: run_process(before + bare), pairs, cpu_of_process)
+        a, b = pairs_of(
+            lambda: run_process(before + statement), lambda: run_process(before + bare), pairs, cpu_of_process
+        )
         return Pairs(tuple(a), tuple(b))
 
     return Gate(name, ours, f"`{bare}`", at_most, CPU, measure)
