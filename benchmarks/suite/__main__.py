@@ -8,7 +8,7 @@ import click
 
 from dlcv.runtime.cli.common import Command, Finite, note
 
-PLANT_NAMES = ("decode", "encode", "session", "tile", "int8", "import", "pipeline", "lock")
+PLANT_NAMES = ("decode", "encode", "session", "call", "tile", "int8", "import", "pipeline", "lock")
 
 
 @click.command("suite", cls=Command)

@@ -28,9 +28,9 @@ CODEC_TILES, CODEC_SIDE = 8, 512
 """Of a sample of the codec."""
 SMALL_TILES, SMALL_SIDE = 60, 64
 """Of a sample of `tile`: so small that pixels cost little beside Python."""
-NARROW, WIDE, SIDE = 0.05, 0.25, 224
-"""Widths and input of fcn8s: wide enough for int8 that convolutions take most of a call."""
-CALLS, EMPTY_CALLS = 3, 10_000
+NARROW, WIDE = 0.05, 0.25
+"""Widths of fcn8s: wide enough for int8 that convolutions take most of a call."""
+CALLS, EMPTY_CALLS = 4, 10_000
 """For a sample: of an engine, and of one that does nothing."""
 NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 INT8_FLAGS = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")

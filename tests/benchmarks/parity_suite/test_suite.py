@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -86,22 +87,17 @@ def test_the_command_fails_when_a_cell_was_lost(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_run_and_its_data(tiny_classifier: Callable[[int], Path], tiny_classified: Path, tmp_path: Path) -> None:
     """The command on the weights of a run: its own validation images, in the float32 that torch has."""
-    options = [
-        "--run",
-        str(tiny_classifier(1).parent),
-        "--data",
-        str(tiny_classified),
-        "--images",
-        "3",
-        "--precision",
-        "fp32",
-    ]
+    best, run = tiny_classifier(1), tmp_path / "a-run"
+    labelled = labelled_for(load_checkpoint(best).card, tiny_classified)
+    shutil.copytree(best.parent, run)
+    (run / "split.csv").write_text("name,split\n" + "".join(f"{one.name},validation\n" for one in labelled.examples))
+    options = ["--run", str(run), "--data", str(tiny_classified), "--images", "3", "--precision", "fp32"]
     done = CliRunner().invoke(cli.main, [*options, "--output", str(tmp_path)])
     assert done.exit_code == 0, done.stderr
     cells = json.loads((tmp_path / "parity.json").read_text())["cells"]
     assert {(one["session"], one["compute"], one["verdict"]) for one in cells} >= {("onnxruntime", "card", "holds")}
     assert {one["images"] for one in cells if one["verdict"] == "holds"} == {3}
-    assert cells[0]["model"] == tiny_classifier(1).parent.name
+    assert cells[0]["model"] == "a-run"
 
 
 @pytest.mark.parametrize(
