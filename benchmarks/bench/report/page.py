@@ -21,7 +21,7 @@ th:first-child, td:first-child { text-align: left; }
 figure { margin: 1rem 0; } figcaption { font-weight: 600; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 32rem), 1fr)); gap: 1rem 2rem; }
 svg { width: 100%; height: auto; } svg text { font: 13px system-ui, sans-serif; fill: currentColor; }
-svg .small { font-size: 11px; } svg .inside { fill: #fff; font-size: 12px; }
+svg .small { font-size: 11px; paint-order: stroke; stroke: Canvas; stroke-width: 4px; } svg .inside { fill: #fff; font-size: 12px; }
 .frame { fill: none; stroke: currentColor; stroke-width: 1; } .grid { stroke: currentColor; opacity: 0.15; }
 .one { stroke: currentColor; stroke-dasharray: 4 3; }
 p { max-width: 60rem; }

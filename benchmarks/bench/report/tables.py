@@ -63,7 +63,7 @@ def times_table(result: Result) -> Table:
     needed = ", ".join(f"{_percent(share)} {samples_for(share)}" for share in QUANTILES)
     below = [
         *(f"{kind} is {meaning}; a sample is a {PER[kind]}." for kind, meaning in KINDS.items() if any(k == kind for _, k, _ in timings(result))),
-        f"In brackets: the interval that holds the quantile in 95 of 100 measurements, from order statistics. `-`, or nothing in brackets: too few samples for one, which needs {needed}.",
+        f"In brackets: the interval that holds the quantile in 95 of 100 measurements, from order statistics. A dash, or nothing in brackets: too few samples for one, which needs {needed}.",
         f"Images/s: over all samples, one batch at a time. Warmed up: until {CRITERION}.",
     ]  # fmt: skip
     drifted = [
@@ -81,7 +81,7 @@ def ratios_table(result: Result) -> Table:
         for name, ratio in ratios_of(timing):
             rows.append([case.label, str(case.batch), kind, name, f"{ratio.median:.3f}", f"{ratio.low:.3f} to {ratio.high:.3f}", str(ratio.pairs)])  # fmt: skip
     below = [
-        f"Above 1, dlcv takes longer. `{NOISE}` is the same work twice: ratios within its quartiles of 1 say nothing."
+        f"Above 1, dlcv takes longer. The noise is the same work twice: ratios within its quartiles of 1 say nothing."
     ]
     return Table("dlcv beside the others, of the same rounds", ["case", "batch", "time", "ratio", "median", "quartiles", "pairs"], rows, below)  # fmt: skip
 
