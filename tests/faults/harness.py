@@ -49,6 +49,7 @@ from importlib import import_module
 for name in PRELOAD:
     try: import_module(name)
     except ImportError: pass  # an extra that is not installed
+exec(FIRST, {})
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 def put(path, text):
     with open(path + "~", "w") as file: file.write(text)
@@ -77,6 +78,7 @@ for line in sys.stdin:
         traceback.print_exc()
     sys.stderr.flush()
     os._exit(code)
+os._exit(0)  # to take torch down takes a second
 """
 """Forks a process a line, with what takes seconds to import imported already."""
 
@@ -88,10 +90,11 @@ class Server:
         preload: modules.
         env: of the processes.
         folder: for what they say, and how they ended.
+        first: run once the modules are there, before the first fork.
     """
 
-    def __init__(self, preload: Sequence[str], env: dict[str, str], folder: Path) -> None:
-        code = SERVER.replace("PRELOAD", repr(list(preload)))
+    def __init__(self, preload: Sequence[str], env: dict[str, str], folder: Path, first: str = "") -> None:
+        code = SERVER.replace("PRELOAD", repr(list(preload))).replace("FIRST", repr(first))
         self._process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, text=True, env=env)
         self._folder, self._count = folder, 0
 

@@ -10,7 +10,6 @@ import gc
 import json
 import os
 import shutil
-import subprocess
 import sys
 import threading
 import time
@@ -82,7 +81,7 @@ def tiny_tiles(folder: Path, count: int, write_tile: Callable[..., None], bad_ev
     return folder / "tiles"
 
 
-def watched(process: subprocess.Popen[str], manifest: Path, total: int) -> dict[str, int]:
+def watched(process: Any, manifest: Path, total: int) -> dict[str, int]:
     """Waits for a run; gives what it had in memory after a fifth of the tiles, and at most, in KB."""
     early = most = 0
     while process.poll() is None:
@@ -99,6 +98,7 @@ def watched(process: subprocess.Popen[str], manifest: Path, total: int) -> dict[
 def test_many_tiles_in_flat_memory_and_each_is_counted(
     harness: Any,
     start: Callable[..., Any],
+    fork: Callable[..., Any],
     red_engine: Path,
     write_tile: Callable[..., None],
     tmp_path: Path,
@@ -106,7 +106,8 @@ def test_many_tiles_in_flat_memory_and_each_is_counted(
 ) -> None:
     tiles, folder = tiny_tiles(tmp_path, count, write_tile), tmp_path / "m"
     began = time.monotonic()
-    process = start("dlcv-infer", tiles, "--engine", red_engine, "--output", folder, "--device", "cpu", "--quiet")
+    begin = fork if count <= 2_000 else start
+    process = begin("dlcv-infer", tiles, "--engine", red_engine, "--output", folder, "--device", "cpu", "--quiet")
     memory = watched(process, folder / "manifest.csv", count)
     took_s, (_, err) = time.monotonic() - began, process.communicate()
     assert process.returncode == 1, err
@@ -161,23 +162,25 @@ class Soak:
 def state() -> dict[str, int]:
     """Descriptors, threads and memory of this process, after what waits to be freed has been."""
     gc.collect()
-    return {
-        "descriptors": len(os.listdir("/proc/self/fd")),
-        "threads": len(os.listdir("/proc/self/task")),
-        "python_threads": threading.active_count(),
-        "memory_kb": memory_kb(),
-    }
+    return counts() | {"memory_kb": memory_kb()}
+
+
+def counts() -> dict[str, int]:
+    """`COUNTS` of this process."""
+    found = len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")), threading.active_count()
+    return dict(zip(COUNTS, found, strict=True))
 
 
 def settled() -> dict[str, int]:
     """`state`, once its counts have not changed for a second; 10 s at most. A thread that has ended for Python takes a moment to end."""
-    found = state()
+    gc.collect()
+    found = counts()
     begun = since = time.monotonic()
     while time.monotonic() < min(since + 1, begun + 10):
         time.sleep(0.1)
-        before, found = found, state()
-        since = since if all(found[name] == before[name] for name in COUNTS) else time.monotonic()
-    return found
+        before, found = found, counts()
+        since = since if found == before else time.monotonic()
+    return state()
 
 
 @pytest.mark.parametrize("long", SOAK)
