@@ -62,7 +62,7 @@ class Measured:
     """What was measured here, a tile.
 
     Attributes:
-        cpu_s: seconds of CPU by stage: `decode`, `session`, `write`.
+        cpu_s: seconds of CPU by stage: `codec`, `session`, `pipeline`.
         read_bytes, written_bytes: of a tile's file and its answer.
         session_s: seconds on the clock of a batch on the device, over its images; None: the session runs on the CPU's cores.
     """
@@ -105,16 +105,57 @@ def stations_of(
 
 
 def measure(paths: Sequence[Path], engine: Path, folder: Path) -> Measured:
-    """The CPU's work a tile: codec and session, each alone, as `file_to_file` has it."""
+    """The CPU's work a tile: codec and session, each alone, as `file_to_file` has it, and what our own Python adds."""
     from dlcv.benchmarks.file_to_file import CODEC, SESSION, measured_rounds, ways_of
 
     ways = ways_of(list(paths), engine, folder)
     rounds = measured_rounds({name: ways[name] for name in (CODEC, SESSION)}, 5)
     codec, session = (sorted(one.cpu_s for one in rounds[name])[2] / len(paths) for name in (CODEC, SESSION))
     written = (folder / "codec.png").stat().st_size
-    return Measured(
-        {"codec": codec, "session": session}, sum(path.stat().st_size for path in paths) / len(paths), written
-    )
+    costs = {"codec": codec, "session": session, "pipeline": pipeline_s(folder / "small")}
+    return Measured(costs, sum(path.stat().st_size for path in paths) / len(paths), written)
+
+
+def pipeline_s(folder: Path, tiles: int = 120, few: int = 20, rounds: int = 5) -> float:
+    """CPU seconds a tile of what dlcv-infer does beside codec and session: its queues, its manifest, its files.
+
+    Of runs over small tiles through a session that does next to nothing: many tiles less a few, so that opening is not in it, less
+    the codec's share. `rounds` times in turn, the median.
+    """
+    import numpy as np
+
+    from dlcv.benchmarks.pipeline.scenes import tile_paths
+    from dlcv.benchmarks.suite.cpu import SMALL_SIDE, cpu_seconds_of
+    from dlcv.benchmarks.untrained import largest_channel
+    from dlcv.runtime.decode import decode_file
+    from dlcv.runtime.inference import InferSettings, infer
+    from dlcv.runtime.outputs.masks import encode_mask
+
+    paths = tile_paths(None, folder / "tiles", tiles, SMALL_SIDE)
+    engine = largest_channel(folder / "largest-channel.onnx", SMALL_SIDE)
+    runs = [
+        InferSettings.of(
+            sources=tuple(map(str, some)),
+            engine=engine,
+            output=folder / "masks",
+            overwrite=True,
+            quiet=True,
+            device="cpu",
+        )
+        for some in (paths, paths[:few])
+    ]
+    mask = np.zeros((SMALL_SIDE, SMALL_SIDE), np.uint8)
+
+    def codec() -> None:
+        for path in paths[few:]:
+            decode_file(path)
+            encode_mask(mask, [(0, 0, 0)] * 7)
+
+    found = []
+    for _ in range(rounds + 1):
+        many_s, few_s = (cpu_seconds_of(lambda settings=settings: infer(settings)) for settings in runs)  # type: ignore[misc]
+        found.append((many_s - few_s - cpu_seconds_of(codec)) / (tiles - few))
+    return max(0.0, median(found[1:]))
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
-"""How long the commands and the library take to start, as ratios to bare imports: `python -m dlcv.benchmarks.startup`."""
+"""What the commands and the library cost to start, as ratios of CPU time to bare imports: `python -m dlcv.benchmarks.startup`."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import click
 
-from dlcv.benchmarks.timing import MIN_PAIRS, PairedRatio, paired_ratio
+from dlcv.benchmarks.timing import MIN_PAIRS, PairedRatio, pairs_of, ratio_of_pairs
 from dlcv.runtime.cli.common import Command
 from dlcv.runtime.machine import cpu_name
 from dlcv.runtime.tables import markdown_table
@@ -27,6 +28,7 @@ COMMANDS = {
 }
 """Module of each command; its function is `main`."""
 
+START = "pass"
 BARE = "import click"
 LIBRARIES = "import numpy, cv2, onnxruntime"
 
@@ -41,18 +43,28 @@ def help_statement(command: str) -> str:
     return f"import sys; sys.argv = ['{command}', '--help']; from {COMMANDS[command]} import main; main()"
 
 
-def import_ratio(statement: str, pairs: int = MIN_PAIRS) -> PairedRatio:
-    """Whole processes: an import against `import numpy, cv2, onnxruntime`."""
-    return _ratio(statement, LIBRARIES, pairs)
+def import_ratio(statement: str, beside: str, pairs: int = MIN_PAIRS) -> PairedRatio:
+    """Whole processes: an import against another statement."""
+    return _ratio(statement, beside, pairs)
 
 
 def _ratio(ours: str, bare: str, pairs: int) -> PairedRatio:
-    return paired_ratio(lambda: run_process(ours), lambda: run_process(bare), pairs)
+    return ratio_of_pairs(*pairs_of(lambda: run_process(ours), lambda: run_process(bare), pairs, cpu_of_process))
 
 
 def run_process(statement: str) -> None:
     """A new Python that runs a statement and ends."""
     subprocess.run([sys.executable, "-c", statement], check=True, stdout=subprocess.DEVNULL)
+
+
+def cpu_of_process(work: Callable[[], object]) -> float:
+    """CPU seconds of the processes that the work starts and waits for."""
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    work()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 @click.command("startup", cls=Command)
@@ -65,10 +77,10 @@ def main(pairs: int) -> None:
         [f"`{command} --help`", f"`{BARE}`", str(help_ratio(command, pairs)), f"{HELP_AT_MOST:g}"]
         for command in COMMANDS
     ]
-    for statement, at_most in IMPORTS.values():
-        rows.append([f"`{statement}`", f"`{LIBRARIES}`", str(import_ratio(statement, pairs)), f"{at_most:g}"])
+    for statement, beside, at_most in IMPORTS.values():
+        rows.append([f"`{statement}`", f"`{beside}`", str(import_ratio(statement, beside, pairs)), f"{at_most:g}"])
     click.echo(markdown_table(["A", "B", "A / B, median (quartiles)", "at most"], rows))
-    click.echo(f"\nWhole processes in turn on {cpu_name()}, Python {sys.version.split()[0]}.")
+    click.echo(f"\nCPU time of whole processes in turn on {cpu_name()}, Python {sys.version.split()[0]}.")
 
 
 if __name__ == "__main__":

@@ -37,14 +37,23 @@ def paired_ratio(a: Callable[[], object], b: Callable[[], object], pairs: int = 
     return ratio_of_pairs(*pairs_of(a, b, pairs))
 
 
-def pairs_of(a: Callable[[], object], b: Callable[[], object], pairs: int) -> tuple[list[float], list[float]]:
-    """Runs `a` and `b` in turn, after one uncounted run of each, the first of a pair changing, and gives the seconds of either."""
+def pairs_of(
+    a: Callable[[], object], b: Callable[[], object], pairs: int, seconds: Callable[[Callable[[], object]], float] | None = None
+) -> tuple[list[float], list[float]]:  # fmt: skip
+    """Runs `a` and `b` in turn, after one uncounted run of each, the first of a pair changing, and gives the seconds of either.
+
+    Args:
+        a, b: the work.
+        pairs: how many.
+        seconds: runs a piece of work and says how long it took; None: `seconds_of`, by the clock on the wall.
+    """
+    seconds = seconds or seconds_of
     a()
     b()
     times = []
     for k in range(pairs):
         first, second = (a, b) if k % 2 == 0 else (b, a)
-        t1, t2 = seconds_of(first), seconds_of(second)
+        t1, t2 = seconds(first), seconds(second)
         times.append((t1, t2) if k % 2 == 0 else (t2, t1))
     return [x for x, _ in times], [y for _, y in times]
 

@@ -45,6 +45,27 @@ def scene_images(count: int, side: int) -> NDArray[np.uint8]:
     return np.stack([make_scene(0, index, side)[0] for index in range(count)])
 
 
+def largest_channel(path: Path, side: int) -> Path:
+    """A graph of four operators: which of red, green and blue is the largest. An engine that costs next to nothing."""
+    from onnx import TensorProto, helper
+
+    from dlcv.export.onnx_from_checkpoint import OPSET, with_card
+
+    card = untrained_card("fcn8s", "segmentation", side, head="mask")
+    nodes = [
+        helper.make_node("Cast", ["image"], ["rgb"], to=TensorProto.FLOAT),
+        helper.make_node("ArgMax", ["rgb"], ["index"], axis=3, keepdims=0),
+        helper.make_node("Cast", ["index"], ["class"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["class"], ["mask"], to=TensorProto.UINT8),
+    ]
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", side, side, 3])
+    mask = helper.make_tensor_value_info("mask", TensorProto.UINT8, ["N", side, side])
+    graph = helper.make_graph(nodes, "largest_channel", [image], [mask])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+    path.write_bytes(with_card(model, card).SerializeToString())
+    return path
+
+
 def untrained(path: Path, width: float, size: int, *, int8: bool = False) -> Path:
     """A narrow fcn8s with fresh weights: its arithmetic costs what a trained one's does."""
     import torch

@@ -16,12 +16,12 @@ import onnx
 import onnxruntime as ort
 import torch
 
-from dlcv.export.builders.build import PlanReport, build_plan
+from dlcv.export.builders.build import PlanReport
 from dlcv.export.builders.find import Builder, find_builder
 from dlcv.export.builders.gpus import check_precision, impossible_precisions
 from dlcv.export.builders.options import BuildOptions
 from dlcv.export.builders.rebuild import plan_facts
-from dlcv.export.builders.timing import SUFFIX as TIMING_SUFFIX
+from dlcv.export.export_plan import PlanDropsError, held_plan_stage, plan_of, repaired_for_plan
 from dlcv.export.graph import DEFAULT_HEAD, HEADS
 from dlcv.export.images import first_windows, images_to_calibrate_on, images_to_verify_on
 from dlcv.export.onnx_from_checkpoint import onnx_from_model
@@ -31,11 +31,10 @@ from dlcv.export.precision.low_precision import AUTO, Given, LowPrecision, Preci
 from dlcv.export.precision.proof import prove
 from dlcv.export.reference import reference_bytes
 from dlcv.export.sizes import range_for, verify_sizes
-from dlcv.export.stages import RememberingSession, Stage, TwinSession, compare_stages, plan_stage
+from dlcv.export.stages import RememberingSession, Stage, TwinSession, compare_stages
 from dlcv.export.staging import final_names, move_all, staging_folder
 from dlcv.export.verify import Verification, verify_graph
 from dlcv.runtime.card import ModelCard
-from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.errors import (
     ExportError,
     MissingPackageError,
@@ -44,7 +43,6 @@ from dlcv.runtime.errors import (
 )
 from dlcv.runtime.evaluation import NOUNS
 from dlcv.runtime.files import sha256_of, write_bytes
-from dlcv.runtime.sessions.base import Session
 from dlcv.runtime.sessions.cuda import driver_problem
 from dlcv.runtime.version import __version__
 from dlcv.train.ensemble import ensemble_of, load_members, sha256_of_members
@@ -133,14 +131,22 @@ def export_model(settings: ExportSettings, say: Callable[[str], None] = lambda _
     stages: dict[str, Stage | str] = {**compare_stages(torch32, {"onnx fp32": TwinSession(proto, card)}, labelled)}
     given = Given(network, proto, card, torch32, labelled, windows, newest_opset)
     low, choice = _low(settings, given, tiles, builder, say)
+    base, repaired = _Base(settings, given, session, verification, stages, no_plan), False
     while True:
         try:
-            return _finish(_Base(settings, given, session, verification, stages, no_plan), low, choice, say)
+            return _finish(base, low, choice, say)
+        except PlanDropsError as error:
+            if choice is None and low is not None and settings.precision.repair and not repaired:
+                say(f"{error}; building plans with layers restored")
+                low, repaired = repaired_for_plan(settings, given, tiles, say), True
+                continue
+            failed: ExportError | VerdictError = error
         except (ExportError, VerdictError) as error:
-            if choice is None or (choice := choice.without_it(str(error))) is None:
-                raise
-            low = choice.low
-            say(f"{error}; taking {choice.precision}: {choice.why}")
+            failed = error
+        if choice is None or (choice := choice.without_it(str(failed))) is None:
+            raise failed
+        low = choice.low
+        say(f"{failed}; taking {choice.precision}: {choice.why}")
 
 
 @dataclass(frozen=True)
@@ -165,9 +171,9 @@ def _finish(base: _Base, low: LowPrecision | None, choice: Choice | None, say: C
     sizes = verify_sizes(proto, card, given.network, given.labelled, say)
     with staging_folder(settings.output, settings.model) as staging:
         _write_graph(settings, staging, proto, reference_bytes(base.session, card, given.labelled))
-        plan = None if no_plan else _plan(settings, staging, card, lambda text: say(final_names(text, staging)))
+        plan = None if no_plan else plan_of(settings, staging, card, lambda text: say(final_names(text, staging)))
         if plan is not None:
-            stages["plan"] = _plan_stage(settings, plan.path, given.session, card, given.labelled, say)
+            stages["plan"] = held_plan_stage(settings, given, plan.path, proto, card, say)
         _write_sidecar(settings, staging, card, verification, plan, low, choice, stages, sizes)
         files = move_all(staging, settings.output)
     old_plan = settings.output / f"{settings.model}.plan"
@@ -199,26 +205,13 @@ def _low(
     def engine(proto: onnx.ModelProto, card: ModelCard, folder: Path) -> Path:
         path = folder / f"{settings.model}.onnx"
         write_bytes(path, proto.SerializeToString(deterministic=True))
-        return path if onnx_alone else _plan(settings, folder, card, say).path
+        return path if onnx_alone else plan_of(settings, folder, card, say).path
 
     choice = choose(
         given, asked, tiles, engine, f"a plan runs on a GPU and this machine has {problem}" if problem else "", say,
         target="onnx" if builder is None else builder.kind, impossible=never,
     )  # fmt: skip
     return choice.low, choice
-
-
-def _plan_stage(
-    settings: ExportSettings, plan: Path, reference: Session, card: ModelCard, labelled: LabelledSet[Any],
-    say: Callable[[str], None],
-) -> Stage | str:  # fmt: skip
-    """The plan against torch, held to the bounds of its precision; why it did not run where it did not."""
-    stage = plan_stage(plan, reference, labelled)
-    if isinstance(stage, str):
-        return final_names(stage, plan.parent)
-    if note := stage.require(card.precision, settings.precision.max_drop):
-        say(f"plan: {note}")
-    return stage
 
 
 def _check(settings: ExportSettings) -> None:
@@ -277,18 +270,6 @@ def _card(card: ModelCard, settings: ExportSettings) -> ModelCard:
 def _write_graph(settings: ExportSettings, staging: Path, proto: onnx.ModelProto, reference: bytes) -> None:
     write_bytes(staging / f"{settings.model}.onnx", proto.SerializeToString(deterministic=True))
     write_bytes(staging / f"{settings.model}.reference.npz", reference)
-
-
-def _plan(settings: ExportSettings, staging: Path, card: ModelCard, say: Callable[[str], None]) -> PlanReport:
-    return build_plan(
-        staging / f"{settings.model}.onnx",
-        staging / f"{settings.model}.plan",
-        card=card,
-        options=settings.build,
-        timing_cache=settings.output / f"{settings.model}{TIMING_SUFFIX}",
-        min_share=settings.precision.min_share,
-        progress=say,
-    )
 
 
 def _write_sidecar(

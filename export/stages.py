@@ -7,8 +7,8 @@ Which stage loses what is then seen, instead of a single difference between the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,14 @@ class Stage:
         comparison: scores of both, agreement, largest logit difference.
         nan, infinite: how many of the stage's logits; None where it gives none, or as `probs` alone.
         pairs: what the images tell of the drop; None where that was not looked at.
+        no_logits: of a plan: why its twin with logits did not tell them; empty where it did, or was not asked.
     """
 
     comparison: Comparison
     nan: int | None
     infinite: int | None
     pairs: Pairs | None = None
+    no_logits: str = ""
 
     def require(self, precision: str, max_drop: float) -> str:
         """`gate.require_held`."""
@@ -53,6 +55,7 @@ class Stage:
         """As JSON values; each class with its difference."""
         facts = self.comparison.to_dict() | {"ran": True, "nan": self.nan, "infinite": self.infinite}
         facts |= {} if self.pairs is None else self.pairs.to_dict()
+        facts |= {"no_logits": self.no_logits} if self.no_logits else {}
         for entry in facts[self.comparison.reference.per_class_name.lower()].values():
             first, second = entry["reference"], entry["candidate"]
             entry["difference"] = None if first is None or second is None else second - first
@@ -137,8 +140,17 @@ def compare_stages(reference: Session, stages: Mapping[str, Session], labelled: 
     return found
 
 
-def plan_stage(plan: Path, reference: Session, labelled: LabelledSet[Any]) -> Stage | str:
+def plan_stage(
+    plan: Path, reference: Session, labelled: LabelledSet[Any], twin: Callable[[], Path] | None = None
+) -> Stage | str:
     """The plan against torch, where it runs here; else why it did not run.
+
+    Args:
+        plan: the file.
+        reference: torch in float32.
+        labelled: the images.
+        twin: gives a plan of the same graph with the head `logits` (`logits_graph.py`): of it are the counts of NaN and Inf and the largest
+            difference, which a mask or probabilities alone hide. Asked only where the plan runs and gives no logits itself.
 
     Raises:
         DatasetError: when an image or its label cannot be read.
@@ -148,7 +160,20 @@ def plan_stage(plan: Path, reference: Session, labelled: LabelledSet[Any]) -> St
     except DlcvError as error:
         return str(error)
     with session:
-        return compare_stages(reference, {"plan": session}, labelled)["plan"]
+        stage = compare_stages(reference, {"plan": session}, labelled)["plan"]
+    return stage if twin is None or stage.nan is not None else _with_logits(stage, twin, reference, labelled)
+
+
+def _with_logits(stage: Stage, twin: Callable[[], Path], reference: Session, labelled: LabelledSet[Any]) -> Stage:
+    try:
+        session = open_session(twin())
+    except DlcvError as error:  # the plan itself was built and runs: what is missing is told
+        return replace(stage, no_logits=str(error))
+    with session:
+        told = compare_stages(reference, {"plan": session}, labelled)["plan"]
+    worst = max(stage.comparison.not_finite, told.comparison.not_finite)
+    comparison = replace(stage.comparison, logit_difference=told.comparison.logit_difference, not_finite=worst)
+    return replace(stage, comparison=comparison, nan=told.nan, infinite=told.infinite)
 
 
 def stage_table(stages: Mapping[str, Stage | str]) -> list[str]:

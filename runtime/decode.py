@@ -51,7 +51,7 @@ class DecodeOptions:
         if self.scale_16bit is not None:
             low, high = self.scale_16bit
             if not (math.isfinite(low) and math.isfinite(high) and low < high):
-                raise UsageError(f"--scale-16bit expects MIN,MAX with MIN below MAX, got {low:g},{high:g}")
+                raise UsageError(f"--scale-16bit expects two finite numbers, MIN below MAX, got {low:g},{high:g}")
 
 
 class Decoder:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import chain
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from dlcv.runtime.card_reader import kind_of
@@ -34,7 +34,7 @@ from dlcv.runtime.resume import before
 from dlcv.runtime.run_engine import RunEngine
 from dlcv.runtime.run_folder import RunFolder
 from dlcv.runtime.sessions import engine_card
-from dlcv.runtime.tiles import Looks, Tile, find_tiles, real_paths, source_folders
+from dlcv.runtime.tiles import Looks, Tile, TileList, find_tiles, real_paths, source_folders
 from dlcv.runtime.version import __version__
 from dlcv.runtime.work import TileWork
 
@@ -153,7 +153,7 @@ class _Run(Generic[R]):
         self,
         settings: InferSettings,
         folder: RunFolder,
-        tiles: Sequence[Tile],
+        tiles: TileList,
         output: Output[R],
         looks: Looks,
         say: Callable[[str], None],
@@ -165,9 +165,11 @@ class _Run(Generic[R]):
     def run(self, start: Callable[[], Flow]) -> Summary:
         """Runs what is left; the engine is opened only when something is."""
         remove_partials(self._folder.folder)  # of run.json or summary.json there may be one though no tile is left
-        left = self._output.left(self._tiles, self._before())
-        if left and self._folder.manifest.exists():
-            self._clear_up(left)
+        left: Sequence[Tile] = self._tiles
+        if self._folder.manifest.exists():
+            left = self._output.left(self._tiles, self._before())
+            if left:
+                self._clear_up(left)
         self._summary.resumed = self._summary.done = len(self._tiles) - len(left)
         if not left:
             with Manifest(self._folder.manifest), self._output:  # a torn last row is dropped
@@ -222,16 +224,14 @@ class _Run(Generic[R]):
         return found.holds
 
     def _clear_up(self, left: Sequence[Tile]) -> None:
-        """Takes out what an interrupted run left of the tiles that are run again."""
-        forget(self._folder.manifest, {tile.key for tile in left})
+        """Takes out what is there of the tiles that are run again: their files first, since the rows tell of them."""
+        again = {tile.key for tile in left}
+        self._folder.remove_outputs_of(again)
+        forget(self._folder.manifest, again)
         self._output.clear_up(left)
 
-    def _rows(self) -> Iterator[Row]:
-        """The manifest's, of the tiles that were asked for; nothing is read before the first is taken."""
-        asked = {tile.key for tile in self._tiles}
-        for row in read_manifest(self._folder.manifest):
-            if row.path in asked:
-                yield row
+    def _rows(self) -> _Rows:
+        return _Rows(self._folder.manifest, self._tiles)
 
     def _note(self, outcome: Outcome[TileWork, R], manifest: Manifest, progress: Progress) -> None:
         key, was = outcome.tile.tile.key, outcome.tile.was
@@ -288,13 +288,26 @@ class _Run(Generic[R]):
         }
 
 
-def _refuse_to_overwrite_inputs(settings: InferSettings, tiles: Sequence[Tile], output: Output[Any]) -> None:
+class _Rows(Iterable[Row]):
+    """A manifest's rows of the tiles that were asked for; nothing is read before the first is taken, and each loop reads anew."""
+
+    def __init__(self, manifest: Path, tiles: TileList) -> None:
+        self._manifest, self._tiles = manifest, tiles
+
+    def __iter__(self) -> Iterator[Row]:
+        asked = {tile.key for tile in self._tiles}
+        for row in read_manifest(self._manifest):
+            if row.path in asked:
+                yield row
+
+
+def _refuse_to_overwrite_inputs(settings: InferSettings, tiles: TileList, output: Output[Any]) -> None:
     folder = os.path.realpath(settings.output)
-    inputs = chain(real_paths(tiles), (os.path.realpath(settings.engine.path),))
-    inside = {path for path in inputs if path.startswith(folder + os.sep)}
+    engine = os.path.realpath(settings.engine.path)
+    inside = {*real_paths(tiles, folder), *([engine] if engine.startswith(folder + os.sep) else [])}
     if not inside:
         return
-    for name, what in output.names().items():
+    for name, what in output.names():
         if os.path.join(folder, name) in inside:
             raise UsageError(
                 f"{what} would be written over an input, {settings.output / name}; choose another folder with --output"

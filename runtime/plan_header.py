@@ -34,6 +34,8 @@ RTX_GPUS = {
 
 AMPERE_PLUS = "8.0+"
 """Stands for a compute capability where a plan of full TensorRT was built for every GPU of Ampere and later."""
+TF32 = "tf32"
+"""Of a card's versions: stands in a plan whose builder was allowed to compute float32 in TF32."""
 VERSION_COMPATIBLE_SINCE = {11: 10}
 """By major release of the runtime: the oldest major whose version-compatible plans it runs, where not all are (8.6 on)."""
 

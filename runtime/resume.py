@@ -63,9 +63,11 @@ class FilesThere:
             # ValueError: a NUL in what somebody wrote into a manifest
             with suppress(OSError, ValueError), listing(os.path.join(self._folder, where)) as entries:
                 for entry in entries:
-                    if entry.is_file():
-                        with suppress(OSError):  # removed since it was listed
+                    try:
+                        if entry.is_file():
                             found[entry.name] = entry.stat().st_size if self._sizes else 0
+                    except OSError:  # removed since it was listed, or a link in a circle
+                        continue
         return self._listed[where]
 
 

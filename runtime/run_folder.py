@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from dlcv.runtime.errors import OutputError, UsageError
+from dlcv.runtime.errors import OutputError, UsageError, one_line
 from dlcv.runtime.files import make_folder, write_bytes
 from dlcv.runtime.locks import lock
 from dlcv.runtime.manifest import DONE, Row, read_manifest
@@ -23,6 +23,8 @@ from dlcv.runtime.outputs.beside import all_beside
 
 MANIFEST, RUN, SUMMARY, LOCK, *_ = RESERVED
 WRITTEN_BY = "dlcv-infer"
+_SHOWN = 60
+"""Characters of a setting, at most, in a refusal."""
 
 
 class RunFolder:
@@ -85,13 +87,22 @@ class RunFolder:
         """Writes `summary.json`, whole."""
         write_bytes(self.folder / SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())
 
+    def remove_outputs_of(self, keys: Collection[str]) -> None:
+        """Removes what the manifest lists of these tiles, and the files beside it: they are run again, and may fail now."""
+        self._remove_files([row for key, row in self.done().items() if key in keys])
+
     def _begin(self) -> None:
         if self.manifest.exists() and self._resume:
             self._require_same_run()
             return
         if not self._overwrite and self._in_use():
+            go_on = (
+                f"but its {MANIFEST} is gone, so that nothing tells what is done; "
+                if self._resume
+                else "already; go on with it by --resume, "
+            )
             raise UsageError(
-                f"{self.folder} holds a run already; go on with it by --resume, start again with --overwrite, or name another folder with --output"
+                f"{self.folder} holds a run {go_on}start again with --overwrite, or name another folder with --output"
             )
         self._remove_outputs()
         for name in (*TABLES, MANIFEST, SUMMARY, RUN):
@@ -120,9 +131,14 @@ class RunFolder:
             rows = [row for row in read_manifest(self.manifest) if row.status == DONE]
         except OutputError:
             return  # no manifest of ours: nothing is known to be ours
+        self._remove_files(rows)
+
+    def _remove_files(self, rows: Sequence[Row]) -> None:
         kinds = self._read_run().get("beside", [])
         beside = all_beside(kinds if isinstance(kinds, list) else [], [row.path for row in rows])
         for output in (*(row.output for row in rows), *beside):
+            if output in RESERVED:  # a table, which has other tiles' rows, too
+                continue
             if output and not os.path.isabs(output) and ".." not in Path(output).parts:
                 _remove(self.folder / output)
 
@@ -131,12 +147,11 @@ class RunFolder:
             before = json.loads((self.folder / RUN).read_bytes())
         except (OSError, ValueError, RecursionError) as error:
             raise OutputError(f"{self.folder / RUN} cannot be read ({error}); start again with --overwrite") from error
-        different = [
-            name for name, value in self._identity.items() if not isinstance(before, dict) or before.get(name) != value
-        ]
+        facts = before if isinstance(before, dict) else {}
+        different = [name for name, value in self._identity.items() if facts.get(name) != value]
         if different:
             raise UsageError(
-                f"{self.folder} holds a run with another {', '.join(different)}; start again with --overwrite, or name another folder with --output"
+                f"{self.folder} holds a run with other settings: {_differences(facts, self._identity, different)}; start again with --overwrite, or name another folder with --output"
             )
 
     def _take_lock(self) -> None:
@@ -158,6 +173,19 @@ class RunFolder:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], names: Sequence[str]) -> str:
+    """`fit (pad, now windows), alpha (0.5, now 0.3)`."""
+    return ", ".join(f"{name} ({_shown(before.get(name))}, now {_shown(now[name])})" for name in names)
+
+
+def _shown(value: Any) -> str:
+    """A setting for people: of what is long, such as a hash or many folders, the start."""
+    if isinstance(value, list) and len(value) == 1:
+        (value,) = value
+    text = one_line(value if isinstance(value, str) else json.dumps(value))
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
 
 def _remove(path: Path) -> None:

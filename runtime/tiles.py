@@ -5,14 +5,29 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
 
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.files import listing
-from dlcv.runtime.urls import files_at, is_url, state_of
+from dlcv.runtime.tile_list import Fingerprint, Tile, TileList, in_order, marked, unmarked
+from dlcv.runtime.twins import twins
+from dlcv.runtime.urls import files_at, is_url
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "LABELLED_SUFFIX",
+    "LABEL_SUFFIX",
+    "WORLD_SUFFIXES",
+    "Fingerprint",
+    "Looks",
+    "Tile",
+    "TileList",
+    "find_tiles",
+    "real_paths",
+    "source_folders",
+]  # fmt: skip
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 """What is taken for a tile inside a folder; a file that is named itself is always tried."""
@@ -25,21 +40,11 @@ WORLD_SUFFIXES = {
     ".jpegw": (".jpeg",),
 }
 """Of world files, and of the images that they place on the ground."""
+_WORLDS = tuple(WORLD_SUFFIXES)
+_LISTED = IMAGE_SUFFIXES + _WORLDS
 
 LABELLED_SUFFIX, LABEL_SUFFIX = "_sat.jpg", "_mask.png"
 """An image and the label beside it, in the datasets that dlcv knows."""
-
-
-class Fingerprint(NamedTuple):
-    """What tells that a file is not what it was: it was written, or another one took its place.
-
-    Attributes:
-        size: in bytes.
-        mtime_ns: when it was last written, by the clock of whoever wrote it, in nanoseconds.
-    """
-
-    size: int
-    mtime_ns: int
 
 
 class Looks:
@@ -76,44 +81,27 @@ class Looks:
         self._known = None
 
 
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """A tile to be run. Small, since a folder may hold a million of them.
+@dataclass
+class _Told:
+    """What people are told of, such as labels that were left out: how many, and the first."""
 
-    Attributes:
-        where: where it is, as it was named or found: a path or a URL; given as a Path or as a string, kept as a string.
-        key: its path inside the folder that was named, with forward slashes; of a file named itself, its file name.
-            It identifies the tile in the manifest, and the output's name is made from it alone.
-        plain: True where the folder's listing says that it is no symbolic link.
-        large: it is read by windows and its mask is a GeoTIFF; see `large/`.
-    """
+    count: int = 0
+    first: Path = Path()
 
-    where: str
-    key: str
-    plain: bool = field(default=False, compare=False, repr=False)
-    large: bool = False
+    def add(self, path: Path) -> None:
+        if not self.count:
+            self.first = path
+        self.count += 1
 
-    def __init__(self, path: str | Path, key: str, plain: bool = False, large: bool = False) -> None:
-        object.__setattr__(self, "where", os.fspath(path))
-        object.__setattr__(self, "key", key)
-        object.__setattr__(self, "plain", plain)
-        object.__setattr__(self, "large", large)
 
-    @property
-    def path(self) -> Path:
-        """`where` as a Path; not for a URL."""
-        return Path(self.where)
+@dataclass
+class _Search:
+    """What the listing of folders asks for, and what it tells beside tiles."""
 
-    def fingerprint(self) -> Fingerprint | None:
-        """What the file is now, links followed; None where it cannot be asked."""
-        if is_url(self.where):
-            found = state_of(self.where)
-            return None if found is None else Fingerprint(*found)
-        try:
-            facts = os.stat(self.where)
-        except (OSError, ValueError):  # ValueError: a name with a NUL
-            return None
-        return Fingerprint(facts.st_size, facts.st_mtime_ns)
+    leave_out: Path | None
+    looks: Looks
+    labels: _Told = field(default_factory=_Told)
+    worlds: _Told = field(default_factory=_Told)
 
 
 def find_tiles(
@@ -122,7 +110,7 @@ def find_tiles(
     leave_out: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
     looks: Looks | None = None,
-) -> list[Tile]:
+) -> TileList:
     """Tiles from files, folders (searched recursively, hidden entries left out) and globs, sorted within each source.
 
     In a folder, labels that stand beside their images (`NAME_mask.png` beside `NAME_sat.jpg`) are no tiles.
@@ -138,29 +126,49 @@ def find_tiles(
     """
     if not sources:
         raise UsageError("no tiles given; name files, folders or globs, such as: dlcv-infer tiles/ --engine fcn8s.onnx")
-    tiles: dict[str, Tile] = {}
-    labels: list[Path] = []
-    worlds: list[Path] = []
-    for source in sources:
-        for tile in _from_source(source, leave_out, labels, worlds, looks or Looks()):
-            first = tiles.setdefault(tile.key, tile)
-            if first is not tile and _absolute(first.where) != _absolute(tile.where):
-                raise UsageError(
-                    f"{first.where} and {tile.where} would share the output name {tile.key}; run their folders one at a time with different --output"
-                )
+    tiles, search = TileList(), _Search(leave_out, looks or Looks())
+    for folders, some in groupby(sources, _is_listed):
+        if folders:
+            for source in some:
+                _add_folder(tiles, Path(source), search)
+        else:
+            tiles.extend(tile for source in some for tile in _from_source(source, search))
+    if len(sources) > 1 or not _is_listed(sources[0]):
+        tiles = _each_once(tiles)
     if not tiles:
         raise UsageError(f"no tiles in {', '.join(sources)}; looked for {', '.join(IMAGE_SUFFIXES)}")
-    if labels:
+    _tell(search, say)
+    return tiles
+
+
+def _each_once(tiles: TileList) -> TileList:
+    """Without those that were found before.
+
+    Raises:
+        UsageError: when two would have one key.
+    """
+    again = set()
+    for key, (_, first), (at, where) in twins(lambda: ((t.key, (n, t.where)) for n, t in enumerate(tiles))):
+        if _absolute(first) != _absolute(where):
+            raise UsageError(
+                f"{first} and {where} would share the output name {key}; run their folders one at a time with different --output"
+            )
+        again.add(at)
+    return tiles.kept(n not in again for n in range(len(tiles))) if again else tiles
+
+
+def _tell(search: _Search, say: Callable[[str], None]) -> None:
+    labels, worlds = search.labels, search.worlds
+    if labels.count:
         say(
-            f"{len(labels)} labels beside their images were left out, such as {labels[0]}; to run one, name the file itself"
+            f"{labels.count} labels beside their images were left out, such as {labels.first}; to run one, name the file itself"
         )
-    if worlds:
-        such = "1 world file" if len(worlds) == 1 else f"{len(worlds)} world files"
-        image = worlds[0].with_suffix(WORLD_SUFFIXES[worlds[0].suffix.lower()][0])
+    if worlds.count:
+        such, world = "1 world file" if worlds.count == 1 else f"{worlds.count} world files", worlds.first
+        image = world.with_suffix(WORLD_SUFFIXES[world.suffix.lower()][0])
         say(
-            f"{such}, such as {worlds[0]}, will not be used: what is made of a PNG or JPEG has no place on the ground; make it a GeoTIFF with: gdal_translate {image.name} {image.stem}.tif"
+            f"{such}, such as {world}, will not be used: what is made of a PNG or JPEG has no place on the ground; make it a GeoTIFF with: gdal_translate {image.name} {image.stem}.tif"
         )
-    return list(tiles.values())
 
 
 def source_folders(sources: Sequence[str]) -> list[str]:
@@ -181,16 +189,19 @@ def source_folders(sources: Sequence[str]) -> list[str]:
     return sorted(found)
 
 
-def _from_source(
-    source: str, leave_out: Path | None, labels: list[Path], worlds: list[Path], looks: Looks
-) -> Iterator[Tile]:
+def _is_listed(source: str) -> bool:
+    return not is_url(source) and Path(source).is_dir()
+
+
+def _from_source(source: str, search: _Search) -> Iterator[Tile]:
+    """Of what is no folder."""
     path = Path(source)
     if is_url(source):
-        yield from _at_url(source, labels)
-    elif path.is_dir():
-        yield from _in_folder(path, leave_out, labels, worlds, looks)
+        yield from _at_url(source, search.labels)
     elif os.path.lexists(path):
-        worlds += [world for world in _worlds_of(path) if world.is_file()]
+        for world in _worlds_of(path):
+            if world.is_file():
+                search.worlds.add(world)
         yield Tile(path, path.name)
     elif glob.has_magic(source):
         yield from _from_glob(source)
@@ -202,7 +213,7 @@ def _absolute(where: str) -> str:
     return where if is_url(where) else os.path.abspath(where)
 
 
-def _at_url(source: str, labels: list[Path]) -> Iterator[Tile]:
+def _at_url(source: str, labels: _Told) -> Iterator[Tile]:
     """As in a folder: hidden entries, what is no image and labels beside their images are left out; a file named itself is not."""
     found = list(files_at(source))
     if len(found) == 1 and source.rstrip("/").endswith(found[0][1]):
@@ -211,7 +222,7 @@ def _at_url(source: str, labels: list[Path]) -> Iterator[Tile]:
     keys = {key for _, key in found}
     for where, key in found:
         if key.endswith(LABEL_SUFFIX) and key[: -len(LABEL_SUFFIX)] + LABELLED_SUFFIX in keys:
-            labels.append(Path(key))
+            labels.add(Path(key))
         elif not any(part[0] == "." for part in key.split("/")) and key.lower().endswith(IMAGE_SUFFIXES):
             yield Tile(where, key)
 
@@ -241,29 +252,41 @@ def _worlds_of(image: Path) -> list[Path]:
     return [] if usual is None else [image.with_suffix(usual)]
 
 
-def _in_folder(
-    folder: Path, leave_out: Path | None, labels: list[Path], worlds: list[Path], looks: Looks
-) -> Iterator[Tile]:
-    hidden = os.path.realpath(leave_out) if leave_out is not None else ""
+def _add_folder(tiles: TileList, folder: Path, search: _Search) -> None:
+    """A folder's tiles and those of all below it; each folder's names are sorted, and none is held twice."""
+    hidden = os.path.realpath(search.leave_out) if search.leave_out is not None else ""
     below = [(os.fspath(folder), "")]
     while below:
         where, prefix = below.pop()
         base = "" if where == "." else os.path.join(where, "")
-        folders, files = _listed(where, base, looks)
-        for name in sorted(files):
-            if name.endswith(LABEL_SUFFIX) and name[: -len(LABEL_SUFFIX)] + LABELLED_SUFFIX in files:
-                labels.append(Path(where, name))
-            elif name[0] != "." and name.lower().endswith(IMAGE_SUFFIXES):
-                yield Tile(base + name, prefix + name, files[name])
-            elif (images := WORLD_SUFFIXES.get(os.path.splitext(name)[1].lower())) is not None:
-                worlds += [Path(where, name)] * any(os.path.splitext(name)[0] + suffix in files for suffix in images)
+        folders: list[str] = []
+        tiles.add(base, prefix, _tiles_among(in_order(_listed(where, base, folders, search.looks)), base, search))
         for name in sorted(folders, reverse=True):  # a stack: the first comes out first
             if name[0] != "." and (not hidden or os.path.realpath(base + name) != hidden):
                 below.append((base + name, f"{prefix}{name}/"))
 
 
-def _listed(where: str, base: str, looks: Looks) -> tuple[list[str], dict[str, bool]]:
-    """Folders and files in a folder, the files with whether they are no links.
+def _tiles_among(names: Iterable[str], base: str, search: _Search) -> Iterator[str]:
+    """The marked names of tiles; labels and world files are told of."""
+    for name in names:
+        file = unmarked(name)
+        if file.lower().endswith(_WORLDS):
+            stem, suffix = os.path.splitext(file)
+            if any(_is_file(base + stem + image) for image in WORLD_SUFFIXES[suffix.lower()]):
+                search.worlds.add(Path(base + file))
+        elif file.endswith(LABEL_SUFFIX) and _is_file(base + file[: -len(LABEL_SUFFIX)] + LABELLED_SUFFIX):
+            search.labels.add(Path(base + file))
+        else:
+            yield name
+
+
+def _is_file(path: str) -> bool:
+    """Whether there is something by this name that a listing would not enter."""
+    return os.path.lexists(path) and not os.path.isdir(path)
+
+
+def _listed(where: str, base: str, folders: list[str], looks: Looks) -> Iterator[str]:
+    """The marked names of images and world files in a folder, in no order; the folders are put into `folders`.
 
     A link to a folder is not followed: it could lead in a circle. One that cannot be listed is an error: nobody would notice
     that its tiles are missing.
@@ -271,26 +294,34 @@ def _listed(where: str, base: str, looks: Looks) -> tuple[list[str], dict[str, b
     Raises:
         UsageError: tells why.
     """
-    folders: list[str] = []
-    files: dict[str, bool] = {}
+    keep = looks.keep
     try:
         with listing(where) as entries:
             for entry in entries:
-                if not _is_folder(entry):
-                    plain = files[entry.name] = not entry.is_symlink()
-                    if plain and looks.keep:
-                        with suppress(OSError):  # removed since it was listed
-                            facts = entry.stat(follow_symlinks=False)
-                            looks.know(base + entry.name, Fingerprint(facts.st_size, facts.st_mtime_ns))
-                elif not entry.is_symlink():
-                    folders.append(entry.name)
+                name = entry.name
+                if _is_folder(entry):
+                    if not entry.is_symlink():
+                        folders.append(name)
+                elif name.lower().endswith(_LISTED):
+                    plain = not entry.is_symlink()
+                    if plain and keep:
+                        _look(entry, base + name, looks)
+                    if name[0] != ".":
+                        yield name if plain else marked(name, plain=False)
     except FileNotFoundError:  # removed since it was seen
         pass
     except OSError as error:
         raise UsageError(
             f"the folder {where} cannot be listed: {error.strerror}; make it readable, or name the folders beside it"
         ) from error
-    return folders, files
+
+
+def _look(entry: os.DirEntry[str], where: str, looks: Looks) -> None:
+    try:
+        facts = entry.stat(follow_symlinks=False)
+    except OSError:  # removed since it was listed
+        return
+    looks.know(where, Fingerprint(facts.st_size, facts.st_mtime_ns))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -300,17 +331,25 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def real_paths(tiles: Iterable[Tile]) -> Iterator[str]:
-    """Where tiles really are, symbolic links followed; each folder is looked up once. Those at URLs are left out."""
-    folders: dict[str, str] = {}
-    for tile in tiles:
-        if is_url(tile.where):
+def real_paths(tiles: TileList, below: str) -> Iterator[str]:
+    """Where those tiles really are that are below a folder, symbolic links followed. Those at URLs are left out.
+
+    Args:
+        tiles: any.
+        below: a folder, with its own links followed.
+    """
+    top, last, here, inside = os.path.join(below, ""), None, "", False
+    for where, _, names in tiles.parts():
+        if is_url(where):
             continue
-        if not tile.plain:
-            yield os.path.realpath(tile.where)
-            continue
-        folder, separator, name = tile.where.rpartition(os.sep)
-        folder += separator
-        if folder not in folders:
-            folders[folder] = os.path.join(os.path.realpath(folder), "")
-        yield folders[folder] + name
+        if where != last:  # each folder is looked up once
+            last, folder = where, not where or where.endswith(os.sep)
+            here = os.path.join(os.path.realpath(where), "") if folder else ""
+            inside = here.startswith(top)
+        for name in names.split("/") if inside or not here or "\0" in names else ():
+            file = unmarked(name)
+            if here and file == name:  # no link
+                if inside:
+                    yield here + name
+            elif (path := os.path.realpath(where + file)).startswith(top):
+                yield path

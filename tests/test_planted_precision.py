@@ -101,6 +101,35 @@ def _uneven_channels(weights: dict[str, Tensor]) -> None:
 INT8 = ("--model", "cnn3", "--precision", "int8", "--calibration", "min-max", *FEW_IMAGES)
 
 
+def test_what_overflows_the_float16_beside_int8_is_named_and_repaired(
+    tiny_classifier: Callable[[int], Path], tmp_path: Path
+) -> None:
+    """int8 itself holds such values, by its scales; the float16 that its layers hand on does not."""
+    run = _changed(tiny_classifier(0), tmp_path / "run", lambda w: _scaled(w, "conv1", "conv2", 1e6))
+    options = (*INT8, "--rest", "fp16", "--min-share", 0.1)
+    without = _export(run, tmp_path / "out", *options, "--no-repair")
+    assert without.exit_code == 1, without.stderr
+    result = _export(run, tmp_path / "out", *options)
+    assert result.exit_code == 0, result.stderr
+    facts = json.loads((tmp_path / "out" / "cnn3.json").read_text())
+    assert {layer["name"] for layer in facts["repair"]["restored"]} == {"conv1", "conv2"}
+    assert all(layer["overflows"] for layer in facts["repair"]["restored"])
+    assert facts["stages"]["onnx int8"]["not_finite"] == 0
+    proof = read_card(tmp_path / "out" / "cnn3.onnx").proof
+    assert "; restored to fp32: " in proof and " of the values outside int8 in fp16" in proof
+    kinds = {layer.name: layer.kind for layer in layers_of(onnx.load(tmp_path / "out" / "cnn3.onnx"))}
+    assert (kinds["conv1"], kinds["conv2"], kinds["conv3"]) == ("fp32", "fp32", "int8")
+
+
+def test_an_outlier_beside_float16_is_repaired_too(tiny_classifier: Callable[[int], Path], tmp_path: Path) -> None:
+    outlier = _changed(tiny_classifier(0), tmp_path / "run", _large_weights_of_dead_channels)
+    result = _export(outlier, tmp_path / "out", *INT8, "--rest", "fp16")
+    assert result.exit_code == 0, result.stderr
+    facts = json.loads((tmp_path / "out" / "cnn3.json").read_text())
+    assert [layer["name"] for layer in facts["repair"]["restored"]] == ["fc"]
+    assert {x.name: x.kind for x in layers_of(onnx.load(tmp_path / "out" / "cnn3.onnx"))}["fc"] == "fp32"
+
+
 def test_an_int8_layer_with_an_outlier_is_named_and_repaired(
     tiny_classifier: Callable[[int], Path], tmp_path: Path
 ) -> None:

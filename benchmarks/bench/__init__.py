@@ -7,6 +7,7 @@ statistics.py   quantiles and ratios with intervals
 baselines.py    the same work without dlcv
 images.py       what is measured on: scenes in memory, or files
 host.py         --measures host: host to host, and on the device alone
+in_flight.py    --measures flight: throughput with several batches in flight
 files.py        --measures files: file to file
 cold.py         --measures cold: cold start, first call and peak memory
 fresh.py        the processes of their own that tell these

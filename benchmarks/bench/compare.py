@@ -11,7 +11,7 @@ engine: where it changed alike, the change is the machine's.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePath
 from typing import Any
 
@@ -19,7 +19,7 @@ from dlcv.benchmarks.bench.environment import same_machine
 from dlcv.benchmarks.bench.report.tables import Table
 from dlcv.benchmarks.bench.result import AGAIN, KINDS, OURS, Case, Result, Timing
 from dlcv.benchmarks.bench.statistics import Interval, change_of, quantile, samples_for
-from dlcv.runtime.errors import VerdictError
+from dlcv.runtime.errors import UsageError, VerdictError
 
 TOLERANCE = 0.05
 CONFIDENCE = 0.99
@@ -88,13 +88,19 @@ class Comparison:
         return asdict(self)
 
 
-def compare(old: Result, new: Result, *, tolerance: float = TOLERANCE) -> Comparison:
+def compare(old: Result, new: Result, *, tolerance: float = TOLERANCE, any_engine: bool = False) -> Comparison:
     """Compares what both have measured.
 
     Args:
         old, new: the earlier and the later result.
         tolerance: changes up to this share do not matter.
+        any_engine: cases are the same by device, session and batch alone: one engine against another.
+
+    Raises:
+        UsageError: with `any_engine`, where a result has several engines.
     """
+    if any_engine:
+        old, new = (_renamed(result) for result in (old, new))
     before = {case.key: case for case in old.cases}
     common = [(before[case.key], case) for case in new.cases if case.key in before]
     other_machine = same_machine(dict(old.environment), dict(new.environment))
@@ -115,6 +121,16 @@ def compare(old: Result, new: Result, *, tolerance: float = TOLERANCE) -> Compar
         keys = {case.key for case in others}
         notes += [f"{case.label}, batch {case.batch}: measured {where} only" for case in cases if case.key not in keys]
     return Comparison(tuple(changes), tuple(dict.fromkeys(notes)), _lost(old, new))
+
+
+def _renamed(result: Result) -> Result:
+    """Its engine by the one name that both results then have."""
+    engines = {(case.engine.name, case.computes) for case in result.cases}
+    if len(engines) != 1:
+        told = ", ".join(f"{name} in {computes}" for name, computes in sorted(engines))
+        raise UsageError(f"--any-engine compares one engine with another; a result has {len(engines)}: {told}")
+    cases = (replace(case, computes="any", engine=replace(case.engine, name="one engine")) for case in result.cases)
+    return replace(result, cases=tuple(cases), settings={})
 
 
 def _lost(old: Result, new: Result) -> tuple[str, ...]:
@@ -138,11 +154,11 @@ def _asked(case: Case, settings: Mapping[str, Any]) -> bool:
 
 
 def _case_changes(a: Case, b: Case, tolerance: float, *, absolute: bool, same_software: bool) -> Iterator[Change]:
-    label = f"{b.label}, batch {b.batch}"
+    label, same_engine = f"{b.label}, batch {b.batch}", a.engine.sha256 == b.engine.sha256
     for kind in KINDS:
         if kind in a.timings and kind in b.timings:
             yield from _timing_changes(
-                label, kind, a.timings[kind], b.timings[kind], tolerance, absolute, same_software
+                label, kind, a.timings[kind], b.timings[kind], tolerance, absolute, same_software and same_engine
             )
     if absolute and OURS in a.host_peak_mb and OURS in b.host_peak_mb:
         yield _change(label, MEMORY, OURS, a.host_peak_mb[OURS], b.host_peak_mb[OURS], tolerance)
@@ -170,7 +186,7 @@ def _timing_changes(
 
 
 def _blamed_on_the_machine(change: Change, control: Change) -> Change:
-    """Not distinguishable, where the bare library, with the same versions, changed alike; the ratio to it is the same."""
+    """Not distinguishable, where the bare library, with the same versions and the same file, changed alike; the ratio to it is the same."""
     if change.verdict == SAME or control.verdict != change.verdict:
         return change
     why = f"{control.what} changed by {_text(control.change)} as well: the machine"

@@ -13,7 +13,7 @@ from dlcv.benchmarks.bench.nvml import Gpu
 from dlcv.runtime.provenance import Trust
 from dlcv.runtime.sessions import Session
 
-MEASURES = ("host", "files", "cold", "roofline")
+MEASURES = ("host", "flight", "files", "cold", "roofline")
 """What can be asked for; device-only time comes with `host`, the first call and peak memory with `cold`."""
 
 
@@ -25,6 +25,7 @@ class Request:
         engines: files.
         devices, sessions, computes: see `open_session`; every combination.
         batches: images a call.
+        in_flight: batches at once, for `flight`.
         measures: of `MEASURES`.
         baselines: of `baselines.BASELINES`.
         data: a folder of tiles; None: generated ones of the engine's size.
@@ -41,6 +42,7 @@ class Request:
     sessions: tuple[str, ...] = ("auto",)
     computes: tuple[str, ...] = ("card",)
     batches: tuple[int, ...] = (1,)
+    in_flight: tuple[int, ...] = (1, 2, 4)
     measures: tuple[str, ...] = MEASURES
     baselines: tuple[str, ...] = ("bare", "torch", "serial")
     data: Path | None = None
@@ -56,7 +58,7 @@ class Request:
         names = {"engines": [path.name for path in self.engines], "data": self.data.name if self.data else None}
         given = {
             name: list(getattr(self, name))
-            for name in ("devices", "sessions", "computes", "batches", "measures", "baselines")
+            for name in ("devices", "sessions", "computes", "batches", "in_flight", "measures", "baselines")
         }
         effort = {"effort": asdict(self.effort), "warm_up": CRITERION}
         return (

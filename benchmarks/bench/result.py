@@ -11,17 +11,18 @@ from typing import Any
 from dlcv.benchmarks.timing import PairedRatio, ratio_of_pairs
 from dlcv.runtime.errors import UsageError
 
-KIND, SCHEMA = "dlcv-bench", 1
-DEVICE, HOST, FILES, COLD, FIRST = "device", "host-to-host", "file-to-file", "cold start", "first call"
+KIND, SCHEMA = "dlcv-bench", 2
+DEVICE, HOST, FILES, COLD, FIRST, CPU = "device", "host-to-host", "file-to-file", "cold start", "first call", "CPU time"
 KINDS = {
     DEVICE: "the engine alone, with its data on the device, between two CUDA events",
     HOST: "session.run: images in host memory to answers in host memory",
     FILES: "dlcv-infer's pipeline: image files to written answers, without opening the engine",
     COLD: "a new process: from its start to the first answer",
     FIRST: "a new process: the first call of the opened session",
+    CPU: "the cores' work, without waiting: the suite of CI alone tells it",
 }
 """What is measured, in the order of the tables."""
-PER = {DEVICE: "batch", HOST: "batch", FILES: "tile", COLD: "process", FIRST: "batch"}
+PER = {DEVICE: "batch", HOST: "batch", FILES: "tile", COLD: "process", FIRST: "batch", CPU: "sample of the gate"}
 """What one sample is of."""
 OURS, AGAIN = "dlcv", "dlcv again"
 """Our way, and our way once more, whose ratio is the noise of the measurement."""
@@ -110,6 +111,21 @@ class Roofline:
 
 
 @dataclass(frozen=True)
+class InFlight:
+    """Throughput of a session that several threads call at once, each again and again.
+
+    Attributes:
+        count: threads, each with a batch in flight.
+        images_per_s: of all together, a value a round.
+        samples_ms: of each call, in milliseconds.
+    """
+
+    count: int
+    images_per_s: tuple[float, ...]
+    samples_ms: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Case:
     """A case with what was measured.
 
@@ -125,6 +141,7 @@ class Case:
         gpu: power in W and clocks in MHz while it was measured: `nvml.Readings` as numbers; empty where there is none.
         roofline: None where it could not be told.
         missing: what could not be measured, by its name, with the reason.
+        in_flight: throughput by batches in flight; since schema 2.
     """
 
     engine: Engine
@@ -140,6 +157,7 @@ class Case:
     gpu: Mapping[str, float] = field(default_factory=dict)
     roofline: Roofline | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
+    in_flight: tuple[InFlight, ...] = ()
 
     @property
     def key(self) -> tuple[str, str, str, str, int]:
@@ -184,6 +202,8 @@ def to_json(result: Result) -> str:
         for timing in case["timings"].values():
             for lane in timing["lanes"].values():
                 lane["samples_ms"] = [round(value, 4) for value in lane["samples_ms"]]
+        for level in case["in_flight"]:
+            level["samples_ms"] = [round(value, 4) for value in level["samples_ms"]]
     return json.dumps(values, indent=1) + "\n"
 
 
@@ -240,6 +260,10 @@ def _case(values: dict[str, Any]) -> Case:
             "host_peak_mb": {way: tuple(peaks) for way, peaks in values["host_peak_mb"].items()},
             "device_peak_mb": tuple(values["device_peak_mb"]),
             "roofline": None if roofline is None else Roofline(**roofline),
+            "in_flight": tuple(
+                InFlight(level["count"], tuple(level["images_per_s"]), tuple(level["samples_ms"]))
+                for level in values.get("in_flight", ())
+            ),
         }
     )  # fmt: skip
 

@@ -17,6 +17,7 @@ from dlcv.benchmarks.bench.cold import with_cold
 from dlcv.benchmarks.bench.environment import environment, load
 from dlcv.benchmarks.bench.files import with_files
 from dlcv.benchmarks.bench.host import with_host
+from dlcv.benchmarks.bench.in_flight import with_in_flight
 from dlcv.benchmarks.bench.measure import WINDOW
 from dlcv.benchmarks.bench.nvml import find_gpu
 from dlcv.benchmarks.bench.request import Request, Running, Shared
@@ -28,7 +29,13 @@ from dlcv.runtime.files import sha256_of
 from dlcv.runtime.provenance import check_engine
 from dlcv.runtime.sessions import Session, open_session
 
-_MEASURES = {"host": with_host, "files": with_files, "cold": with_cold, "roofline": with_roofline}
+_MEASURES = {
+    "host": with_host,
+    "flight": with_in_flight,
+    "files": with_files,
+    "cold": with_cold,
+    "roofline": with_roofline,
+}
 Say = Callable[[str], None]
 
 

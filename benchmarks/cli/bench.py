@@ -12,7 +12,7 @@ from dlcv.runtime.cli.session_options import COMPUTES, DEVICES, SESSIONS
 from dlcv.runtime.cli.trust_options import TRUST_OPTIONS, take_trust
 
 BASELINES = ("bare", "onnxruntime", "torch", "compile", "serial")
-MEASURES = ("host", "files", "cold", "roofline")
+MEASURES = ("host", "flight", "files", "cold", "roofline")
 
 
 class Several(click.types.StringParamType):
@@ -75,6 +75,13 @@ def _trust(function: Any) -> Any:
     "--batch", "batches", type=Several(), default="1", show_default=True, help="Images a call, with commas: 1,4,8."
 )
 @click.option(
+    "--in-flight",
+    type=Several(),
+    default="1,2,4",
+    show_default=True,
+    help="Batches at once, with commas, for throughput.",
+)
+@click.option(
     "--baselines",
     type=Several(BASELINES),
     default="bare,torch,serial",
@@ -88,7 +95,9 @@ def _trust(function: Any) -> Any:
     "--data", type=click.Path(path_type=Path), default=None, help="Folder of tiles.  [default: generated ones]"
 )
 @click.option("--tiles", type=click.IntRange(1), default=16, show_default=True, help="How many, file to file.")
-@click.option("--measure", "measures", type=Several(MEASURES), default="host,files,cold,roofline", show_default=True)
+@click.option(
+    "--measure", "measures", type=Several(MEASURES), default="host,flight,files,cold,roofline", show_default=True
+)
 @click.option("--rounds", type=click.IntRange(2), default=400, show_default=True, help="At most; p99 needs 368.")
 @click.option(
     "--pairs", type=click.IntRange(2), default=15, show_default=True, help="Rounds at least, whatever they take."
@@ -113,14 +122,15 @@ def _trust(function: Any) -> Any:
 @click.option(
     "--tolerance", type=Finite(0), default=0.05, show_default=True, help="Changes up to this share do not matter."
 )
+@click.option("--any-engine", is_flag=True, help="One engine against another: by device, session and batch alone.")
 @click.option(
     "--output", type=click.Path(path_type=Path), default=None, help="Folder for bench.json, .csv, .md and .html."
 )
 @_trust
 @version_option
 def main(
-    engines: tuple[Path, ...], baseline: Path | None, tolerance: float, output: Path | None, **options: Any
-) -> None:
+    engines: tuple[Path, ...], baseline: Path | None, tolerance: float, any_engine: bool, output: Path | None, **options: Any
+) -> None:  # fmt: skip
     """Time, throughput and memory of engines: on the device alone, host to host and file to file, beside the same work without dlcv.
 
     Exit code 1 when --compare finds something worse, or nothing to compare; 0 when nothing is worse.
@@ -142,7 +152,7 @@ def main(
         raise UsageError("expected an engine: dlcv-bench fcn8s.onnx")
     new: Result = read_result(given[0]) if given else _measured(engines, trust, output, options)
     if old is not None:
-        _compare(old, new, tolerance, output)
+        _compare(old, new, output, tolerance=tolerance, any_engine=any_engine)
 
 
 def _measured(engines: tuple[Path, ...], trust: Any, output: Path | None, options: dict[str, Any]) -> Any:
@@ -164,14 +174,14 @@ def _measured(engines: tuple[Path, ...], trust: Any, output: Path | None, option
     return result
 
 
-def _compare(old: Any, new: Any, tolerance: float, output: Path | None) -> None:
+def _compare(old: Any, new: Any, output: Path | None, **how: Any) -> None:
     import json
 
     from dlcv.benchmarks.bench.compare import compare, comparison_table
     from dlcv.benchmarks.bench.report.text import markdown_of
     from dlcv.runtime.files import make_folder, write_bytes
 
-    comparison = compare(old, new, tolerance=tolerance)
+    comparison = compare(old, new, **how)
     text = markdown_of(comparison_table(comparison)) + "\n"
     click.echo(text, nl=False)
     if output:

@@ -63,9 +63,9 @@ def _geotiff(path: Path) -> None:
     """As a run does: is it large, then window after window."""
     from dlcv.runtime.large.detect import mark_large
     from dlcv.runtime.large.source import Source
-    from dlcv.runtime.tiles import Tile
+    from dlcv.runtime.tiles import Tile, TileList
 
-    mark_large([Tile(path, path.name)], max_pixels=MAX_PIXELS)
+    mark_large(TileList([Tile(path, path.name)]), max_pixels=MAX_PIXELS)
     source = Source(path, (16, 16), 0.25)
     try:
         for row in range(min(4, len(source.rows.starts))):

@@ -133,6 +133,7 @@ def _merged(cases: list[Any]) -> tuple[Any, ...]:
         merged[case.key] = replace(
             old, timings={**old.timings, **case.timings}, stages_ms={**old.stages_ms, **case.stages_ms},
             roofline=old.roofline or case.roofline, gpu={**old.gpu, **case.gpu}, missing={**old.missing, **case.missing},
+            in_flight=old.in_flight or case.in_flight,
         )  # fmt: skip
     return tuple(merged.values())
 

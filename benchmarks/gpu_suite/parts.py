@@ -23,6 +23,7 @@ class Part:
         packages: that it imports beside dlcv's own needs; an entry with `|` is met by any of its packages.
         driver: whether it needs an NVIDIA driver.
         suite: whether it is part of `make bench-gpu`.
+        spare: of it, where the others leave time; with --minutes more there is some for sure.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Part:
     packages: tuple[str, ...] = ()
     driver: bool = True
     suite: bool = True
+    spare: bool = False
 
     @property
     def limit_s(self) -> float:
@@ -58,6 +60,13 @@ def _training(model: str, data: str, epochs: int, minutes: float, options: str =
     )  # fmt: skip
 
 
+def _plans(model: str, minutes: float, budget: int, spare: bool = False) -> Part:
+    return Part(
+        f"plans-{model}", "full TensorRT: plans for batches up to 64, built, run with and without CUDA graphs, compared, timed at batch 1 to 64",
+        f"{TENSORRT_PYTHON} -m {MODULE}.plans {model} --budget {budget}", minutes, ("numpy", "tensorrt", "pycuda"), spare=spare,
+    )  # fmt: skip
+
+
 def _bench(model: str, more: str = "", minutes: float = 0.35) -> tuple[Part, Part]:
     return (
         Part(f"graphs-{model}", "nothing by itself: graphs for the next part", _program("graphs", model), 0.25, ("torch", "onnx", "onnxscript"), driver=False),
@@ -72,10 +81,7 @@ def _bench(model: str, more: str = "", minutes: float = 0.35) -> tuple[Part, Par
 PARTS: tuple[Part, ...] = (
     Part("copies", "streams, pinned buffers, GB/s of copies", _program("copies"), 0.15, ("pycuda",)),
     Part("graphs-fcn8s", "nothing by itself: graphs for the next parts", _program("graphs", "fcn8s"), 0.6, ("torch", "onnx", "onnxscript"), driver=False),
-    Part(
-        "plans-fcn8s", "full TensorRT: plans for batches up to 64, built, run with and without CUDA graphs, compared, timed at batch 1 to 64",
-        f"{TENSORRT_PYTHON} -m {MODULE}.plans fcn8s --budget 75", 1.3, ("numpy", "tensorrt", "pycuda"),
-    ),
+    _plans("fcn8s", 1.3, 75),
     Part(
         "contract-onnxruntime", "ONNX Runtime's CUDA provider keeps the sessions' contract, in fp32, TF32, fp16, bf16",
         _tests("tests/contracts/test_sessions.py tests/contracts/test_session_precisions.py tests/runtime/sessions/test_onnxrt.py", "'onnx-cuda or tf32'"), 0.6,
@@ -108,6 +114,7 @@ PARTS: tuple[Part, ...] = (
         "matrix", "the parity suite on the GPU's sessions: narrow models that learned something, beside torch", _program("matrix", "--budget 15"), 0.5,
         ("torch", "onnx", "onnxscript", "onnxruntime"),
     ),
+    *(_plans(model, 0.8, 40, spare=True) for model in ("resnet50", "deeplabv3-resnet101", "fcn32s")),
     _training("fcn8s", "dubai512", 100, 6),
     _training("fcn32s", "dubai512", 100, 6),
     _training("fcn32s-fc7x7", "dubai512", 100, 9, "--loss weighted-cross-entropy"),

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from dlcv.benchmarks.gpu_suite.part import FOLDER, left_s, median_s, run_part, say, write_facts
-from dlcv.runtime.errors import DlcvError, EngineError, ExportError, VerdictError
+from dlcv.runtime.errors import DlcvError, EngineError, VerdictError
 
-PRECISIONS = ("fp16", "int8", "fp32")
+PRECISIONS = ("fp16", "int8", "tf32", "fp32")
+"""In order of worth; `tf32` is the float32 graph with TF32 allowed."""
 BATCHES = (1, 16, 64, 8, 32, 4, 2)
 """In order of worth: what the budget does not reach is cut from the end."""
 OPT_BATCH = 16
@@ -29,13 +30,16 @@ def main() -> None:
 
 
 def check(model: str, builder: str = "tensorrt", budget_s: float = 90.0) -> dict[str, Any]:
-    """Agreement and times of each precision's plan; what a builder does not build is told and left out.
+    """Agreement and times of each precision's plan; what a builder or the proof refuses is told and left out.
 
     Raises:
-        EngineError, ExportError: where a graph is missing, or no precision could be built.
+        EngineError: where a graph is missing.
+        DlcvError: where no precision could be built and run, the reason of the first.
         VerdictError: where a plan agrees too little.
     """
-    graphs = {precision: FOLDER / f"{model}-{precision}.onnx" for precision in PRECISIONS}
+    graphs = {
+        precision: FOLDER / f"{model}-{'fp32' if precision == 'tf32' else precision}.onnx" for precision in PRECISIONS
+    }
     reference = FOLDER / f"{model}.reference.npz"
     for path in (*graphs.values(), reference):
         if not path.exists():
@@ -51,8 +55,10 @@ def check(model: str, builder: str = "tensorrt", budget_s: float = 90.0) -> dict
             found["cut"].append(f"{precision}, since {budget_s:.0f} s were over")
             continue
         try:
-            found[precision] = _plan(graph, builder, images, expected, left, found) | {"bound": bounds[precision]}
-        except ExportError as error:
+            found[precision] = _plan(precision, graph, builder, images, expected, left, found) | {
+                "bound": bounds[precision]
+            }
+        except DlcvError as error:  # not built, refused by its precision's proof, or by the session that would run it
             errors.append(error)
             found["left out"][precision] = str(error)
             say(f"{precision} is left out: {error}")
@@ -67,7 +73,13 @@ def check(model: str, builder: str = "tensorrt", budget_s: float = 90.0) -> dict
 
 
 def _plan(
-    graph: Path, builder: str, images: Any, expected: Any, left: Callable[[], float], found: dict[str, Any]
+    precision: str,
+    graph: Path,
+    builder: str,
+    images: Any,
+    expected: Any,
+    left: Callable[[], float],
+    found: dict[str, Any],
 ) -> dict[str, Any]:
     """Builds, compares and times one; its figures are added to the `cases` and `cut` of `found`."""
     from dlcv.benchmarks.bench.bare_tensorrt import TensorrtLoop
@@ -77,8 +89,9 @@ def _plan(
     from dlcv.runtime.sessions.trt import open_plan
 
     card, top = read_card(graph), max(BATCHES)
-    options = BuildOptions(builder, opt_batch=min(OPT_BATCH, top), max_batch=top)
-    report = build_plan(graph, graph.with_suffix(".plan"), card=card, options=options)
+    options = BuildOptions(builder, opt_batch=min(OPT_BATCH, top), max_batch=top, tf32=precision == "tf32")
+    target = graph.with_name(graph.name.replace(f"{card.precision}.onnx", f"{precision}.plan"))
+    report = build_plan(graph, target, card=card, options=options)
     say(report.sentence)
     facts: dict[str, Any] = {"built": report.sentence} | ({"ran": report.ran} if report.ran else {})
     with open_plan(report.path) as session, open_plan(report.path, graphs=False) as plain, TensorrtLoop(report.path) as bare:  # fmt: skip
@@ -108,7 +121,7 @@ def _plan(
                 "device": batch / float(np.median([bare.device_seconds(given) for _ in range(count)])),
             }
             found["cases"].append({
-                "engine": report.path.name, "session": "tensorrt", "computes": card.precision, "batch": batch,
+                "engine": report.path.name, "session": "tensorrt", "computes": precision, "batch": batch,
                 "images_per_s": rates, "of_matrix_rate": None,
             })  # fmt: skip
             say(f"{report.path.name}, batch {batch}: " + ", ".join(f"{way} {rate:.0f} images/s" for way, rate in rates.items()))  # fmt: skip

@@ -24,7 +24,10 @@ FILES_GOAL = 0.95
 
 def as_list(parts: Sequence[Part]) -> str:
     """The parts in their order, as Markdown."""
-    rows = [[part.name, part.tells, f"{part.minutes:g}", "yes" if part.suite else "no"] for part in parts]
+    rows = [
+        [part.name, part.tells, f"{part.minutes:g}", "if time is left" if part.spare else "yes" if part.suite else "no"]
+        for part in parts
+    ]
     table = markdown_table(["part", "tells", "minutes", "in make bench-gpu"], rows)
     return table + "\n\n" + "\n".join(f"    {part.command}" for part in parts) + "\n"
 

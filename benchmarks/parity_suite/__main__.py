@@ -27,28 +27,48 @@ PRECISION_NAMES = ("fp32", "fp16", "bf16", "int8")
     type=click.Choice(PRECISION_NAMES),
     help="Several times.  [default: all]",
 )
+@click.option(
+    "--run", "runs", multiple=True, type=click.Path(path_type=Path), help="A run of dlcv-train; several times."
+)
+@click.option(
+    "--data",
+    "data",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Of each run, in the same order; one is of all.",
+)
+@click.option("--images", type=click.IntRange(1), default=48, show_default=True, help="Of a run's validation, at most.")
 @click.option("--device", type=click.Choice(("cpu", "cuda", "both")), default="cpu", show_default=True)
 @click.option("--width", type=float, default=0.1, show_default=True, help="Of the models.")
 @click.option(
     "--output", type=click.Path(path_type=Path), default=None, help="Folder for parity.md, parity.html and parity.json."
 )
 def main(
-    models: tuple[str, ...], every: bool, precisions: tuple[str, ...], device: str, width: float, output: Path | None
-) -> None:
-    """Train narrow models on generated tiles, export them in each precision, and hold each session against torch.
+    models: tuple[str, ...], every: bool, precisions: tuple[str, ...], runs: tuple[Path, ...], data: tuple[Path, ...],
+    images: int, device: str, width: float, output: Path | None,
+) -> None:  # fmt: skip
+    """Train narrow models on generated tiles, or take --run's, export them in each precision, and hold each session against torch.
 
     Exit code 0 when all that ran hold, 1 when one fails or nothing ran.
     """
     from dlcv.benchmarks.bench.environment import command_line, environment
     from dlcv.benchmarks.parity_suite.graphs import CPU, GPU
-    from dlcv.benchmarks.parity_suite.matrix import run_suite
+    from dlcv.benchmarks.parity_suite.matrix import run_on_runs, run_suite
     from dlcv.benchmarks.parity_suite.report import as_markdown, lines_of
-    from dlcv.runtime.errors import VerdictError
+    from dlcv.runtime.errors import UsageError, VerdictError
     from dlcv.train.models.registry import list_models
 
     ways = {"cpu": CPU, "cuda": GPU, "both": (*CPU, *GPU)}[device]
-    chosen = list_models() if every else models or QUICK
-    cells = run_suite(chosen, ways, precisions or PRECISION_NAMES, width=width, say=note)
+    wanted = precisions or PRECISION_NAMES
+    if runs:
+        if models or every or len(data) not in (1, len(runs)):
+            raise UsageError(
+                f"--run takes no --model and no --all, and --data once or for each run; got {len(runs)} run{'s' * (len(runs) > 1)} "
+                f"and --data {len(data)} times"
+            )
+        cells = run_on_runs([*zip(runs, data * (len(runs) // len(data)))], ways, wanted, images=images, say=note)
+    else:
+        cells = run_suite(list_models() if every else models or QUICK, ways, wanted, width=width, say=note)
     facts = environment(command_line())
     click.echo(as_markdown(cells, facts), nl=False)
     if output is not None:

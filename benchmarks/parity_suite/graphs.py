@@ -8,24 +8,31 @@ from pathlib import Path
 from dlcv.benchmarks.parity_suite.trained import Trained
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
-CALIBRATION_TILES = 16
 
 
 @dataclass(frozen=True)
 class Way:
-    """A session: library and device; `tensorrt` runs a plan, which is built first."""
+    """A session: library, device and what it is asked to compute in; `tensorrt` runs a plan, which is built first."""
 
     session: str
     device: str
+    compute: str = "card"
 
     @property
     def label(self) -> str:
         """For the matrix."""
-        return f"{self.session} on {self.device}"
+        asked = "" if self.compute == "card" else f", --compute {self.compute}"
+        return f"{self.session} on {self.device}{asked}"
+
+    def takes(self, precision: str) -> bool:
+        """Whether it is of a graph of this precision: another one to compute in is asked for of a float32 graph alone."""
+        return self.compute == "card" or precision == "fp32"
 
 
-CPU = (Way("onnxruntime", "cpu"), Way("openvino", "cpu"))
-GPU = (Way("onnxruntime", "cuda"), Way("onnxruntime-tensorrt", "cuda"), Way("tensorrt", "cuda"))
+CPU = (Way("onnxruntime", "cpu"), Way("openvino", "cpu"), Way("openvino", "cpu", "bf16"))
+GPU = (
+    Way("onnxruntime", "cuda"), Way("onnxruntime", "cuda", "tf32"), Way("onnxruntime-tensorrt", "cuda"), Way("tensorrt", "cuda"),
+)  # fmt: skip
 
 
 def write_graph(trained: Trained, precision: str, folder: Path) -> Path:
@@ -45,9 +52,9 @@ def write_graph(trained: Trained, precision: str, folder: Path) -> Path:
     else:
         proto = onnx_from_model(trained.network, trained.card)
     if precision == "int8":
-        windows = first_windows(trained.calibration, card)[:CALIBRATION_TILES]
+        windows = first_windows(trained.calibration, card)
         proto = with_card(int8_from_onnx(proto, windows), card)
-    path = folder / f"{card.model}-{precision}.onnx"
+    path = folder / f"{trained.called}-{precision}.onnx"
     path.write_bytes(proto.SerializeToString())
     return path
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dlcv.benchmarks.parity_suite.graphs import PRECISIONS, Way, file_for, write_graph
-from dlcv.benchmarks.parity_suite.trained import Trained, train
+from dlcv.benchmarks.parity_suite.trained import Trained, from_run, train
 from dlcv.export.stages import RememberingSession, Stage, compare_stages
 from dlcv.runtime.comparison import MIN_AGREEMENT, bound_precision
 from dlcv.runtime.errors import DlcvError, MissingPackageError, PrecisionError
@@ -32,6 +32,7 @@ class Cell:
         computes: what the session computes in.
         reason: why it did not run.
         problems: what fails, in words; empty when it holds, and when it may be missing.
+        images: that it was judged on.
     """
 
     model: str
@@ -41,6 +42,7 @@ class Cell:
     computes: str = ""
     reason: str = ""
     problems: tuple[str, ...] = ()
+    images: int = 0
 
     @property
     def verdict(self) -> str:
@@ -68,12 +70,36 @@ def run_suite(
     with tempfile.TemporaryDirectory() as scratch:
         for name in models:
             say(f"{name}: training at width {width:g}")
-            trained = train(name, Path(scratch), width)
-            cells += cells_of(trained, ways, precisions, Path(scratch))
-            say(
-                f"{name}: "
-                + ", ".join(f"{one.precision} in {one.way.label} {one.verdict}" for one in cells if one.model == name)
-            )
+            cells += _told(cells_of(train(name, Path(scratch), width), ways, precisions, Path(scratch)), say)
+    return cells
+
+
+def run_on_runs(
+    runs: Sequence[tuple[Path, Path]], ways: Sequence[Way], precisions: Sequence[str] = PRECISIONS, *, images: int,
+    say: Say = lambda _: None,
+) -> list[Cell]:  # fmt: skip
+    """The suite on trained weights and real images.
+
+    Args:
+        runs: of each the folder that dlcv-train wrote, and the data that it was trained on.
+        ways, precisions, say: as in `run_suite`.
+        images: of a run's validation, at most.
+
+    Raises:
+        DlcvError: when a run or its data cannot be used.
+    """
+    cells: list[Cell] = []
+    for run, data in runs:
+        with tempfile.TemporaryDirectory() as scratch:
+            trained = from_run(run, data, images)
+            say(f"{trained.called}: {len(trained.labelled)} images, {len(trained.calibration)} for calibration")
+            cells += _told(cells_of(trained, ways, precisions, Path(scratch)), say)
+    return cells
+
+
+def _told(cells: list[Cell], say: Say) -> list[Cell]:
+    words = ", ".join(f"{one.precision} in {one.way.label} {one.verdict}" for one in cells)
+    say(f"{cells[0].model}: {words}")
     return cells
 
 
@@ -83,7 +109,8 @@ def cells_of(trained: Trained, ways: Sequence[Way], precisions: Sequence[str], f
 
     from dlcv.train.session import TorchSession
 
-    model, cells = trained.card.model, []
+    model, cells = trained.called, []
+    places = [(precision, way) for precision in precisions for way in ways if way.takes(precision)]
     with ExitStack() as stack:
         opened: dict[tuple[str, Way], Session] = {}
         refused: dict[tuple[str, Way], DlcvError] = {}
@@ -93,7 +120,7 @@ def cells_of(trained: Trained, ways: Sequence[Way], precisions: Sequence[str], f
                 graph = write_graph(trained, precision, folder)
             except DlcvError as error:
                 graph = error
-            for way in ways:
+            for way in (one for asked, one in places if asked == precision):
                 try:
                     opened[precision, way] = _opened(way, graph, stack)
                 except DlcvError as error:
@@ -101,15 +128,16 @@ def cells_of(trained: Trained, ways: Sequence[Way], precisions: Sequence[str], f
         reference = RememberingSession(TorchSession(trained.network, trained.card, torch.device("cpu")))
         named = {f"{precision} {way.label}": session for (precision, way), session in opened.items()}
         stages = compare_stages(reference, named, trained.labelled)
-        for precision in precisions:
-            for way in ways:
-                session = opened.get((precision, way))
-                if session is None:
-                    cells.append(_not_run(model, precision, way, refused[precision, way]))
-                    continue
-                stage = stages[f"{precision} {way.label}"]
-                problems = _problems(stage, precision, session.computes)
-                cells.append(Cell(model, precision, way, stage, session.computes, problems=problems))
+        for precision, way in places:
+            session = opened.get((precision, way))
+            if session is None:
+                cells.append(_not_run(model, precision, way, refused[precision, way]))
+                continue
+            stage = stages[f"{precision} {way.label}"]
+            problems = _problems(stage, precision, session.computes)
+            cells.append(
+                Cell(model, precision, way, stage, session.computes, problems=problems, images=len(trained.labelled))
+            )
     return cells
 
 
@@ -122,7 +150,7 @@ def _not_run(model: str, precision: str, way: Way, error: DlcvError) -> Cell:
 def _opened(way: Way, graph: Path | DlcvError, stack: ExitStack) -> Session:
     if isinstance(graph, DlcvError):
         raise graph
-    session: Any = open_session(file_for(way, graph), device=way.device, session=way.session)
+    session: Any = open_session(file_for(way, graph), device=way.device, session=way.session, compute=way.compute)
     opened: Session = stack.enter_context(session)
     return opened
 

@@ -10,7 +10,7 @@ from dlcv.runtime.pages import Html, joined, page, tag
 from dlcv.runtime.tables import markdown_table, score
 
 SCHEMA = 1
-HEADER = ["model", "precision", "session", "computes", "score", "torch", "engine", "agreement", "furthest class", "NaN, Inf", "verdict"]  # fmt: skip
+HEADER = ["model", "images", "precision", "session", "computes", "score", "torch", "engine", "agreement", "furthest class", "NaN, Inf", "verdict"]  # fmt: skip
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 78rem; padding: 0 1rem; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: 13px; margin: 1rem 0; }
@@ -45,7 +45,7 @@ def to_dict(cells: Sequence[Cell], environment: Mapping[str, Any]) -> dict[str, 
     found = [
         {
             "model": one.model, "precision": one.precision, "session": one.way.session, "device": one.way.device,
-            "computes": one.computes, "verdict": one.verdict, "reason": one.reason, "problems": list(one.problems),
+            "compute": one.way.compute, "computes": one.computes, "images": one.images, "verdict": one.verdict, "reason": one.reason, "problems": list(one.problems),
             "stage": one.stage.to_dict() if one.stage else None,
         }
         for one in cells
@@ -88,19 +88,22 @@ def _matrix(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
     columns = _columns(cells)
     by_place = {(one.model, one.precision, one.way): one for one in cells}
     rows = [
-        [model, *(_short(by_place[model, precision, way]) for precision, way in columns)] for model in _models(cells)
+        [model, *(_short(by_place.get((model, precision, way))) for precision, way in columns)]
+        for model in _models(cells)
     ]
     return ["agreement", *(f"{precision}, {way.label}" for precision, way in columns)], rows
 
 
-def _short(one: Cell) -> str:
+def _short(one: Cell | None) -> str:
+    if one is None:
+        return "-"
     if one.stage is None:
         return "FAILS" if one.problems else "-"
     return f"{one.stage.comparison.agreement:.4f}{' FAILS' if one.problems else ''}"
 
 
 def _row(one: Cell) -> list[str]:
-    start = [one.model, one.precision, one.way.label, one.computes or "-"]
+    start = [one.model, str(one.images or "-"), one.precision, one.way.label, one.computes or "-"]
     if one.stage is None:
         return [*start, *["-"] * 6, one.verdict]
     found, worst = one.stage.comparison, one.stage.worst_class()

@@ -1,4 +1,4 @@
-"""Narrow models that have learned something: an agreement of models that say one class everywhere would prove nothing."""
+"""Models that have learned something, narrow ones or those of runs: where one class is said everywhere, agreement proves nothing."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ COUNTS = {"segmentation": (32, 8), "classification": (96, 120)}
 """Tiles for training and for validation; a classifier sees an image as one answer, so it needs more of them."""
 
 
+CALIBRATION = 64
+"""Images of a run's training that int8 is calibrated on."""
+
+
 @dataclass(frozen=True)
 class Trained:
     """A network in evaluation mode with its card, and labelled images that it was not trained on.
@@ -24,12 +28,19 @@ class Trained:
         card: with the head `logits`.
         labelled: the validation images.
         calibration: what int8 is calibrated on: labelled images that it was trained on.
+        name: of the run; empty: the model's stands.
     """
 
     network: Any
     card: ModelCard
     labelled: LabelledSet[Any]
     calibration: LabelledSet[Any]
+    name: str = ""
+
+    @property
+    def called(self) -> str:
+        """In the matrix."""
+        return self.name or self.card.model
 
 
 def sample(folder: Path, task: str) -> Path:
@@ -69,3 +80,41 @@ def train(name: str, folder: Path, width: float) -> Trained:
     best = load_checkpoint(folder / name / "best.pt")
     training, validation = data_of(settings, lambda _: None)
     return Trained(model_from_checkpoint(best).eval(), best.card.changed(head="logits"), validation, training)
+
+
+def from_run(run: Path, data: Path, images: int) -> Trained:
+    """The best weights of a run, and images that it was not trained on.
+
+    Args:
+        run: the folder that dlcv-train wrote; its `split.csv` says which images were for validation.
+        data: what it was trained on.
+        images: of these at most so many, evenly spaced.
+
+    Raises:
+        DatasetError, CheckpointError, UsageError: when either cannot be used.
+    """
+    from dlcv.runtime.datasets.loading import labelled_for
+    from dlcv.train.checkpoint import load_checkpoint, model_from_checkpoint
+    from dlcv.train.folder import SPLIT_NAME
+
+    best = load_checkpoint(run / "best.pt")
+    labelled = labelled_for(best.card, data, split=run / SPLIT_NAME)
+    held_out = {example.name for example in labelled.examples}
+    training = _to_train_on(best.card, data)
+    training = training.with_examples([one for one in training.examples if one.name not in held_out])
+    card = best.card.changed(head="logits")
+    network = model_from_checkpoint(best).eval()
+    return Trained(network, card, labelled.evenly(images), training.evenly(CALIBRATION), run.absolute().name)
+
+
+def _to_train_on(card: ModelCard, data: Path) -> LabelledSet[Any]:
+    """What the data has for training; where it has no split of its own, most of it."""
+    from dlcv.runtime.datasets.loading import training_split
+    from dlcv.runtime.datasets.masks.pairs import load_split
+    from dlcv.runtime.datasets.masks.tiles import SegmentationSet, find_description
+
+    share, seed = 0.2, 0
+    if card.task == "segmentation":
+        masks = find_description(None, data, card)
+        return SegmentationSet(load_split(data, masks, validation_share=share, seed=seed)[0], masks)
+    return training_split(card.task, data, dataset="", only=card.classes, validation_share=share, seed=seed)[0]

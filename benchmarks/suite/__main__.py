@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from dlcv.runtime.cli.common import Command, note
+from dlcv.runtime.cli.common import Command, Finite, note
 
-PLANT_NAMES = ("decode", "lock", "session", "int8", "import")
+PLANT_NAMES = ("decode", "encode", "session", "call", "tile", "int8", "import", "pipeline", "lock")
 
 
 @click.command("suite", cls=Command)
@@ -25,7 +25,12 @@ PLANT_NAMES = ("decode", "lock", "session", "int8", "import")
 @click.option(
     "--plant", type=click.Choice(PLANT_NAMES), default=None, help="Make our code slower first; its gates must fail."
 )
-def main(names: tuple[str, ...], pairs: int, output: Path | None, beside: Path | None, plant: str | None) -> None:
+@click.option(
+    "--times", type=Finite(1), default=None, help="How many times as long what is planted takes.  [default: its own]"
+)
+def main(
+    names: tuple[str, ...], pairs: int, output: Path | None, beside: Path | None, plant: str | None, times: float | None
+) -> None:
     """Hold ratios of times to their bounds: the suite of CI.
 
     Exit code 0 when all hold, 1 when one fails.
@@ -38,7 +43,7 @@ def main(names: tuple[str, ...], pairs: int, output: Path | None, beside: Path |
 
     earlier = medians(read_result(beside)) if beside else None
     facts = environment(command_line())
-    outcomes = run_suite(names, pairs, plant, note)
+    outcomes = run_suite(names, pairs, plant, times, note)
     click.echo(table(outcomes, earlier))
     click.echo(f"\n{facts['cores']} cores of {facts['cpu']}, load {facts['load_before']}.")
     if output is not None:

@@ -8,14 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-SLOWER = 3.0
-"""A planted piece of work takes this many times longer on top of itself, busy: it scales with the machine."""
-PAUSES = 20.0
-"""After decoding under a lock, this many times as long as it took, asleep, and `PAUSE_S` at least."""
+HALF_AGAIN = 1.5
 PAUSE_S = 0.25
-"""Longer than a serial loop takes for a tile on a busy machine."""
-IMPORT_S, IMPORTS = 0.5, 6
-"""A planted import takes this many seconds longer, or this many times numpy's import where that is more."""
+"""After decoding under a lock, at least; longer than a serial loop takes for a tile on a busy machine."""
+LONGEST_TILE_S = 0.05
+"""CPU between two tiles of a run; what took more was its beginning."""
 
 
 @dataclass(frozen=True)
@@ -23,16 +20,18 @@ class Plant:
     """A slowdown.
 
     Attributes:
-        what: is slow, in words.
+        what: takes longer, in words.
         gates: that must fail.
-        put: a context manager in which it is there.
-        before: Python for new processes, which puts it there.
+        put: how many times as long it is to take -> a context manager in which it does.
+        times: so many, unless others are asked for: what every one of its gates catches.
+        before: likewise -> Python for new processes, which does it there.
     """
 
     what: str
     gates: tuple[str, ...]
-    put: Callable[[], Any]
-    before: str = ""
+    put: Callable[[float], Any]
+    times: float = HALF_AGAIN
+    before: Callable[[float], str] = lambda times: ""
 
 
 @contextmanager
@@ -48,17 +47,17 @@ def replaced(owner: Any, name: str, wrap: Callable[[Any], Any]) -> Iterator[None
 
 def slower(
     work: Any,
-    times: float = SLOWER,
+    times: float,
     applies: Callable[..., bool] = lambda *_: True,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Callable[[], float] = time.process_time,
 ) -> Any:
-    """`work`, and then `times` as long again in a busy loop, where `applies` says so, by `clock`."""
+    """`work`, and then a busy loop until it took `times` as long, where `applies` says so, by `clock`: it scales with the machine."""
 
     def run(*args: Any, **keywords: Any) -> Any:
         start = clock()
         found = work(*args, **keywords)
         if applies(*args):
-            until = clock() + (clock() - start) * times
+            until = start + (clock() - start) * times
             while clock() < until:
                 pass
         return found
@@ -66,18 +65,79 @@ def slower(
     return run
 
 
+def again(work: Any, times: float) -> Any:
+    """`work`, and so many times more of it, over many calls, as makes `times`: no clock, which would cost more than a short call."""
+    left = [0.0]
+
+    def run(*args: Any, **keywords: Any) -> Any:
+        left[0] += times - 1
+        while left[0] >= 1:
+            left[0] -= 1
+            work(*args, **keywords)
+        return work(*args, **keywords)
+
+    return run
+
+
 @contextmanager
-def _nothing() -> Iterator[None]:
+def _nothing(times: float) -> Iterator[None]:
     yield
 
 
-def _decode() -> Any:
+def _decode(times: float) -> Any:
     from dlcv.runtime.decode import Decoder
 
-    return replaced(Decoder, "decode_file", lambda work: slower(work, 30, clock=time.thread_time))
+    return replaced(Decoder, "decode_file", lambda work: slower(work, times, clock=time.thread_time))
 
 
-def _lock() -> Any:
+def _encode(times: float) -> Any:
+    from dlcv.runtime.outputs import masks
+
+    return replaced(masks, "encode_mask", lambda work: slower(work, times))
+
+
+def _session(times: float) -> Any:
+    from dlcv.runtime.sessions.base import Session
+
+    return replaced(Session, "run", lambda work: slower(work, times))
+
+
+def _call(times: float) -> Any:
+    from dlcv.runtime.sessions.base import Session
+
+    return replaced(Session, "run", lambda work: again(work, times))
+
+
+def _int8(times: float) -> Any:
+    from dlcv.runtime.sessions.base import Session
+
+    return replaced(
+        Session, "run", lambda work: slower(work, times, lambda session, *_: session.card.precision == "int8")
+    )
+
+
+def _tile(times: float) -> Any:
+    """At each row of the manifest, a busy loop in proportion to the CPU time since the row before."""
+    from dlcv.runtime.manifest import Manifest
+
+    last = [0.0]
+
+    def wrap(work: Any) -> Any:
+        def add(*args: Any) -> Any:
+            found, now = work(*args), time.process_time()
+            more = (times - 1) * min(now - last[0], LONGEST_TILE_S)
+            until = time.thread_time() + more
+            while time.thread_time() < until:
+                pass
+            last[0] = now + more  # what other threads do meanwhile counts for the next row
+            return found
+
+        return add
+
+    return replaced(Manifest, "add", wrap)
+
+
+def _lock(times: float) -> Any:
     """Every tile is decoded under one lock, with a pause: CPU work stays what it was, the cores wait.
 
     `file-to-file` sees that on a quiet machine alone: where other programs take what we leave, waiting is counted as theirs.
@@ -93,7 +153,7 @@ def _lock() -> Any:
             with one:
                 start = time.perf_counter()
                 found = work(*args)
-                time.sleep(max(PAUSE_S, (time.perf_counter() - start) * PAUSES))
+                time.sleep(max(PAUSE_S, (time.perf_counter() - start) * (times - 1)))
                 return found
 
         return run
@@ -101,37 +161,28 @@ def _lock() -> Any:
     return replaced(Decoder, "decode_file", wrap)
 
 
-def _session() -> Any:
-    from dlcv.runtime.sessions.base import Session
-
-    return replaced(Session, "run", slower)
-
-
-def _int8() -> Any:
-    from dlcv.runtime.sessions.base import Session
-
-    return replaced(Session, "run", lambda work: slower(work, 6, lambda session, *_: session.card.precision == "int8"))
-
-
-def _slow_import(module: str) -> str:
+def _slow_import(times: float) -> str:
+    """At its end, a process that has imported dlcv.runtime works on until it has taken `times` the CPU time."""
     lines = (
-        "import sys, time",
-        "class Slow:",
-        "    def find_spec(self, name, path=None, target=None):",
-        f"        if name == {module!r}:",
-        "            start = time.perf_counter()",
-        "            import numpy",
-        f"            time.sleep(max({IMPORT_S}, {IMPORTS} * (time.perf_counter() - start)))",
-        "sys.meta_path.insert(0, Slow())",
+        "import atexit, sys, time",
+        "def slow():",
+        f"    until = time.process_time() * {times} if 'dlcv.runtime' in sys.modules else 0",
+        "    while time.process_time() < until:",
+        "        pass",
+        "atexit.register(slow)",
         "",
     )
     return "\n".join(lines)
 
 
 PLANTS = {
-    "decode": Plant("decoding takes thirty-one times as long", ("file-to-file", "serial"), _decode),
-    "lock": Plant("tiles are decoded one after the other, with pauses", ("serial",), _lock),
-    "session": Plant("a call of a session takes four times as long", ("session",), _session),
-    "int8": Plant("a call in int8 takes seven times as long", ("int8-onnxruntime", "int8-openvino"), _int8),
-    "import": Plant("importing dlcv.runtime takes half a second more, or more", ("import", "load", "help-dlcv-infer"), _nothing, _slow_import("dlcv.runtime")),
+    "decode": Plant("reading a file", ("decode",), _decode),
+    "encode": Plant("a mask to a palette PNG", ("encode",), _encode),
+    "session": Plant("a call of a session", ("session",), _session),
+    "call": Plant("our Python around a session's call", ("call",), _call),
+    "tile": Plant("all that a tile costs", ("tile",), _tile),
+    "int8": Plant("a call in int8", ("int8-onnxruntime", "int8-openvino"), _int8, times=1.7),
+    "import": Plant("a process that imports dlcv.runtime", ("import", "load", "help-dlcv-infer"), _nothing, before=_slow_import),
+    "pipeline": Plant("reading a file", ("file-to-file", "serial"), _decode, times=31),
+    "lock": Plant("reading a file, one after the other, with pauses of 0.25 s and more", ("serial",), _lock, times=21),
 }  # fmt: skip

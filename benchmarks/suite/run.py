@@ -4,35 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dlcv.benchmarks.suite.cpu import cpu_gates
+from dlcv.benchmarks.suite.engines import Engines
 from dlcv.benchmarks.suite.gates import PAIRS, Gate, Outcome, Say, run_gates
-from dlcv.benchmarks.suite.measures import Engines, engine_gates
 from dlcv.benchmarks.suite.plants import PLANTS
 from dlcv.benchmarks.suite.starting import starting_gates
+from dlcv.benchmarks.suite.whole import whole_gates
 from dlcv.runtime.errors import UsageError
 
 
 def run_suite(
-    names: Sequence[str] = (), pairs: int = PAIRS, plant: str | None = None, say: Say = lambda _: None
-) -> list[Outcome]:
+    names: Sequence[str] = (), pairs: int = PAIRS, plant: str | None = None, times: float | None = None, say: Say = lambda _: None
+) -> list[Outcome]:  # fmt: skip
     """Measures gates.
 
     Args:
         names: of gates; none: all, or those that the plant's slowdown must fail.
         pairs: of each.
         plant: a name of `PLANTS`.
+        times: how many times as long the planted work takes; None: the plant's own.
         say: takes lines for people.
 
     Raises:
         UsageError: for an unknown name.
     """
     planted = PLANTS[plant] if plant else None
+    slow = times or (planted.times if planted else 1.0)
     with Engines() as engines:
-        gates = engine_gates(engines) + starting_gates(planted.before if planted else "")
+        before = planted.before(slow) if planted else ""
+        gates = cpu_gates(engines) + starting_gates(before) + whole_gates(engines)
         chosen = _chosen(gates, names or (planted.gates if planted else ()))
         if planted is None:
             return run_gates(chosen, pairs, say)
-        say(f"planted: {planted.what}")
-        with planted.put():
+        say(f"planted: {planted.what}, {slow:g} times as long")
+        with planted.put(slow):
             return run_gates(chosen, pairs, say)
 
 

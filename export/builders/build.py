@@ -20,7 +20,7 @@ from dlcv.export.builders.readback import read_back, sentence
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.errors import ExportError
 from dlcv.runtime.files import sha256_of, whole_file
-from dlcv.runtime.plan_header import AMPERE_PLUS, PlanHeader
+from dlcv.runtime.plan_header import AMPERE_PLUS, TF32, PlanHeader
 from dlcv.runtime.sessions.cuda import gpu_name_and_capability
 
 
@@ -114,6 +114,8 @@ def _plan_card(card: ModelCard, onnx_path: Path, builder: Builder, options: Buil
         versions["compute_capability"] = AMPERE_PLUS if options.hardware_compatible else gpu_name_and_capability()[1]
     if options.version_compatible:
         versions["version_compatible"] = "yes"
+    if options.tf32:
+        versions[TF32] = "yes"
     try:
         return card.changed(onnx_sha256=sha256_of(onnx_path), max_batch=options.max_batch, versions=versions)
     except OSError as error:

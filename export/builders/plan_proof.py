@@ -15,6 +15,7 @@ from typing import Any
 from dlcv.export.shares import MIN_SHARE
 from dlcv.runtime.errors import VerdictError
 from dlcv.runtime.sessions.executed import Executed, Operator
+from dlcv.runtime.sessions.trt_layers import UNKNOWN
 
 HELD = "layers held to the graph's types; what TensorRT's inspector told of them stands in the sidecar"
 """On the card of a plan of TensorRT 8.x, which chooses types itself."""
@@ -149,4 +150,4 @@ def least_share(precision: str, asked: float | None) -> float:
 
 def known(operators: Sequence[Operator]) -> tuple[Operator, ...]:
     """Without those whose type the library did not put in words that are known: they prove nothing either way."""
-    return tuple(one for one in operators if one.precision != "unknown")
+    return tuple(one for one in operators if one.precision != UNKNOWN)

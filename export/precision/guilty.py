@@ -43,7 +43,7 @@ class Guilty:
         operator: such as `Conv`.
         share: of the multiply-adds, 0..1.
         snr_db: signal-to-noise ratio of what it makes of float32's input, in decibels; minus infinity where that is not finite.
-        largest: int8 0; else the largest absolute value among what it reads, makes, and others make of that.
+        largest: 0 where nothing overflows (int8, bf16); else the largest absolute value among what it reads, makes, and others make of that.
         clipped: int8 alone: share of its input beyond the range that calibration chose, 0..1.
         overflows: whether `largest` is beyond the type.
     """
@@ -79,7 +79,7 @@ class Guilty:
 
 def guilty_layers(
     reference: onnx.ModelProto, low: onnx.ModelProto, precision: str, layers: Sequence[Layer],
-    windows: Sequence[NDArray[np.uint8]],
+    windows: Sequence[NDArray[np.uint8]], rest: str = "fp32",
 ) -> list[Guilty]:  # fmt: skip
     """The layers that the low graph has in the precision, the guiltiest first: what overflows, then by signal-to-noise ratio.
 
@@ -89,12 +89,14 @@ def guilty_layers(
         precision: `fp16`, `bf16` or `int8`.
         layers: of `low` (`proof.layers_of`).
         windows: images uint8 (H, W, 3), RGB, of the graph's size; the first few are taken.
+        rest: of int8: `fp16` where layers hand float16 on, so that values beyond it overflow too.
 
     Raises:
         ExportError: when ONNX Runtime refuses the graph that measures.
     """
     in_it = {layer.name for layer in layers if layer.kind == precision}
-    measuring = _Measuring(reference, low, precision, in_it)
+    bound = LARGEST.get(rest if precision == "int8" else precision)
+    measuring = _Measuring(reference, low, precision, in_it, bounded=bound is not None)
     sums = measuring.run(windows[:WINDOWS])
     total, work = sum(layer.multiply_adds for layer in layers) or 1, Counter[str]()
     for layer in layers:
@@ -102,15 +104,13 @@ def guilty_layers(
     found = []
     for layer in {layer.name: layer for layer in layers}.values():
         if layer.name in in_it and (node := measuring.nodes.get(layer.name)) is not None:
-            largest = (
-                max(sums[name, "largest"] for name in measuring.around[layer.name]) if precision in LARGEST else 0.0
-            )
+            largest = 0.0 if bound is None else max(sums[name, "largest"] for name in measuring.around[layer.name])
             found.append(
                 Guilty(
                     layer.name, node.name, layer.operator, work[layer.name] / total,
                     _decibels(sums[layer.name, "signal"], sums[layer.name, "noise"]), largest,
                     sums[layer.name, "clipped"] / max(1, min(len(windows), WINDOWS)),
-                    largest > LARGEST.get(precision, math.inf),
+                    bound is not None and largest > bound,
                 )
             )  # fmt: skip
     return sorted(found, key=lambda layer: (not layer.overflows, layer.snr_db))
@@ -131,7 +131,7 @@ class _Measuring:
     """
 
     def __init__(
-        self, reference: onnx.ModelProto, low: onnx.ModelProto, precision: str, names: Collection[str]
+        self, reference: onnx.ModelProto, low: onnx.ModelProto, precision: str, names: Collection[str], *, bounded: bool
     ) -> None:
         self._proto = onnx.ModelProto()
         self._proto.CopyFrom(reference)
@@ -143,7 +143,7 @@ class _Measuring:
         self._weights = {tensor.name: tensor for tensor in (*self._graph.initializer, *low.graph.initializer)}
         self._outputs: dict[str, tuple[str, str]] = {}  # of the measuring graph -> whose, what
         del self._graph.output[:]
-        if precision in LARGEST:
+        if bounded:
             self._largest(reference)
         low_makers = makers_of(low.graph)
         low_nodes = _layers_by_name(low.graph, low_makers)

@@ -8,6 +8,7 @@ What comes in, normalisation, averages over images, softmax and what goes out st
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +16,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from dlcv.export.precision.layer_names import layer_name, makers_of
+from dlcv.export.precision.pairs import LAYERS
 from dlcv.export.precision.proof import Proof, layers_of
 from dlcv.runtime.errors import ExportError, VerdictError
 
@@ -62,11 +65,12 @@ class Rest:
         return f"{self.share:.1%} of the values outside int8 in fp16, verified in float32 with every result rounded; on a CPU ONNX Runtime computes it in fp32"
 
 
-def int8_with_fp16(proto: onnx.ModelProto) -> onnx.ModelProto:
+def int8_with_fp16(proto: onnx.ModelProto, restored: Collection[str] = ()) -> onnx.ModelProto:
     """Makes the graph.
 
     Args:
         proto: of `calibration.int8_from_onnx`, topologically sorted; left as it is.
+        restored: names of layers that stay in float32, and what they give up to the next pair, so that a value beyond float16 is kept.
 
     Returns:
         A new graph with the same input and output, opset 19.
@@ -79,9 +83,11 @@ def int8_with_fp16(proto: onnx.ModelProto) -> onnx.ModelProto:
     for entry in copied.opset_import:
         if entry.domain in ("", "ai.onnx"):
             entry.version = max(entry.version, OPSET)
+    makers = makers_of(copied.graph)
+    kept = {node.name for node in copied.graph.node if node.op_type in LAYERS and layer_name(node, makers) in restored}
     _pairs_for_tensorrt(copied.graph)
     _biases_as_sums(copied.graph)
-    _Halving(copied.graph).run()
+    _Halving(copied.graph, kept).run()
     del copied.graph.value_info[:]
     try:
         onnx.checker.check_model(copied, full_check=True)
@@ -103,11 +109,12 @@ def for_tensorrt(proto: onnx.ModelProto, proof: Proof) -> tuple[onnx.ModelProto,
         ExportError: as `int8_with_fp16`.
         VerdictError: when too little is in int8, or too little of the rest in float16.
     """
-    combined = int8_with_fp16(proto)
+    combined = int8_with_fp16(proto, proof.restored)
     combined_proof = replace(proof, layers=layers_of(combined), session=None)
     combined_proof.require()
     rest = rest_of(combined)
-    rest.require()
+    if not proof.restored:  # what these hand on is in float32 by intent, and the sentence tells the share
+        rest.require()
     return combined, combined_proof, f"{combined_proof.sentence()}; {rest.sentence()}"
 
 
@@ -192,10 +199,10 @@ def _biases_as_sums(graph: onnx.GraphProto) -> None:
 
 
 class _Halving:
-    """Float16 for everything that follows a DequantizeLinear and is safe there; see `FP16_OPERATORS`."""
+    """Float16 for everything that follows a DequantizeLinear and is safe there (see `FP16_OPERATORS`), but for the nodes named in `kept`."""
 
-    def __init__(self, graph: onnx.GraphProto) -> None:
-        self._graph = graph
+    def __init__(self, graph: onnx.GraphProto, kept: Collection[str] = ()) -> None:
+        self._graph, self._kept = graph, kept
         self._constants = {tensor.name: tensor for tensor in graph.initializer}
         self._outputs = {value.name for value in graph.output}
         self._low: set[str] = set()
@@ -241,7 +248,8 @@ class _Halving:
     def _can_be_low(self, node: onnx.NodeProto) -> bool:
         data = [name for name in node.input[: _DATA.get(node.op_type)] if name]
         known = [name in self._low or self._fits(name) for name in data]
-        return node.op_type in FP16_OPERATORS and all(known) and any(name in self._low for name in data)
+        low = node.op_type in FP16_OPERATORS and node.name not in self._kept
+        return low and all(known) and any(name in self._low for name in data)
 
     def _fits(self, name: str) -> bool:
         """Whether a constant's values are within float16's range."""

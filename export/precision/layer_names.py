@@ -12,6 +12,9 @@ import onnx
 WRAPPERS = {"network", "layer"}
 """What wraps a network, or a layer of it, for an export (`graph.py`, `precision.py`): no part of the model's own names."""
 
+SUFFIXES = ("_fp16", "_requantised", "_quantized")
+"""What the quantizer and `int8_with_fp16.py` put behind a weight's name, the last one first."""
+
 
 def layer_name(node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]) -> str:
     """The module whose weight a node reads, such as `features.0`; the node's own name, or its output's, where the graph gives none.
@@ -23,7 +26,8 @@ def layer_name(node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]) -> st
     weight = node.input[1]
     while weight in makers and makers[weight].op_type in ("DequantizeLinear", "Cast"):
         weight = makers[weight].input[0]
-    weight = weight.removesuffix("_quantized")
+    for suffix in SUFFIXES:
+        weight = weight.removesuffix(suffix)
     if not weight.endswith(".weight"):
         return node.name or str(node.output[0])
     return ".".join(part for part in weight.removesuffix(".weight").split(".") if part not in WRAPPERS)

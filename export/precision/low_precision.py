@@ -47,7 +47,7 @@ class PrecisionSettings:
 
     Attributes:
         precision: `fp32`, `fp16`, `bf16`, `int8` or `auto`.
-        min_share: of the multiply-adds in that precision, 0..1; None takes the one of `proof.MIN_SHARE`.
+        min_share: of the multiply-adds in that precision, 0..1; None takes the one of `shares.MIN_SHARE`.
         max_drop: how far mean IoU or accuracy may fall against torch in float32, 0..1.
         calibration: int8 alone: a key of `calibration.METHODS`.
         calibration_data: int8 alone: images to calibrate on; None takes those that are verified on.
@@ -137,8 +137,9 @@ class Given:
 
 
 def low_precision(
-    given: Given, settings: PrecisionSettings, tiles: CalibrationTiles | None, say: Callable[[str], None]
-) -> LowPrecision:
+    given: Given, settings: PrecisionSettings, tiles: CalibrationTiles | None, say: Callable[[str], None],
+    holds: Callable[[LowPrecision], None] | None = None,
+) -> LowPrecision:  # fmt: skip
     """Makes the graph, proves its precision, compares it with torch, and repairs it where it fails.
 
     Args:
@@ -146,22 +147,24 @@ def low_precision(
         settings: precision and bounds.
         tiles: what int8 is calibrated on; None elsewhere.
         say: takes a line as each phase begins.
+        holds: of a graph that passed: raises VerdictError where what is made of it, such as a plan, does not hold. Then it is repaired too.
 
     Raises:
         ExportError: when the graph cannot be made.
         VerdictError: when too little of it is in the precision, or it does not give what torch gives and cannot be repaired.
     """
-    made = _Made(given, settings, tiles, say)
+    made = _Made(given, settings, tiles, say, holds)
     try:
         return made.attempt()
     except VerdictError as error:
         failed = error
-    if not settings.repair or settings.rest != "fp32" or not made.may_be_repaired:
+    if not settings.repair or not made.may_be_repaired:
         raise failed
-    assert made.proof is not None and made.proto is not None
+    assert made.layered is not None
+    proto, proof = made.layered
     say(f"{failed}; looking for the layers that lose it")
-    guilty = guilty_layers(given.proto, made.proto, settings.precision, made.proof.layers, given.windows)
-    room = made.proof.share - made.proof.min_share
+    guilty = guilty_layers(given.proto, proto, settings.precision, proof.layers, given.windows, rest=settings.rest)
+    room = proof.share - proof.min_share
     result, repair = Repairing(made.attempt, guilty, room, failed, say).run()
     return replace(result, repair=repair)
 
@@ -172,6 +175,7 @@ class _Made:
 
     Attributes:
         proto, proof: of the last attempt, where they could be made.
+        layered: the same before what is not int8 went to float16: there each layer stands between its own pairs.
         may_be_repaired: whether the last attempt's failure is one of numbers, not of share or of images that show nothing.
     """
 
@@ -179,8 +183,10 @@ class _Made:
     settings: PrecisionSettings
     tiles: CalibrationTiles | None
     say: Callable[[str], None]
+    holds: Callable[[LowPrecision], None] | None = None
     proto: onnx.ModelProto | None = field(default=None, init=False)
     proof: Proof | None = field(default=None, init=False)
+    layered: tuple[onnx.ModelProto, Proof] | None = field(default=None, init=False)
     may_be_repaired: bool = field(default=False, init=False)
 
     def attempt(self, restored: tuple[str, ...] = ()) -> LowPrecision:
@@ -189,7 +195,9 @@ class _Made:
         self.may_be_repaired = False
         card = given.card.changed(precision=precision)
         self.proto, self.proof = self._proven(card, restored)
-        self.proof.require()
+        self.layered = self.proto, self.proof
+        if settings.rest == "fp32":  # else what ONNX Runtime makes of it says nothing of the graph that is left
+            self.proof.require()
         executed, sentence = None, self.proof.sentence()
         if settings.rest == "fp16":  # for TensorRT alone: a CPU computes such a graph in float32
             self.proto, self.proof, sentence = for_tensorrt(self.proto, self.proof)
@@ -211,14 +219,17 @@ class _Made:
         if note := stage.require(precision, settings.max_drop):
             self.say(f"{precision}: {note}")
         facts = {} if self.tiles is None else {"method": settings.calibration, **self.tiles.to_dict()}
-        return LowPrecision(self.proto, card, verification, self.proof, stage, facts, executed=executed, not_shown=note)
+        made = LowPrecision(self.proto, card, verification, self.proof, stage, facts, executed=executed, not_shown=note)
+        if self.holds is not None:
+            self.holds(made)
+        return made
 
     def _proven(self, card: ModelCard, restored: tuple[str, ...]) -> tuple[onnx.ModelProto, Proof]:
         """The graph with its proof; `_graph` takes pairs from other layers only where ONNX Runtime computes enough in int8 all the same."""
         for take_from_layers in (True, False):
             proto = self._graph(card, restored, take_from_layers=take_from_layers)
             proof = replace(prove(proto, card.precision, self.settings.min_share), restored=restored)
-            if not (restored and proof.session_problems()):
+            if self.settings.rest == "fp16" or not (restored and proof.session_problems()):
                 break
         return proto, proof
 

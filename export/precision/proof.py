@@ -21,7 +21,7 @@ from dlcv.export.shares import MIN_SHARE
 from dlcv.runtime.card import card_from_json
 from dlcv.runtime.card_reader import ONNX_KEY
 from dlcv.runtime.errors import ExportError, VerdictError, one_line
-from dlcv.runtime.sessions.executed import MIN_SHARE as MIN_RAN
+from dlcv.runtime.sessions.executed import MIN_SESSION_SHARE
 from dlcv.runtime.sessions.onnxrt_graph import (
     FLOAT_OPERATORS,
     INT8_OPERATORS,
@@ -115,7 +115,7 @@ class Proof:
     def session_problems(self) -> list[str]:
         """Of `problems`, those of int8 in ONNX Runtime.
 
-        Held to `min_share` is what it could compute in int8; of all, as much as an opened session is held to (`executed.MIN_SHARE`).
+        Held to `min_share` is what it could compute in int8; of all, as much as an opened session is held to (`MIN_SESSION_SHARE`).
         """
         if self.precision != "int8" or not self._is_known:
             return []
@@ -126,10 +126,10 @@ class Proof:
             return [
                 f"{by} runs {_share(possible):.1%} of the multiply-adds that it could in int8, expected at least {self.min_share:.1%}; not so: {self._named(others, ran=True)}"
             ]
-        if not _share(self.layers) >= MIN_RAN:
+        if not _share(self.layers) >= MIN_SESSION_SHARE:
             others = [layer for layer in self.layers if layer.ran != "int8"]
             return [
-                f"{by} runs {_share(self.layers):.1%} of the multiply-adds in int8, and a session with less than {MIN_RAN:.0%} is not opened; not so: {self._named(others, ran=True)}"
+                f"{by} runs {_share(self.layers):.1%} of the multiply-adds in int8, and a session with less than {MIN_SESSION_SHARE:.0%} is not opened; not so: {self._named(others, ran=True)}"
             ]
         return []
 
@@ -198,7 +198,7 @@ def prove(proto: onnx.ModelProto, precision: str, min_share: float | None = None
     Args:
         proto: the graph; left as it is.
         precision: what it is said to be in.
-        min_share: 0..1; None takes the one of `MIN_SHARE`.
+        min_share: 0..1; None takes the one of `shares.MIN_SHARE`.
 
     Raises:
         ExportError: when a layer's work cannot be counted.

@@ -8,13 +8,14 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 from dlcv.runtime.errors import TileError
 from dlcv.runtime.large.library import has_rasterio, open_image
-from dlcv.runtime.tiles import Looks, Tile
+from dlcv.runtime.tiles import Looks, Tile, TileList
 from dlcv.runtime.urls import is_url
 
 LARGE_TIFF_PIXELS = 1 << 26
@@ -41,14 +42,14 @@ class TiffFacts:
 
 
 def mark_large(
-    tiles: Sequence[Tile],
+    tiles: TileList,
     *,
     max_pixels: int,
     every_tiff: bool = False,
     say: Callable[[str], None] = lambda _: None,
     looks: Looks | None = None,
-) -> list[Tile]:
-    """The same tiles, those that are read by windows marked `large`; none at a URL is.
+) -> TileList:
+    """The same tiles, those that are read by windows marked `large`; none at a URL is. Without any, `tiles` itself.
 
     Args:
         tiles: as they were found.
@@ -58,14 +59,19 @@ def mark_large(
         looks: what was asked about the files already, or will be again.
     """
     looks = looks or Looks()
-    found = {tile.key for tile in tiles if not is_url(tile.where) and _is_large(tile, max_pixels, every_tiff, looks)}
-    if found and not has_rasterio():
+    found = bytes(not is_url(tile.where) and _is_large(tile, max_pixels, every_tiff, looks) for tile in tiles)
+    if not any(found):
+        return tiles
+    if not has_rasterio():
+        such = min(tile.key for tile in compress(tiles, found))
         say(
-            f"{len(found)} georeferenced or very large images, such as {min(found)}, are run as plain tiles without rasterio; "
+            f"{sum(found)} georeferenced or very large images, such as {such}, are run as plain tiles without rasterio; "
             "install it with: pip install 'dlcv-edge[geo]'"
         )
-        return list(tiles)
-    return [Tile(tile.where, tile.key, tile.plain, large=True) if tile.key in found else tile for tile in tiles]
+        return tiles
+    return TileList(
+        Tile(tile.where, tile.key, tile.plain, large=True) if large else tile for tile, large in zip(tiles, found)
+    )
 
 
 def tiff_facts(path: Path) -> TiffFacts | None:

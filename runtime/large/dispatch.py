@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,22 +19,22 @@ from dlcv.runtime.large.run import LargeSettings
 from dlcv.runtime.output_names import DEFAULT_TEMPLATE, name_of
 from dlcv.runtime.outputs.base import Output
 from dlcv.runtime.sessions.base import Session
-from dlcv.runtime.tiles import Looks, Tile
+from dlcv.runtime.tiles import Looks, Tile, TileList
 
 R = TypeVar("R")
 W = TypeVar("W", bound=Work)
 
 
 def marked(
-    tiles: Sequence[Tile],
+    tiles: TileList,
     settings: InferSettings,
     card: ModelCard,
     say: Callable[[str], None],
     looks: Looks | None = None,
-) -> list[Tile]:
+) -> TileList:
     """The tiles of a run, those that are read by windows marked; see `mark_large`."""
     if card.task != "segmentation":
-        return list(tiles)
+        return tiles
     found = mark_large(
         tiles,
         max_pixels=settings.decode.max_pixels,
@@ -42,7 +42,7 @@ def marked(
         say=say,
         looks=looks,
     )
-    if card.head == "mask" and any(tile.large for tile in found):
+    if card.head == "mask" and found is not tiles:
         say(
             "windows of large images are cut, not blended: the engine returns masks; export it with --head probs to blend"
         )

@@ -76,7 +76,7 @@ class TilePipeline(Generic[W, R]):
         self._card, self._large, self._mask_path, self._written = session.card, large, mask_path, written
         self._read_tile, self._write_tile = read, write
         self._pipeline: Pipeline[W | Part | _Broken, Any] = Pipeline(
-            session, self._read, self._finish, settings, answers=answers
+            session, self._read, self._finish, settings, answers=answers, whole=_tile_of
         )
         self._runs: dict[ImageRun, W] = {}
 
@@ -180,5 +180,12 @@ class TilePipeline(Generic[W, R]):
                 progress(f"{run.tile.key}: {run.done * 100 // run.windows} %")
 
     def _end(self, run: ImageRun) -> W:
+        work = self._runs.pop(run)
         run.close()
-        return self._runs.pop(run)
+        return work
+
+
+def _tile_of(item: Any) -> Tile:
+    """The tile that an item of the pipeline is of."""
+    tile: Tile = item.run.tile if isinstance(item, Part) else item.work.tile if isinstance(item, _Broken) else item.tile
+    return tile

@@ -19,6 +19,7 @@ from dlcv.runtime.blending import Side
 from dlcv.runtime.errors import TileError, one_line
 from dlcv.runtime.fitting import padded
 from dlcv.runtime.large.bands import Bands
+from dlcv.runtime.large.last_out import LastOut
 from dlcv.runtime.large.library import gdal_environment, open_image, rasterio
 
 STRIP_ROWS = 256
@@ -35,7 +36,7 @@ class _Strip:
     """Rows of the image: read on first use, kept until no window needs them."""
 
     def __init__(self, left: int) -> None:
-        self.left, self.lock = left, Lock()
+        self.left = left
         self.pixels: tuple[NDArray[np.uint8], NDArray[np.bool_] | None] | None = None
 
 
@@ -74,7 +75,7 @@ class Source:
         self.columns = Side.of(self.dataset.width, window_hw[1], overlap)
         self._strip_rows = _strip_rows(self.dataset)
         self._strips: dict[int, _Strip] = {}
-        self._lock, self._reading = Lock(), Lock()
+        self._lock, self._reading = Lock(), LastOut(self.dataset.close)
         self._users = self._count_users()
 
     def window(self, row: int, column: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
@@ -101,11 +102,10 @@ class Source:
         return padded(padded(image, self.rows, axis=0), self.columns, axis=1), valid
 
     def close(self) -> None:
-        """Closes the file and lets the strips go."""
+        """Lets the strips go and closes the file; where a thread is reading, which may hang, that thread does when it comes back."""
         with self._lock:
             self._strips.clear()
-        with self._reading:
-            self.dataset.close()
+        self._reading.end()
 
     def _strips_of(self, row: int) -> range:
         top = self.rows.starts[row]
@@ -123,26 +123,24 @@ class Source:
     def _strip(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
         with self._lock:
             strip = self._strips.setdefault(number, _Strip(self._users[number]))
-        with strip.lock:
-            if strip.pixels is None:
-                strip.pixels = self._read(number)
-            return strip.pixels
+        if strip.pixels is None:
+            with self._reading:
+                if strip.pixels is None:  # else another thread has read it meanwhile
+                    strip.pixels = self._read(number)
+        return strip.pixels
 
     def _read(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
         library = rasterio()
         top = number * self._strip_rows
         height = min(self._strip_rows, self.rows.length - top)
         window = library.windows.Window(0, top, self.columns.length, height)
-        with self._reading:
-            if self.dataset.closed:
-                raise TileError("the run of this image has ended")
-            try:
-                with gdal_environment():
-                    return self._bands.read(self.dataset, window)
-            except (library.errors.RasterioError, OSError, MemoryError) as error:
-                raise TileError(
-                    f"rows {top} to {top + height - 1} cannot be read: {_reason(error)}; copy the file again from its source"
-                ) from error
+        try:
+            with gdal_environment():
+                return self._bands.read(self.dataset, window)
+        except (library.errors.RasterioError, OSError, MemoryError) as error:
+            raise TileError(
+                f"rows {top} to {top + height - 1} cannot be read: {_reason(error)}; copy the file again from its source"
+            ) from error
 
     def _release(self, numbers: Sequence[int]) -> None:
         with self._lock:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.errors import OutputError, one_line
 from dlcv.runtime.files import partial_name, remove_file, whole_file
+from dlcv.runtime.large.last_out import LastOut
 from dlcv.runtime.large.library import gdal_environment, rasterio
 
 BLOCK = 512
@@ -44,18 +44,19 @@ class StripFile:
         self, path: Path, like: Any, *, count: int = 1, nodata: int | None = None, name: str = "strips"
     ) -> None:
         self._path, self.strips = path, partial_name(path.with_name(f"{path.name}.{name}"))
-        self._lock = Lock()
         self.dataset = self.guarded(lambda: self._create(like, count, nodata))
+        self._writing = LastOut(self._let_go)
 
     def write(self, top: int, rows: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None) -> None:
         """Writes rows, uint8 (h, W) or (bands, h, W), from row `top` on; `valid`, bool (h, W), goes into a mask band.
 
         Raises:
             OutputError: when they cannot be written.
+            TileError: after `discard`.
         """
         bands = rows[None] if rows.ndim == 2 else rows
         window = rasterio().windows.Window(0, top, bands.shape[2], bands.shape[1])
-        with self._lock, gdal_environment():
+        with self._writing, gdal_environment():
             self.guarded(lambda: self.dataset.write(bands, window=window))
             if valid is not None:
                 self.guarded(lambda: self.dataset.write_mask(valid, window=window))
@@ -66,7 +67,7 @@ class StripFile:
         Raises:
             OutputError: when the last of it cannot be written.
         """
-        with gdal_environment():
+        with self._writing, gdal_environment():
             self.guarded(self.dataset.close)
 
     def finish(self, **options: Any) -> None:
@@ -99,7 +100,10 @@ class StripFile:
             )  # fmt: skip
 
     def discard(self) -> None:
-        """Removes the strips."""
+        """Removes the strips; where a thread is writing one, that thread does, and nobody waits for it."""
+        self._writing.end()
+
+    def _let_go(self) -> None:
         with suppress(Exception):  # what is thrown away need not be whole
             self.dataset.close()
         remove_file(self.strips)

@@ -17,7 +17,7 @@ from dlcv.runtime.tiles import Tile
 class Areas(TableExtra):
     """`areas.csv`: a row a tile and class: pixels, share of the tile, square metres where a pixel's area is known.
 
-    Classes that a tile lacks have no row.
+    Classes that a tile lacks have no row; an image without any data has one, of no class and 0 pixels, which tells that it is done.
 
     Args:
         folder: of the run.
@@ -52,6 +52,8 @@ def area_rows(
         square_metres: of each class index; None where they are not known.
     """
     total = sum(pixels)
+    if not total:
+        return [["", "0", "", ""]]
     rows = []
     for index in np.flatnonzero(pixels).tolist():
         name = classes[index] if index < len(classes) else str(index)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -58,11 +58,11 @@ class Output(ABC, Generic[R]):
     a_file_a_tile = False
 
     @abstractmethod
-    def names(self) -> Mapping[str, str]:
-        """What would be written, by its path below the output folder: what it is, in words."""
+    def names(self) -> Iterator[tuple[str, str]]:
+        """What would be written: its path below the output folder, and what it is, in words."""
 
     @abstractmethod
-    def left(self, tiles: Sequence[Tile], before: Mapping[str, str]) -> list[Tile]:
+    def left(self, tiles: Sequence[Tile], before: Mapping[str, str]) -> Sequence[Tile]:
         """The tiles whose answer is not there.
 
         Args:

@@ -6,7 +6,7 @@ An extra is whole before the tile's row is in the manifest. `WithExtras` puts ex
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,8 @@ from dlcv.runtime.outputs.base import Counted
 from dlcv.runtime.outputs.beside import beside
 from dlcv.runtime.outputs.named_files import NamedFiles
 from dlcv.runtime.resume import FilesThere
-from dlcv.runtime.tiles import Tile
+from dlcv.runtime.tile_list import Tile
+from dlcv.runtime.twins import twins
 
 if TYPE_CHECKING:
     from dlcv.runtime.large.scene import Scene
@@ -88,13 +89,11 @@ class Extra(ABC):
         """Of the files that it writes for this tile."""
         return self.kinds if self.large_kinds is None or not tile.large else self.large_kinds
 
-    def names(self, tiles: Sequence[Tile]) -> dict[str, str]:
-        """What would be written, by its path below the output folder: what it is, in words."""
-        return {
-            beside(kind, tile.key): f"{kind.split('.')[0]} of {tile.key}"
-            for tile in tiles
-            for kind in self.kinds_of(tile)
-        }
+    def names(self, tiles: Sequence[Tile]) -> Iterator[tuple[str, str]]:
+        """What would be written: its path below the output folder, and what it is, in words."""
+        for tile in tiles:
+            for kind in self.kinds_of(tile):
+                yield beside(kind, tile.key), f"{kind.split('.')[0]} of {tile.key}"
 
     def files(self, tile: Tile) -> Sequence[str]:
         """Those that are of this tile alone, by their path below the output folder."""
@@ -134,7 +133,7 @@ class Extra(ABC):
         return None
 
     def conclude(self, rows: Iterable[Row]) -> None:
-        """Makes what is of the whole run, from the manifest's rows, when all tiles are through."""
+        """Makes what is of the whole run, from the manifest's rows, when all tiles are through; each loop over `rows` reads them anew."""
         return None
 
     def __enter__(self: E) -> E:
@@ -186,8 +185,8 @@ class TableExtra(Extra):
         self._header = csv_line(("path", *self.columns))
         self._journal = Journal(folder / self.name, self._header)
 
-    def names(self, tiles: Sequence[Tile]) -> dict[str, str]:
-        return {self.name: f"the table {self.name}"}
+    def names(self, tiles: Sequence[Tile]) -> Iterator[tuple[str, str]]:
+        yield self.name, f"the table {self.name}"
 
     def left(self, tiles: Sequence[Tile]) -> set[str]:
         there = dict.fromkeys(row[0] for row in self.table())
@@ -236,17 +235,16 @@ def scene_of(counted: Counted) -> Scene:
     return counted.scene
 
 
-def refuse_one_name_twice(names: Iterable[Mapping[str, str]]) -> None:
+def refuse_one_name_twice(names: Callable[[], Iterable[tuple[str, str]]]) -> None:
     """Sees to it that no two things have one name.
 
+    Args:
+        names: gives names and what they are in words, each time from the start.
+
     Raises:
-        UsageError: when a mask and an extra would.
+        UsageError: when two, such as a mask and an extra, would.
     """
-    taken: dict[str, str] = {}
-    for some in names:
-        for name, what in some.items():
-            if name in taken:
-                raise UsageError(
-                    f"{taken[name]} and {what} would both be {name}; give another --name-template, or rename that folder of tiles"
-                )
-        taken.update(some)
+    for name, first, what in twins(names):
+        raise UsageError(
+            f"{first} and {what} would both be {name}; give another --name-template, or rename that folder of tiles"
+        )

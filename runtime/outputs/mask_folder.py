@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from dlcv.runtime.answers import segmented_of
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.files import remove_partials
-from dlcv.runtime.output_names import DEFAULT_TEMPLATE, output_names
+from dlcv.runtime.output_names import DEFAULT_TEMPLATE, check_names, name_of
 from dlcv.runtime.outputs.base import Counted, Output
 from dlcv.runtime.outputs.masks import encode_mask
 from dlcv.runtime.outputs.named_files import NamedFiles
-from dlcv.runtime.tiles import Tile
+from dlcv.runtime.tile_list import Tile, TileList
 
 FEW_CLASSES = 16
 
@@ -40,23 +40,27 @@ class MaskFolder(Output[NDArray[np.int64]]):
 
     def __init__(self, folder: Path, card: ModelCard, tiles: Sequence[Tile], template: str = DEFAULT_TEMPLATE) -> None:
         self._folder, self._card = folder, card
-        self._names = output_names(tiles, template)
+        check_names(tiles, template)
+        self._tiles, self._template = tiles, template
         self._pixels = np.zeros(256, np.int64)
         self._files = NamedFiles(folder)
 
-    def names(self) -> dict[str, str]:
-        return {name: f"the mask of {key}" for key, name in self._names.items()}
+    def names(self) -> Iterator[tuple[str, str]]:
+        return ((self._name(tile), f"the mask of {tile.key}") for tile in self._tiles)
 
-    def left(self, tiles: Sequence[Tile], before: Mapping[str, str]) -> list[Tile]:
-        return [tile for tile in tiles if before.get(tile.key) != self._names[tile.key]]
+    def _name(self, tile: Tile) -> str:
+        return name_of(tile, self._template)
+
+    def left(self, tiles: Sequence[Tile], before: Mapping[str, str]) -> TileList:
+        return TileList(tile for tile in tiles if before.get(tile.key) != self._name(tile))
 
     def clear_up(self, left: Sequence[Tile]) -> None:
-        for folder in {(self._folder / self._names[tile.key]).parent for tile in left}:
-            remove_partials(folder)
+        for folder in {self._name(tile).rpartition("/")[0] for tile in left}:
+            remove_partials(self._folder / folder)
 
     def write(self, tile: Tile, answer: NDArray[Any], image_rgb: NDArray[np.uint8] | None = None) -> NDArray[np.int64]:
         mask = segmented_of(answer).mask
-        self._files.write(self._names[tile.key], encode_mask(mask, self._card.palette))
+        self._files.write(self._name(tile), encode_mask(mask, self._card.palette))
         return class_pixels(mask)
 
     def write_large(self, tile: Tile, counted: Counted) -> NDArray[np.int64]:
@@ -64,7 +68,7 @@ class MaskFolder(Output[NDArray[np.int64]]):
 
     def note(self, tile: Tile, result: NDArray[np.int64]) -> str:
         self._pixels += result
-        return self._names[tile.key]
+        return self._name(tile)
 
     def by_class(self) -> dict[str, int]:
         """Pixels of each class, over the masks that this run wrote."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -15,7 +15,7 @@ from dlcv.runtime.errors import TileError, UsageError
 from dlcv.runtime.journal import Journal, forget_lines
 from dlcv.runtime.outputs.base import Output
 from dlcv.runtime.outputs.predictions import FORMATS, Prediction, prediction_of
-from dlcv.runtime.tiles import Tile
+from dlcv.runtime.tile_list import Tile, TileList
 
 DEFAULT_FORMAT, DEFAULT_TOP_K = "csv", 5
 
@@ -48,18 +48,19 @@ class PredictionTable(Output[Prediction]):
         self._journal = Journal(self._path, self._format.header)
         self._images: Counter[str] = Counter()
 
-    def names(self) -> dict[str, str]:
-        return {self._format.name: "the table of predictions"}
+    def names(self) -> Iterator[tuple[str, str]]:
+        yield self._format.name, "the table of predictions"
 
-    def left(self, tiles: Sequence[Tile], before: Mapping[str, str]) -> list[Tile]:
+    def left(self, tiles: Sequence[Tile], before: Mapping[str, str]) -> TileList:
         there = dict(self._format.classes(self._path)) if self._path.exists() else {}
-        left = []
-        for tile in tiles:
+
+        def is_left(tile: Tile) -> bool:
             if before.get(tile.key) != self._format.name or tile.key not in there:
-                left.append(tile)
-            else:
-                self._images[there[tile.key]] += 1
-        return left
+                return True
+            self._images[there[tile.key]] += 1
+            return False
+
+        return TileList(filter(is_left, tiles))
 
     def clear_up(self, left: Sequence[Tile]) -> None:
         if self._path.exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -44,15 +45,12 @@ class WithExtras(Output[tuple[R, list[str]]], Generic[R]):
         self.needs_confidence = any(extra.needs_confidence for extra in extras)
         every = (kind for extra in extras for kind in (*extra.kinds, *(extra.large_kinds or ())))
         self.kinds = tuple(dict.fromkeys(every))
-        refuse_one_name_twice([answers.names(), *(extra.names(tiles) for extra in extras)])
+        refuse_one_name_twice(self.names)
 
-    def names(self) -> Mapping[str, str]:
-        found = dict(self._answers.names())
-        for extra in self._extras:
-            found.update(extra.names(self._tiles))
-        return found
+    def names(self) -> Iterator[tuple[str, str]]:
+        return chain(self._answers.names(), *(extra.names(self._tiles) for extra in self._extras))
 
-    def left(self, tiles: Sequence[Tile], before: Mapping[str, str]) -> list[Tile]:
+    def left(self, tiles: Sequence[Tile], before: Mapping[str, str]) -> Sequence[Tile]:
         gone = set().union(*(extra.left(tiles) for extra in self._extras))
         return self._answers.left(tiles, {key: name for key, name in before.items() if key not in gone})
 
@@ -94,9 +92,8 @@ class WithExtras(Output[tuple[R, list[str]]], Generic[R]):
         return [name for extra in self._extras for name in extra.files(tile)]
 
     def conclude(self, rows: Iterable[Row]) -> None:
-        kept = list(rows)
         for extra in self._extras:
-            extra.conclude(kept)
+            extra.conclude(rows)
 
     def by_class(self) -> dict[str, int]:
         return self._answers.by_class()

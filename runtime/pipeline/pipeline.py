@@ -89,6 +89,7 @@ class Pipeline(Generic[T, R]):
             uint8 (h, w) of the tile's size, or probabilities, float32 (C,); see `answers.py`.
         settings: batch, threads, fitting, patience.
         answers: other answers than these: a session's outputs -> an array with one answer a window.
+        whole: what a tile is a part of; of what hangs, parts of one whole count once.
 
     Attributes:
         times: where the time went.
@@ -102,8 +103,10 @@ class Pipeline(Generic[T, R]):
         finish: Callable[[T, NDArray[Any]], R],
         settings: PipelineSettings,
         answers: Callable[[dict[str, NDArray[Any]]], NDArray[Any]] | None = None,
+        whole: Callable[[T], object] = lambda tile: tile,
     ) -> None:
         self._session, self._read, self._finish, self._settings = session, read, finish, settings
+        self._whole = whole
         self._lanes = max(1, session.parallel)
         self.notices: list[str] = []
         self._runner = BatchRunner(
@@ -147,7 +150,8 @@ class Pipeline(Generic[T, R]):
     def _prepare(self, tiles: Iterable[T]) -> None:
         settings = self._settings
         self._source, self._source_lock = iter(tiles), Lock()
-        self._stopping, self._hung, self._hung_in_session = False, 0, 0
+        self._stopping, self._hung_in_session = False, 0
+        self._hung: list[object] = []
         self._alone: deque[Batch[tuple[_Job[T], int]]] = deque()
         self._messages: SimpleQueue[Outcome[T, R] | BaseException | None] = SimpleQueue()
         self._room = Semaphore(UNREPORTED)
@@ -210,9 +214,11 @@ class Pipeline(Generic[T, R]):
                 continue
             error = TileError(f"reading it took longer than {limit_s:g} s; look at its storage, or pass --tile-timeout")
             report(Outcome(late, error=error))
-            self._hung += 1
-            if self._hung > MOST_HUNG:
-                raise DatasetError(f"{self._hung} tiles hang: {error}")
+            whole = self._whole(late)
+            if not any(whole is one for one in self._hung):
+                self._hung.append(whole)
+            if len(self._hung) > MOST_HUNG:
+                raise DatasetError(f"{len(self._hung)} tiles hang: {error}")
             self._replace(worker, self._decode)
 
     def _leave_session(self, worker: Worker, generation: int, work: Batch[tuple[_Job[T], int]] | _Asked[T]) -> None:

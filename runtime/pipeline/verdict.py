@@ -19,6 +19,11 @@ ADVICE = {
     "session": "a faster engine would help",
     "write": "a faster disk, or fewer outputs a tile, would help",
 }
+LIGHTER = {"decode": "smaller or less compressed tiles would help", "write": "fewer outputs a tile would help"}
+"""What helps where the cores are the limit, and no disk."""
+OTHERS = 0.5
+"""The share of the cores from which other programs are what to look at first."""
+END_THEM = "end the other programs, or give this one a machine of its own"
 FASTER = {("cpu", "int8"): "a GPU, or a smaller model", ("cuda", "int8"): "a smaller model, or a faster GPU"}
 """What is faster than a session of this device and precision; `FASTER_THAN_OTHERS` where it is in none of these."""
 FASTER_THAN_OTHERS = {"cpu": "int8, or a GPU", "cuda": "a lower precision, such as int8"}
@@ -59,7 +64,8 @@ def verdict(times: StageTimes, *, device: str = "cpu", computes: str = "fp32") -
         others = 1 - (times.process_cpu_s + times.idle_s) / cores_s
         return Verdict(
             "CPU",
-            f"CPU-bound: all {_cores(times.cores)} busy, {others:.0%} of it with other programs; {_shares(times)}; {_lighter(times, advice)}",
+            f"CPU-bound: all {_cores(times.cores)} busy, {others:.0%} of it with other programs; {_shares(times)}; "
+            + (END_THEM if others >= OTHERS else _lighter(times, advice)),
         )
     if times.batches < lanes:
         batches = f"{times.batches} batch{'es' if times.batches > 1 else ''}"
@@ -140,4 +146,4 @@ def _shares(times: StageTimes) -> str:
 
 def _lighter(times: StageTimes, advice: dict[str, str]) -> str:
     by_stage = _cpu_by_stage(times)
-    return f"more threads would not help; {advice[max(STAGES, key=lambda stage: by_stage[stage])]}"
+    return f"more threads would not help; {(advice | LIGHTER)[max(STAGES, key=lambda stage: by_stage[stage])]}"

@@ -15,7 +15,7 @@ from dlcv.runtime.errors import DlcvError, EngineError, PrecisionError
 from dlcv.runtime.inspection.onnx_graph import read_onnx_graph
 from dlcv.runtime.sessions.base import Session
 from dlcv.runtime.sessions.cuda import driver_library_missing
-from dlcv.runtime.sessions.executed import MIN_SHARE
+from dlcv.runtime.sessions.executed import MIN_SESSION_SHARE
 from dlcv.runtime.sessions.wanted import Wanted
 
 _WEIGHTS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8": "int8"}
@@ -49,7 +49,9 @@ class Candidate:
     def check(self, wanted: Wanted) -> None:
         """Raises DlcvError when it cannot run the file at the precision asked for, as far as that is known before it is opened."""
         if self.kind != wanted.kind:
-            raise EngineError(f"it runs .{self.kind} files, and {wanted.path} is a .{wanted.kind}; {_MAKE[self.kind]}")
+            raise EngineError(
+                f"it is for .{self.kind} files, and {wanted.path} is a .{wanted.kind}; {_MAKE[self.kind]}"
+            )
         if self.kind == "onnx" and self.device == "cuda" and (missing := driver_library_missing()):
             raise EngineError(f"this machine has {missing}")  # before a library is imported for nothing
         self._function("check")(wanted)
@@ -167,7 +169,7 @@ def _check_label(wanted: Wanted) -> None:
     """The weights of most convolutions and matrix products must be of the type that the card names: libraries run what is there."""
     kernels, kind = read_onnx_graph(wanted.path, wanted.data).kernels, _WEIGHTS[wanted.card.precision]
     known = sum(count for name, count in kernels.items() if name != "computed")
-    if known and not kernels[kind] >= MIN_SHARE * known:
+    if known and not kernels[kind] >= MIN_SESSION_SHARE * known:
         raise PrecisionError(
             f"{wanted.path} says {wanted.card.precision}, and {kernels[kind]} of its {known} convolutions and matrix products are in {kind}; export it again"
         )

@@ -140,7 +140,14 @@ def optimised_path(options: Any) -> Iterator[Path]:
     Yields:
         The file, to be read before `with` ends.
     """
-    with tempfile.TemporaryDirectory(prefix="dlcv-optimised.") as folder:
+    try:
+        scratch = tempfile.TemporaryDirectory(prefix="dlcv-optimised.")
+    except OSError as error:
+        raise EngineError(
+            f"no temporary file can be made ({error.strerror or error}), in which ONNX Runtime tells what it runs in int8; "
+            "point TMPDIR at a folder with space"
+        ) from error
+    with scratch as folder:
         path = Path(folder) / "graph.onnx"
         options.optimized_model_filepath = str(path)
         try:

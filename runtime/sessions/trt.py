@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -22,13 +23,13 @@ from numpy.typing import NDArray
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.card_reader import read_card
 from dlcv.runtime.errors import EngineError, OutOfMemory
-from dlcv.runtime.plan_header import LABELS, Here, PlanHeader, preflight, read_plan_header, with_card
+from dlcv.runtime.plan_header import LABELS, TF32, Here, PlanHeader, preflight, read_plan_header, with_card
 from dlcv.runtime.sessions import cuda
 from dlcv.runtime.sessions.base import Session
 from dlcv.runtime.sessions.cuda_graph import Graph, GraphRecorder
 from dlcv.runtime.sessions.executed import Executed, Operator
 from dlcv.runtime.sessions.memory import says_out_of_memory
-from dlcv.runtime.sessions.trt_layers import INPUT, inspected
+from dlcv.runtime.sessions.trt_layers import INPUT, UNKNOWN, inspected
 from dlcv.runtime.sessions.trt_layout import Layout
 from dlcv.runtime.sessions.trt_library import TrtLibrary, library_for
 from dlcv.runtime.sessions.trt_rtx_cache import RuntimeCache
@@ -67,6 +68,7 @@ def open_plan(
     Raises:
         PlanError: when the plan does not fit this machine: driver, version, GPU.
         MissingPackageError: when the library that runs it, or pycuda, is not installed.
+        PrecisionError: when its layers run in another type than its card says, as far as TensorRT tells.
         EngineError, CardError: when the plan is damaged, carries no card, or is not a graph of this project.
         UsageError: when it does not run at that size.
     """
@@ -106,7 +108,7 @@ class TrtSession(Session):
         graphs: bool = True,
     ) -> None:  # fmt: skip
         self.card = card
-        self.computes = card.precision
+        self.computes = "tf32" if card.precision == "fp32" and card.versions.get(TF32) else card.precision
         self._by = f"{LABELS[header.kind]} {library.version} on {cuda.gpu_name_and_capability()[0]}"
         self._graphs = GraphRecorder() if graphs and not library.is_rtx else None
         self._path, self._log, self._closed = path, library.log, False
@@ -119,6 +121,7 @@ class TrtSession(Session):
         try:
             with cuda.primary_context(f"opening {path}"):
                 self._open(library, data, host_code, graphs)
+            self._require_precision()
         except BaseException:
             with suppress(EngineError):  # the first error is the one to tell
                 self.close()
@@ -153,6 +156,20 @@ class TrtSession(Session):
             self._free.put(slot)
             slot.allocate()
 
+    def _require_precision(self) -> None:
+        """Refuses a plan whose layers run in another type than its card says, as far as TensorRT tells: most plans keep no details."""
+        try:
+            ran = self._inspected(self._slots[0])
+        except (
+            AttributeError,
+            TypeError,
+            RuntimeError,
+        ):  # bindings that answer otherwise than those known prove nothing
+            return
+        if ran is not None:
+            told = tuple(one for one in ran.operators if one.precision != UNKNOWN)
+            replace(ran, operators=told).require(self.computes, str(self._path))
+
     def _new_context(self) -> Any:
         config = None if self._cache is None else self._cache.config
         context = (
@@ -179,16 +196,20 @@ class TrtSession(Session):
 
     def executed(self) -> Executed | None:
         """From TensorRT's inspector; None where the plan was built without its layers' details, or the library has no inspector."""
-        if self._engine is None or not hasattr(self._engine, "create_engine_inspector"):
+        if self._engine is None:
             return None
         slot = self._free.get()
         try:
-            if slot is None:  # closed meanwhile
-                return None
-            with cuda.primary_context(f"inspecting {self._path}"):
-                operators = slot.inspected(self._library, self._engine)
+            return None if slot is None else self._inspected(slot)  # None where it was closed meanwhile
         finally:
             self._free.put(slot)
+
+    def _inspected(self, slot: _Slot) -> Executed | None:
+        """`executed`, by a slot that nobody else uses meanwhile."""
+        if not hasattr(self._engine, "create_engine_inspector"):
+            return None
+        with cuda.primary_context(f"inspecting {self._path}"):
+            operators = slot.inspected(self._library, self._engine)
         return None if operators is None else Executed(self._by, operators)
 
     def _failed(self, call: str, why: str = "") -> EngineError:

@@ -16,6 +16,8 @@ INPUT = "image"
 """The one input of a plan."""
 PRECISIONS = {"float": "fp32", "half": "fp16", "bf16": "bf16", "int8": "int8", "tf32": "tf32", "fp8": "fp8"}
 """TensorRT's words -> ours."""
+UNKNOWN = "unknown"
+"""Of a layer whose type is told in no word of `PRECISIONS`."""
 _WORDS = {"fp32": "float", "fp16": "half", "bfloat16": "bf16", "i8": "int8"}
 """What the text before `format` in `FP32 NCHW format` may be beside them: releases differ."""
 
@@ -79,7 +81,7 @@ def _precision(layer: Mapping[str, Any], given: Mapping[str, Any]) -> str:
     weights = str(layer.get("Weights", {}).get("Type", ""))
     words = f"{given.get('Format/Datatype', '')} {weights}".replace("-", " ").split()
     named = [_WORDS.get(word.lower(), word.lower()) for word in words]
-    precision = next((PRECISIONS[word] for word in named if word in PRECISIONS), "unknown")
+    precision = next((PRECISIONS[word] for word in named if word in PRECISIONS), UNKNOWN)
     return "tf32" if precision == "fp32" and "tf32" in str(layer.get("TacticName", "")).lower() else precision
 
 

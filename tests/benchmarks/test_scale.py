@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from dlcv.benchmarks.scale import Bound, Measured, Station, bound_of, run_processes, stations_of, stations_on_paper
+from dlcv.benchmarks.scale import (
+    Bound,
+    Measured,
+    Station,
+    bound_of,
+    pipeline_s,
+    run_processes,
+    stations_of,
+    stations_on_paper,
+)
 
 MEASURED = Measured({"codec": 0.004, "session": 0.006}, read_bytes=80_000, written_bytes=20_000)
 """10 ms of a core and 0.1 MB a tile."""
@@ -50,6 +59,11 @@ def test_machines_have_a_disk_and_a_link_each_and_gpus_share_them() -> None:
     assert {one.name: one.per_second for one in on_gpus} == pytest.approx(
         {"cores": 250, "disk": 50, "link": 20, "GPUs": 2000}
     )
+
+
+def test_what_our_python_costs_a_tile(tmp_path: Path) -> None:
+    """Some of it, and less than a tenth of a second on any machine: threads, queues, a row and a file."""
+    assert 0 < pipeline_s(tmp_path, tiles=24, few=4, rounds=3) < 0.1
 
 
 def test_processes_run_on_a_core_each(tile_folder: Path, tiny_onnx: Path, tmp_path: Path) -> None:

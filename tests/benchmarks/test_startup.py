@@ -15,7 +15,7 @@ def test_every_command_has_a_gate() -> None:
 
 def test_the_table_has_the_bounds_of_the_gates(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("help_ratio", "import_ratio"):
-        monkeypatch.setattr(startup, name, lambda what, pairs: "-")
+        monkeypatch.setattr(startup, name, lambda *_: "-")
     lines = CliRunner().invoke(startup.main, []).stdout.splitlines()
     bounds = {line.split("|")[1].strip(): line.split("|")[4].strip() for line in lines if line.startswith("| `")}
     gates = {gate.ours: f"{gate.at_most:g}" for gate in starting_gates()}

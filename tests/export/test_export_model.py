@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from dlcv.export import export_model as module
+from dlcv.export import export_plan
 from dlcv.export.builders import network
 from dlcv.export.builders.options import BuildOptions
 from dlcv.export.export_model import ExportSettings, export_model
@@ -77,7 +78,7 @@ def test_a_full_disk_while_building_the_plan_leaves_nothing(settings: ExportSett
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(plan))
 
     monkeypatch.setattr(module, "_builder", lambda _: (None, ""))
-    monkeypatch.setattr(module, "build_plan", no_space)
+    monkeypatch.setattr(export_plan, "build_plan", no_space)
     result = export("--checkpoint", *settings.checkpoints, "--output", settings.output, "--format", "plan")
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1] == f"dlcv-export: cannot write into {settings.output}: No space left on device"  # fmt: skip
@@ -87,13 +88,13 @@ def test_a_full_disk_while_building_the_plan_leaves_nothing(settings: ExportSett
 def test_a_builders_refusal_speaks_of_the_final_names(settings: ExportSettings, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheels for this Python")
     monkeypatch.setattr(network, "_parser_error", lambda *_: "no such operator")
-    real = module.build_plan
+    real = export_plan.build_plan
 
     def damaged(graph: Path, plan: Path, **options: Any) -> Any:
         graph.write_bytes(b"not a graph")
         return real(graph, plan, **options)
 
-    monkeypatch.setattr(module, "build_plan", damaged)
+    monkeypatch.setattr(export_plan, "build_plan", damaged)
     said: list[str] = []
     asked = ExportSettings(
         settings.model, settings.checkpoints, settings.output, format="plan", build=BuildOptions("tensorrt-rtx")

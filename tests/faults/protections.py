@@ -109,7 +109,7 @@ FAULTS = (
     Protection(
         "a folder of tiles that cannot be listed is no empty one", "runtime/tiles.py",
         "    except OSError as error:\n        raise UsageError(\n            f\"the folder",
-        "    except OSError as error:\n        return folders, files\n        raise UsageError(\n            f\"the folder",
+        "    except OSError as error:\n        return\n        raise UsageError(\n            f\"the folder",
         _RUNTIME + "test_tiles.py::test_a_folder_that_cannot_be_listed_is_no_empty_one",
     ),
     Protection(
@@ -214,6 +214,24 @@ NOBODY_IN = (
     Protection(
         "... nor an absolute one", _RUN_FOLDER, "if output and not os.path.isabs(output) and", "if output and",
         _RUNTIME + "test_run_folder.py::test_overwrite_removes_nothing_outside_the_folder",
+    ),
+    Protection(
+        "two tiles do not share an output", "runtime/twins.py", "        if name in first:\n", "        if False:\n",
+        _RUNTIME + "test_output_names.py::test_two_tiles_of_one_output_are_refused",
+    ),
+    Protection(
+        "names whose hashes alone are equal are two", "runtime/twins.py", "        if name in first:\n", "        if first:\n",
+        _RUNTIME + "test_tile_list.py::test_names_that_are_there_twice_are_found_and_equal_hashes_alone_are_not",
+    ),
+    Protection(
+        "the names of a folder are not held as strings", "runtime/tiles.py", "in_order(_listed(where, base, folders, search.looks))",
+        "iter(sorted(_listed(where, base, folders, search.looks)))",
+        _RUNTIME + "test_hostile_folder.py::test_many_files_in_one_folder_are_listed_in_bounded_memory",
+    ),
+    Protection(
+        "the tiles of a run are kept packed", "runtime/tile_list.py",
+        'return zlib.compress("/".join(names).encode("utf-8", "surrogatepass"), 1)', 'return "/".join(names).encode("utf-8", "surrogatepass")',
+        _RUNTIME + "test_tile_list.py::test_a_tile_of_a_run_takes_few_bytes",
     ),
     Protection(
         "a tile's name does not lead out of the folder", "runtime/output_names.py", 'or name.startswith("/") or ".." in parts or', "or",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -52,6 +53,14 @@ def test_the_table_speaks_of_what_is_there(row: Any) -> None:
     assert (ROOT / row.file).read_text().count(row.old) == 1, row.file
     path, _, name = row.test.partition("::")
     assert name in _names(ROOT / path)
+
+
+def test_the_page_of_demands_names_tests_that_are_there() -> None:
+    page = (ROOT / "benchmarks/results/reliability.md").read_text()
+    named = re.findall(r"(tests/[\w/]+\.py)(?:::(\w+))?", page)
+    assert len(named) > 30
+    gone = [f"{file}::{name}" for file, name in named if name and name not in _names(ROOT / file)]
+    assert gone == [] and all((ROOT / file).is_file() for file, _ in named)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dlcv.benchmarks.bench.result import FILES, HOST, Case, Engine, Lane, Result, Roofline, Timing, WarmUp
+from dlcv.benchmarks.bench.result import FILES, HOST, Case, Engine, InFlight, Lane, Result, Roofline, Timing, WarmUp
 
 MACHINE: dict[str, Any] = {
     "cpu": "A CPU", "cores": 2, "gpu": "", "system": "Linux x86_64", "versions": {"onnxruntime": "1.0"}, "started": "today",
@@ -33,4 +33,5 @@ def case_of(
         engine, "cpu", "onnxruntime", "fp32", batch, "ONNX Runtime 1.0 on CPU, in fp32", {HOST: timing, FILES: files},
         {"decode": 1.5, "session": 8.25, "write": 0.5}, {"dlcv": (100.0, 101.5), BARE: (90.0, 91.0)}, (),
         {"power_w_median": 300.0, "power_w_min": 200.0, "power_w_max": 350.0}, Roofline(5e10, 1e11, HOST, 0.5, 0.45, 0.55, 15), {"device": "a CPU"},
+        tuple(InFlight(count, (90.0 + count, 100.0 + count), (10.0 * count,) * 40) for count in (1, 2)),
     )  # fmt: skip

@@ -3,7 +3,8 @@
 It keeps CUDA's rules that are easily broken: every call needs the primary context current in its thread, work on a
 stream happens no earlier than `synchronize`, device memory is known by address and gone once freed, TensorRT reads the
 addresses and the shape that were set before. Its "network" gives `mask = image[..., 0] % 3`, `score`, the float32
-mean over a row, and `probs`, each channel's share of the brightness, of which a plan returns some. `test_trt_double.py` compares its
+mean over a row, `probs`, each channel's share of the brightness, and `logits`, 1 for the mask's class and 0 for the others, of which a
+plan returns some. `test_trt_double.py` compares its
 signatures with the real bindings. The classes themselves: `cuda_double.py`, `graph_double.py`, `tensorrt_double.py`.
 """
 
@@ -53,11 +54,17 @@ class World:
         self.cache_blob = b"compiled"
         self.clock_ms, self.compute_ms, self.copy_ms = 0.0, 2.5, 0.0
         self.layers = '{"Layers": ["conv", "relu"]}'
+        self.spoil: Callable[[NDArray[np.float32]], None] = lambda logits: None
 
     def note(self, name: str, *values: Any) -> bool:
         """Records a call; False when it shall fail."""
         self.calls.append((name, *values))
         return name not in self.refuse
+
+    def spoilt(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The network's logits, in which `spoil` has planted what it likes."""
+        self.spoil(logits)
+        return logits
 
     def names(self) -> list[str]:
         return [call[0] for call in self.calls]

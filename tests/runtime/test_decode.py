@@ -177,7 +177,7 @@ def test_8_bits_ignore_the_scale() -> None:
 
 @pytest.mark.parametrize("scale", [(5.0, 5.0), (9.0, 1.0), (0.0, float("nan")), (0.0, float("inf"))])
 def test_a_scale_goes_up(scale: tuple[float, float]) -> None:
-    with pytest.raises(UsageError, match="--scale-16bit expects MIN,MAX with MIN below MAX, got"):
+    with pytest.raises(UsageError, match="--scale-16bit expects two finite numbers, MIN below MAX, got"):
         DecodeOptions(scale_16bit=scale)
 
 

@@ -82,7 +82,7 @@ def test_resume_takes_new_tiles_and_keeps_the_rows_of_others(
 
 def test_resume_with_another_format_or_top_k_is_refused(classify: Callable[..., Summary], colour_folder: Path) -> None:
     classify(colour_folder)
-    with pytest.raises(UsageError, match="holds a run with another format, top_k; start again with --overwrite"):
+    with pytest.raises(UsageError, match=r"other settings: format .*, top_k .*; start again with --overwrite"):
         classify(colour_folder, format="jsonl", top_k=3, resume=True)
 
 

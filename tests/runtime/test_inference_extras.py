@@ -166,14 +166,27 @@ def test_a_tile_that_changed_has_its_extras_made_again(run: Run, tile_folder: Pa
     assert len({row["class"] for row in rows}) == len(rows), "its old rows are gone"
 
 
+def test_a_tile_that_fails_when_it_is_run_again_leaves_nothing_behind(run: Run, tile_folder: Path, out: Path) -> None:
+    """What was made of the image that it was is not taken for what it is now."""
+    run(tile_folder, **ALL)
+    (tile_folder / "a.png").write_bytes((tile_folder / "a.png").read_bytes()[:40])
+    assert run(tile_folder, resume=True, **ALL).failed == 1
+    left = files_in(out)
+    assert not {"a.png.png", *(beside(kind, "a.png") for kind in KINDS)} & left
+    assert {"b.png.png", *(beside(kind, "b.png") for kind in KINDS)} <= left
+
+
 def test_a_resumed_run_must_have_the_same_extras(run: Run, tile_folder: Path) -> None:
     run(tile_folder, overlay=True)
-    with pytest.raises(UsageError, match=r"holds a run with another overlay, alpha, overlay_format; start again"):
+    with pytest.raises(
+        UsageError, match=r"other settings: overlay \(.*\), alpha \(.*\), overlay_format \(.*\); start again"
+    ):
         run(tile_folder, resume=True)
-    with pytest.raises(UsageError, match=r"holds a run with another alpha; start again"):
+    with pytest.raises(UsageError, match=r"other settings: alpha \(.*\); start again"):
         run(tile_folder, resume=True, overlay=True, alpha=0.7)
     with pytest.raises(
-        UsageError, match=r"holds a run with another polygons, simplify, min_area, gallery; start again"
+        UsageError,
+        match=r"other settings: polygons \(.*\), simplify \(.*\), min_area \(.*\), gallery \(.*\); start again",
     ):
         run(tile_folder, resume=True, overlay=True, polygons=True, gallery=True)
 

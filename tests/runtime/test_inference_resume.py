@@ -60,9 +60,13 @@ def test_resume_with_another_engine_or_setting_is_refused(
     run: Callable[..., Summary], tile_folder: Path, tiny_graph: Callable[[str], Path]
 ) -> None:
     run(tile_folder)
-    with pytest.raises(UsageError, match="holds a run with another engine_sha256; start again with --overwrite"):
+    with pytest.raises(
+        UsageError, match=r"with other settings: engine_sha256 \(.*, now .*\); start again with --overwrite"
+    ):
         run(tile_folder, engine=tiny_graph("probs"), resume=True)
-    with pytest.raises(UsageError, match="holds a run with another fit, overlap; start"):
+    with pytest.raises(
+        UsageError, match=r"with other settings: fit \(windows, now resize\), overlap \(0.25, now 0.5\); start"
+    ):
         run(tile_folder, fit="resize", overlap=0.5, resume=True)
     with pytest.raises(UsageError, match="holds a run already; go on with it by --resume"):
         run(tile_folder)

@@ -34,9 +34,9 @@ def run(tiny_onnx: Path, tmp_path: Path) -> Callable[..., Summary]:
 
 @pytest.fixture
 def two_folders(tmp_path: Path, write_tile: Callable[..., None], tiny_scenes: Scenes) -> tuple[Path, Path]:
-    """`c/x.jpg` and `d/x.jpg`, different tiles of one name."""
+    """`c/x.png` and `d/x.png`, different tiles of one name."""
     for name, scene in zip("cd", tiny_scenes):
-        write_tile(tmp_path / name / "x.jpg", scene)
+        write_tile(tmp_path / name / "x.png", scene)
     return tmp_path / "c", tmp_path / "d"
 
 
@@ -55,7 +55,9 @@ def test_labels_beside_their_images_are_no_tiles(tmp_path: Path) -> None:
 
 def test_a_run_over_another_folder_is_not_resumed(run: Callable[..., Summary], two_folders: tuple[Path, Path]) -> None:
     run(two_folders[0])
-    with pytest.raises(UsageError, match="holds a run with another folders; start again with --overwrite"):
+    with pytest.raises(
+        UsageError, match=r"holds a run with other settings: folders \(.*, now .*\); start again with --overwrite"
+    ):
         run(two_folders[1], resume=True)
 
 
@@ -63,20 +65,20 @@ def test_a_tile_that_is_newer_than_its_mask_is_run_again(
     run: Callable[..., Summary], two_folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     run(two_folders[0])
-    before = read_mask(tmp_path / "masks/x.jpg.png")
+    before = read_mask(tmp_path / "masks/x.png.png")
     assert run(two_folders[0], resume=True).resumed == 1
-    shutil.copyfile(two_folders[1] / "x.jpg", two_folders[0] / "x.jpg")
-    later = (tmp_path / "masks/x.jpg.png").stat().st_mtime + 10
-    os.utime(two_folders[0] / "x.jpg", (later, later))
+    shutil.copyfile(two_folders[1] / "x.png", two_folders[0] / "x.png")
+    later = (tmp_path / "masks/x.png.png").stat().st_mtime + 10
+    os.utime(two_folders[0] / "x.png", (later, later))
     assert run(two_folders[0], resume=True).resumed == 0
-    assert not np.array_equal(read_mask(tmp_path / "masks/x.jpg.png"), before)
+    assert not np.array_equal(read_mask(tmp_path / "masks/x.png.png"), before)
 
 
 def test_inputs_are_not_written_over(run: Callable[..., Summary], two_folders: tuple[Path, Path]) -> None:
-    before = (two_folders[0] / "x.jpg").read_bytes()
-    with pytest.raises(UsageError, match=r"the mask of x\.jpg would be written over an input, .*c/x\.jpg"):
+    before = (two_folders[0] / "x.png").read_bytes()
+    with pytest.raises(UsageError, match=r"the mask of x\.png would be written over an input, .*c/x\.png"):
         run(two_folders[0], output=two_folders[0], name_template="{path}")
-    assert (two_folders[0] / "x.jpg").read_bytes() == before
+    assert (two_folders[0] / "x.png").read_bytes() == before
 
 
 def test_the_engine_is_not_written_over(
@@ -126,8 +128,8 @@ def test_overwrite_leaves_no_mask_of_the_run_before(
     (tmp_path / "masks/mine.png").write_bytes(b"not of the run")
     run(two_folders[0], overwrite=True)
     left = {path.relative_to(tmp_path / "masks").as_posix() for path in (tmp_path / "masks").rglob("*.png")}
-    assert left == {"x.jpg.png", "mine.png"}
-    assert [row.path for row in read_manifest(tmp_path / "masks/manifest.csv")] == ["x.jpg"]
+    assert left == {"x.png.png", "mine.png"}
+    assert [row.path for row in read_manifest(tmp_path / "masks/manifest.csv")] == ["x.png"]
 
 
 def test_a_json_file_is_not_written_over_an_input(tmp_path: Path) -> None:
@@ -151,11 +153,11 @@ def test_inputs_behind_links_are_not_written_over(
         links.symlink_to(masks)
     else:
         links.mkdir()
-        (links / "x.jpg").symlink_to(masks / "x.jpg")
-    before = (masks / "x.jpg").read_bytes()
+        (links / "x.png").symlink_to(masks / "x.png")
+    before = (masks / "x.png").read_bytes()
     with pytest.raises(UsageError, match="would be written over an input"):
         run(links, name_template="{path}")
-    assert (masks / "x.jpg").read_bytes() == before
+    assert (masks / "x.png").read_bytes() == before
 
 
 def test_a_finished_run_is_resumed_without_its_engine(
@@ -173,7 +175,7 @@ def test_a_finished_run_is_resumed_without_its_engine(
         summary = run(two_folders[0], resume=True)
     assert (summary.done, summary.resumed, summary.verdict) == (1, 1, "")
     assert (tmp_path / "masks/manifest.csv").read_text().endswith("\n"), "what a crash tore is dropped all the same"
-    (tmp_path / "masks/x.jpg.png").unlink()
+    (tmp_path / "masks/x.png.png").unlink()
     assert run(two_folders[0], resume=True).resumed == 0
 
 
@@ -181,7 +183,7 @@ def test_an_engine_that_does_not_open_costs_no_earlier_run(
     run: Callable[..., Summary], two_folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(two_folders[0])
-    before = (tmp_path / "masks/x.jpg.png").read_bytes()
+    before = (tmp_path / "masks/x.png.png").read_bytes()
 
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise EngineError("no such device")
@@ -189,7 +191,7 @@ def test_an_engine_that_does_not_open_costs_no_earlier_run(
     monkeypatch.setattr("dlcv.runtime.run_engine.open_session", refuse)
     with pytest.raises(EngineError):
         run(two_folders[0], overwrite=True)
-    assert (tmp_path / "masks/x.jpg.png").read_bytes() == before
+    assert (tmp_path / "masks/x.png.png").read_bytes() == before
     assert len(list(read_manifest(tmp_path / "masks/manifest.csv"))) == 1
 
 

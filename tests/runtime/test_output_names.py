@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from dlcv.runtime.errors import UsageError
-from dlcv.runtime.output_names import output_name, output_names
+from dlcv.runtime.output_names import check_names, output_name
 from dlcv.runtime.tiles import Tile
 
 
@@ -29,7 +29,9 @@ def test_a_tile_at_the_top_has_the_folder_dot() -> None:
     assert output_name("b.jpg", "{folder}/{stem}.png") == "b.png"
 
 
-@pytest.mark.parametrize("template", ["{nothing}", "{}", "{path", "{path.x}", "{path!z}"])
+@pytest.mark.parametrize(
+    "template", ["{nothing}", "{}", "{path", "{path.x}", "{path!z}", "{stem.__class__}.png", "{stem[0]}.png"]
+)
 def test_a_template_that_cannot_be_used(template: str) -> None:
     with pytest.raises(UsageError, match=r"cannot be used \(.*\); fields are \{path\} \(a/b\.jpg\)"):
         output_name("a/b.jpg", template)
@@ -41,11 +43,22 @@ def test_a_template_that_leaves_the_output_folder(template: str) -> None:
         output_name("a/b.jpg", template)
 
 
+@pytest.mark.parametrize(("template", "large"), [("{path}.jpg", False), ("{path}.TIF", False), ("{path}.jpg", True)])
+def test_a_name_of_another_format_is_refused(template: str, large: bool) -> None:
+    what = "a GeoTIFF" if large else "a PNG file"
+    with pytest.raises(UsageError, match=rf"for 'a/t\.tif', whose mask is {what}; end the template in \.png"):
+        output_names([Tile(Path("x"), "a/t.tif", large=large)], template)
+
+
+def test_a_large_images_mask_may_be_called_a_tiff() -> None:
+    assert output_names([Tile(Path("x"), "t.tif", large=True)], "{stem}_mask.tif") == {"t.tif": "t_mask.tif"}
+
+
 def test_two_tiles_of_one_output_are_refused() -> None:
     tiles = [Tile(Path("x"), "a/t.jpg"), Tile(Path("y"), "b/t.jpg")]
-    assert output_names(tiles) == {"a/t.jpg": "a/t.jpg.png", "b/t.jpg": "b/t.jpg.png"}
+    check_names(tiles)
     with pytest.raises(UsageError, match=r"gives a/t\.jpg and b/t\.jpg one output, t\.png; use \{path\} in it"):
-        output_names(tiles, "{stem}.png")
+        check_names(tiles, "{stem}.png")
 
 
 @pytest.mark.parametrize(

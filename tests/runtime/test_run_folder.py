@@ -57,8 +57,20 @@ def test_a_tile_is_done_whose_last_row_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "value"), [("engine_sha256", "def"), ("fit", "pad"), ("scale_16bit", [0, 9])])
 def test_resume_with_another_setting_is_refused_by_name(tmp_path: Path, name: str, value: object) -> None:
     _run(tmp_path, Row("a", DONE, "a.png"))
-    with pytest.raises(UsageError, match=f"holds a run with another {name}; start again with --overwrite"):
+    with pytest.raises(
+        UsageError, match=rf"holds a run with other settings: {name} \(.*, now .*\); start again with --overwrite"
+    ):
         RunFolder(tmp_path, {**IDENTITY, name: value}, resume=True).__enter__()
+
+
+def test_resume_without_a_manifest_is_not_told_to_resume(tmp_path: Path) -> None:
+    _run(tmp_path, Row("a", DONE, "a.png"))
+    (tmp_path / "manifest.csv").unlink()
+    (tmp_path / "summary.json").write_text("{}")
+    with pytest.raises(
+        UsageError, match=r"but its manifest\.csv is gone, .* is done; start again with --overwrite, or name"
+    ):
+        RunFolder(tmp_path, IDENTITY, resume=True).__enter__()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"\xff", b"[1]"])

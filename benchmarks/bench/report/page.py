@@ -6,8 +6,8 @@ from collections.abc import Callable
 from statistics import median
 
 from dlcv.benchmarks.bench.report.plots import Point, line_plot, ratio_plot, stacked_bars
-from dlcv.benchmarks.bench.report.tables import Table, images_per_second, ratios_of, tables_of
-from dlcv.benchmarks.bench.result import AGAIN, FILES, HOST, OURS, Case, Lane, Result
+from dlcv.benchmarks.bench.report.tables import Table, images_per_second, quartiles, ratios_of, tables_of
+from dlcv.benchmarks.bench.result import AGAIN, FILES, HOST, OURS, Case, InFlight, Lane, Result
 from dlcv.benchmarks.bench.statistics import quantile
 from dlcv.runtime.pages import Html, joined, page, tag
 
@@ -21,7 +21,7 @@ th:first-child, td:first-child { text-align: left; }
 figure { margin: 1rem 0; } figcaption { font-weight: 600; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 32rem), 1fr)); gap: 1rem 2rem; }
 svg { width: 100%; height: auto; } svg text { font: 13px system-ui, sans-serif; fill: currentColor; }
-svg .small { font-size: 11px; } svg .inside { fill: #fff; font-size: 12px; }
+svg .small { font-size: 11px; paint-order: stroke; stroke: Canvas; stroke-width: 4px; } svg .inside { fill: #fff; font-size: 12px; }
 .frame { fill: none; stroke: currentColor; stroke-width: 1; } .grid { stroke: currentColor; opacity: 0.15; }
 .one { stroke: currentColor; stroke-dasharray: 4 3; }
 p { max-width: 60rem; }
@@ -40,7 +40,7 @@ def as_page(result: Result) -> str:
 
 def _plots(result: Result) -> list[Html]:
     found = []
-    latency, throughput = _lines(result, _latency_point), _lines(result, _throughput_point)
+    latency, throughput = _lines(result, _latency_point), _in_flight_lines(result) or _lines(result, _throughput_point)
     batches = sorted({float(case.batch) for case in result.cases})
     if latency:
         found.append(
@@ -50,7 +50,10 @@ def _plots(result: Result) -> list[Html]:
             )
         )
         found.append(
-            _figure("Throughput against latency, host to host", line_plot(throughput, "p50 of a batch, ms", "images/s"))
+            _figure(
+                "Throughput against latency, host to host, by batches in flight",
+                line_plot(throughput, "p50 of a call, ms", "images/s"),
+            )
         )
     if bars := {f"{case.label}, batch {case.batch}": case.stages_ms for case in result.cases if case.stages_ms}:
         found.append(
@@ -76,6 +79,23 @@ def _lines(result: Result, point: Callable[[Case, Lane], Point]) -> dict[str, li
                 if way != AGAIN:
                     lines.setdefault(f"{way}: {case.label}", []).append(point(case, lane))
     return dict(sorted(lines.items(), key=lambda line: not line[0].startswith(f"{OURS}:")))
+
+
+def _in_flight_lines(result: Result) -> dict[str, list[Point]]:
+    """A line a case and batch, over the batches in flight."""
+    lines = {}
+    for case in result.cases:
+        if case.in_flight:
+            name = f"{OURS}: {case.label}" + (
+                f", batch {case.batch}" if len({one.batch for one in result.cases}) > 1 else ""
+            )
+            lines[name] = [_in_flight_point(level) for level in case.in_flight]
+    return lines
+
+
+def _in_flight_point(level: InFlight) -> Point:
+    low, rate, high = quartiles(level.images_per_s)
+    return Point(median(level.samples_ms), rate, low, high, f"{level.count} in flight")
 
 
 def _latency_point(case: Case, lane: Lane) -> Point:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
+from statistics import quantiles as quantiles_of
 
 from dlcv.benchmarks.bench.measure import CRITERION
 from dlcv.benchmarks.bench.result import AGAIN, KINDS, OURS, PER, Case, Lane, Result, Roofline, Timing
@@ -34,6 +35,7 @@ def tables_of(result: Result) -> list[Table]:
     tables = [
         times_table(result),
         ratios_table(result),
+        in_flight_table(result),
         files_table(result),
         resources_table(result),
         not_measured(result),
@@ -61,7 +63,7 @@ def times_table(result: Result) -> Table:
     needed = ", ".join(f"{_percent(share)} {samples_for(share)}" for share in QUANTILES)
     below = [
         *(f"{kind} is {meaning}; a sample is a {PER[kind]}." for kind, meaning in KINDS.items() if any(k == kind for _, k, _ in timings(result))),
-        f"In brackets: the interval that holds the quantile in 95 of 100 measurements, from order statistics. `-`, or nothing in brackets: too few samples for one, which needs {needed}.",
+        f"In brackets: the interval that holds the quantile in 95 of 100 measurements, from order statistics. A dash, or nothing in brackets: too few samples for one, which needs {needed}.",
         f"Images/s: over all samples, one batch at a time. Warmed up: until {CRITERION}.",
     ]  # fmt: skip
     drifted = [
@@ -79,9 +81,25 @@ def ratios_table(result: Result) -> Table:
         for name, ratio in ratios_of(timing):
             rows.append([case.label, str(case.batch), kind, name, f"{ratio.median:.3f}", f"{ratio.low:.3f} to {ratio.high:.3f}", str(ratio.pairs)])  # fmt: skip
     below = [
-        f"Above 1, dlcv takes longer. `{NOISE}` is the same work twice: ratios within its quartiles of 1 say nothing."
+        f"Above 1, dlcv takes longer. The noise is the same work twice: ratios within its quartiles of 1 say nothing."
     ]
     return Table("dlcv beside the others, of the same rounds", ["case", "batch", "time", "ratio", "median", "quartiles", "pairs"], rows, below)  # fmt: skip
+
+
+def in_flight_table(result: Result) -> Table:
+    """Throughput and latency by batches in flight."""
+    quantiles = (0.5, 0.9, 0.99)
+    rows = []
+    for case in result.cases:
+        for level in case.in_flight:
+            low, rate, high = quartiles(level.images_per_s)
+            told = (quantile_text(Lane(level.samples_ms), share) for share in quantiles)
+            rows.append([case.label, str(case.batch), str(level.count), f"{rate:.4g} ({low:.4g} to {high:.4g})", *told])
+    header = ["case", "batch", "in flight", "images/s", *(f"{_percent(share)} of a call, ms" for share in quantiles)]
+    below = [
+        "So many threads call one session again and again, each with a batch; on a CPU the session has as many lanes, which share the cores, as dlcv-infer's has. Images/s: median and quartiles of the rounds, the levels in turn."
+    ]
+    return Table("Throughput by batches in flight, host to host", header, rows, below)
 
 
 def ratios_of(timing: Timing) -> list[tuple[str, PairedRatio]]:
@@ -179,6 +197,14 @@ def images_per_second(case: Case, kind: str, lane: Lane) -> float | None:
     if images is None or kind == "first call":
         return None
     return 1000 * images * len(lane.samples_ms) / sum(lane.samples_ms)
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """Lower quartile, median, upper quartile; of one value, itself."""
+    if len(values) < 2:
+        return values[0], values[0], values[0]
+    low, middle, high = quantiles_of(values, n=4)
+    return low, middle, high
 
 
 def throughput_text(case: Case, kind: str, lane: Lane) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import click
 
 from dlcv.runtime.cli.common import Finite
@@ -13,8 +15,8 @@ def min_max(value: str) -> tuple[float, float]:
         low, high = (float(part) for part in value.split(","))
     except ValueError:
         raise click.BadParameter(f"{value!r} is not MIN,MAX, such as 0,10000") from None
-    if not low < high:
-        raise click.BadParameter(f"MIN must be below MAX, got {value}")
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise click.BadParameter(f"expected two finite numbers, MIN below MAX, got {value}")
     return low, high
 
 

@@ -6,7 +6,7 @@ bounded: a row a tile while the page is written.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -58,9 +58,12 @@ class Gallery(TableExtra):
         self.kinds = (THUMBNAIL, MASK_THUMBNAIL) if self._segments else (THUMBNAIL,)
         self._files = NamedFiles(folder)
 
-    def names(self, tiles: Sequence[Tile]) -> dict[str, str]:
-        files = {beside(kind, tile.key): f"the thumbnail of {tile.key}" for kind in self.kinds for tile in tiles}
-        return {self.name: "the gallery's table", PAGE: "the gallery's page"} | files
+    def names(self, tiles: Sequence[Tile]) -> Iterator[tuple[str, str]]:
+        yield self.name, "the gallery's table"
+        yield PAGE, "the gallery's page"
+        for tile in tiles:
+            for kind in self.kinds:
+                yield beside(kind, tile.key), f"the thumbnail of {tile.key}"
 
     def left(self, tiles: Sequence[Tile]) -> set[str]:
         return Extra.left(self, tiles) | super().left(tiles)

@@ -15,7 +15,7 @@ from dlcv.benchmarks.bench.measure import Effort, Way, interleaved, timed
 from dlcv.benchmarks.bench.result import HOST, Case, Result, Timing
 from dlcv.benchmarks.bench.statistics import Interval
 from dlcv.benchmarks.pipeline.stand_ins import sleeping_session
-from dlcv.runtime.errors import VerdictError
+from dlcv.runtime.errors import UsageError, VerdictError
 
 ROUNDS = 30
 
@@ -170,6 +170,39 @@ def test_a_difference_below_the_tolerance_does_not_matter(made: Any) -> None:
     assert verdict_of(Interval(1.08, 1.06, 1.1), 0.05) == WORSE
     assert verdict_of(Interval(1.08, 1.04, 1.1), 0.05) == SAME
     assert verdict_of(Interval(0.9, 0.88, 0.94), 0.05) == BETTER
+
+
+def test_one_engine_against_another(made: Any) -> None:
+    """Another name, another precision, another file: with `any_engine` they are compared, and no machine is blamed for what both ways
+    show."""
+    (old,) = made.result_of(_lanes(10.0, 1)).cases
+    other = replace(old.engine, name="int8.onnx", sha256="cd" * 32)
+    (fast,) = made.result_of(_lanes(5.0, 5, bare_ms=4.5)).cases
+    results = [Result(made.MACHINE, {}, (case,)) for case in (old, replace(fast, engine=other, computes="int8"))]
+    assert compare(*results).changes == ()
+    absolute = next(one for one in compare(*results, any_engine=True).changes if one.what == "dlcv")
+    assert absolute.verdict == BETTER and absolute.change is not None and 0.45 < absolute.change.value < 0.55
+    assert next(one for one in compare(*results[::-1], any_engine=True).changes if one.what == "dlcv").verdict == WORSE
+    several = Result(made.MACHINE, {}, tuple(case for result in results for case in result.cases))
+    with pytest.raises(
+        UsageError,
+        match=r"^--any-engine compares one engine with another; a result has 2: fcn8s\.onnx in fp32, int8\.onnx in int8$",
+    ):
+        compare(results[0], several, any_engine=True)
+
+
+def test_a_slower_file_of_the_same_name_is_no_slower_machine(made: Any) -> None:
+    """Exported again, and slower in the bare library too."""
+    (old,), (new,) = (made.result_of(_lanes(ours, 1, bare)).cases for ours, bare in ((10.0, 9.0), (13.0, 11.7)))
+    again = replace(new, engine=replace(new.engine, sha256="cd" * 32))
+    verdicts = [
+        {
+            one.what: one.verdict
+            for one in compare(*(Result(made.MACHINE, {}, (case,)) for case in (old, case_))).changes
+        }["dlcv"]
+        for case_ in (new, again)
+    ]
+    assert verdicts == [SAME, WORSE]
 
 
 def test_few_samples_are_no_verdict(made: Any) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from dlcv.benchmarks.bench.report.page import as_page
 from dlcv.benchmarks.bench.report.plots import _scale, _ticks, stacked_bars
-from dlcv.benchmarks.bench.report.tables import Table, resources_table, times_table
+from dlcv.benchmarks.bench.report.tables import Table, in_flight_table, resources_table, times_table
 from dlcv.benchmarks.bench.report.text import COLUMNS, as_csv, as_markdown, markdown_of
 from dlcv.benchmarks.bench.report.write import FILES, write_result
 from dlcv.benchmarks.bench.result import COLD, HOST, Lane, Result, Roofline, Timing, read_result
@@ -52,6 +52,13 @@ def test_quantiles_that_there_are_too_few_samples_for_are_not_told(result: Resul
     assert " to " in many[4] and many[7] == "-", "100 samples give a median and no p99"
     assert few[5:8] == ["-"] * 3 and " to " not in few[4] and float(few[4]) > 0, "a median alone, and no interval"
     assert any("p99 368" in line for line in times_table(result).below)
+
+
+def test_throughput_by_batches_in_flight(result: Result) -> None:
+    rows = in_flight_table(result).rows
+    assert [(row[1], row[2]) for row in rows] == [(batch, count) for batch in "148" for count in "12"]
+    assert rows[1][3].startswith("97 ("), "the median of 92 and 102"
+    assert rows[1][4].startswith("20 (") and rows[1][6] == "-", "40 samples give no p99"
 
 
 def test_throughput(made: Any) -> None:
@@ -152,4 +159,10 @@ def test_the_page_opens_without_an_error(browser: Any, result: Result, tmp_path:
     assert browser.js("document.documentElement.scrollWidth <= window.innerWidth"), (
         "wide tables scroll in their own box"
     )
-    assert browser.js("document.querySelectorAll('polyline').length") == 2 * 2 * 3, "two plots, two engines, three ways"
+    lines = browser.js(
+        "[...document.querySelectorAll('svg')].slice(0, 2).map(svg => svg.querySelectorAll('polyline').length)"
+    )
+    assert lines == [2 * 3, 3], (
+        "latency: two engines, three ways; throughput: an engine at three batches, by what is in flight"
+    )
+    assert browser.js("document.querySelectorAll('svg')[1].querySelectorAll('circle').length") == 3 * 2 + 3

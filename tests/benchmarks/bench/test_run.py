@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +15,8 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from dlcv.benchmarks.bench import fresh, roofline
-from dlcv.benchmarks.bench.baselines import Work
+from dlcv.benchmarks.bench import fresh, in_flight, roofline
+from dlcv.benchmarks.bench.baselines import Work, open_baselines
 from dlcv.benchmarks.bench.cases import groups_of, names_of
 from dlcv.benchmarks.bench.cold import bare_program
 from dlcv.benchmarks.bench.fresh import OURS, run_fresh
@@ -19,12 +24,14 @@ from dlcv.benchmarks.bench.measure import Effort
 from dlcv.benchmarks.bench.request import MEASURES, Request
 from dlcv.benchmarks.bench.result import COLD, DEVICE, FILES, FIRST, HOST, Result, from_json, to_json
 from dlcv.benchmarks.bench.run import run_bench
+from dlcv.benchmarks.untrained import untrained_card
 from dlcv.runtime.errors import EngineError
 from dlcv.runtime.provenance import Trust
 from dlcv.runtime.sessions import open_session
 
 pytest.importorskip("torch", reason="the baselines and the generated tiles need the train extra")
 QUICK = Effort(rounds=8, pairs=8, warm_up_s=0.05, pause_s=0)
+QUICK_FLIGHT = Effort(rounds=2, pairs=2, warm_up_s=0.05, pause_s=0, seconds=0.1)
 SMALL = roofline.Product(32, 16, 2)
 
 
@@ -33,7 +40,7 @@ def result(tiny_onnx: Path) -> Result:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(roofline, "PRODUCTS", {"cpu": SMALL, "cuda": SMALL})
         request = Request(
-            (tiny_onnx,), devices=("cpu",), sessions=("onnxruntime", "tensorrt"), batches=(1, 2), tiles=2, processes=1, effort=QUICK,
+            (tiny_onnx,), devices=("cpu",), sessions=("onnxruntime", "tensorrt"), batches=(1, 2), tiles=2, processes=1, effort=QUICK, in_flight=(1, 2),
             baselines=("bare", "torch", "serial"),
         )  # fmt: skip
         return run_bench(request, ["dlcv-bench"])
@@ -93,6 +100,42 @@ def test_the_share_by_hand() -> None:
     assert found.pairs == QUICK.rounds, "as many as the run takes"
 
 
+def test_throughput_by_batches_in_flight(result: Result) -> None:
+    for case in result.cases:
+        assert [level.count for level in case.in_flight] == [1, 2]
+        for level in case.in_flight:
+            assert len(level.images_per_s) == in_flight.ROUNDS and min(level.images_per_s) > 0
+            assert len(level.samples_ms) >= level.count * in_flight.ROUNDS, "a call of each thread in each round"
+    assert from_json(to_json(result), "x").cases[0].in_flight[1].count == 2
+
+
+def test_callers_in_flight_by_hand() -> None:
+    """A device that takes 20 ms whatever comes, of any number at once: three callers get three times as much of it."""
+    with ThreadPoolExecutor(3) as pool:
+        levels = {count: in_flight._level(lambda: time.sleep(0.02), pool, count) for count in (1, 3)}
+        found = in_flight.measured(levels, 0.05)
+    alone, three = (statistics.median(rate for rate, _ in found[count]) for count in (1, 3))
+    assert 5 < alone <= 50 and 1.5 < three / alone < 6, "on a busy machine a sleep ends late"
+    assert all(seconds >= 0.02 for _, all_ in found[3] for seconds in all_)
+
+
+def test_more_in_flight_than_a_session_takes_is_told(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = in_flight.open_session
+
+    def narrow(*given: Any, **how: Any) -> Any:
+        session = real(*given, **how)
+        session.parallel = 1
+        return session
+
+    monkeypatch.setattr(in_flight, "open_session", narrow)
+    request = Request(
+        (tiny_onnx,), devices=("cpu",), sessions=("onnxruntime",), measures=("flight",), baselines=(), in_flight=(1, 2), effort=QUICK_FLIGHT
+    )  # fmt: skip
+    (case,) = run_bench(request).cases
+    assert [level.count for level in case.in_flight] == [1]
+    assert case.missing["2 in flight"] == "the session takes 1 at a time"
+
+
 def test_the_environment_and_the_round_trip(result: Result) -> None:
     assert {"cpu", "cores", "versions", "commit", "command", "load_before", "load_after"} <= set(result.environment)
     assert result.environment["command"] == "dlcv-bench"
@@ -103,8 +146,6 @@ def test_the_environment_and_the_round_trip(result: Result) -> None:
 
 def test_a_slower_session_shows_in_the_ratio(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Our session with 20 ms more: bare ONNX Runtime beside it tells that it is ours that is slow."""
-    import time
-
     from dlcv.runtime.sessions.onnxrt import OnnxSession
 
     plain = OnnxSession._run
@@ -212,3 +253,19 @@ def test_measures_and_baselines_of_the_command_are_those_of_the_library() -> Non
     from dlcv.benchmarks.cli import bench
 
     assert tuple(BASELINES) == bench.BASELINES and MEASURES == bench.MEASURES
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_torch_compile_really_runs(tmp_path: Path) -> None:
+    """The compiled network gives what the eager one gives."""
+    card = untrained_card("cnn3", "classification", 16, width=0.05)
+    work = Work(tmp_path / "none.onnx", None, card, "onnxruntime", "cpu", "card", "fp32")
+    images = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), np.uint8)
+    with ExitStack() as stack, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own, about its own code
+        opened = open_baselines(("torch", "compile"), work, stack)
+        assert opened.missing == {}
+        runs = opened.runs()
+        eager, compiled = (runs[name](images) for name in ("torch eager", "torch.compile"))
+    np.testing.assert_allclose(compiled, eager, rtol=1e-3, atol=1e-4, err_msg="sums in another order")

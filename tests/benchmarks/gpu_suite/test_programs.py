@@ -17,7 +17,7 @@ from trt_double import CARD
 from dlcv.benchmarks.bench.measure import Effort
 from dlcv.benchmarks.bench.roofline import Product
 from dlcv.benchmarks.gpu_suite import bench, copies, files, graphs, lent, matrix, parity, part, plans
-from dlcv.runtime.errors import EngineError, ExportError, VerdictError
+from dlcv.runtime.errors import DlcvError, EngineError, ExportError, MissingPackageError, PrecisionError, VerdictError
 from dlcv.runtime.sessions import cuda
 
 
@@ -61,10 +61,11 @@ def _kept(folder: Path, double: Any, wrong: int = 0) -> None:
         images=images,
         classes=(images[..., 0] + wrong) % 3,
         bound_fp32=0.9999,
+        bound_tf32=0.999,
         bound_fp16=0.99,
         bound_int8=0.9,
     )
-    for precision in plans.PRECISIONS:
+    for precision in graphs.PRECISIONS:
         (folder / f"m-{precision}.onnx").write_bytes(b"a graph")
 
 
@@ -89,13 +90,39 @@ def test_plans_are_built_run_compared_and_timed(world: Any, double: Any, folder:
     facts = plans.check("m")
     assert (facts["fp32"]["agreement"], facts["fp32"]["ran"]) == (1, "all in fp32")
     assert facts["fp32"]["graphs"]["same as call by call"] is True and facts["fp32"]["graphs"]["notices"] == []
-    assert [(case["engine"], case["batch"]) for case in facts["cases"]] == [("m-fp32.plan", 1), ("m-fp32.plan", 4)]
+    assert [(case["engine"], case["batch"]) for case in facts["cases"]] == [
+        (f"m-{precision}.plan", batch) for precision in ("tf32", "fp32") for batch in (1, 4)
+    ]
+    assert [case["computes"] for case in facts["cases"]] == ["tf32", "tf32", "fp32", "fp32"]
     rates = facts["cases"][1]["images_per_s"]
     assert set(rates) == {"host-to-host", "host to host, no graphs", "bare loop", "device"}
     assert rates["device"] == pytest.approx(4 / 2.5e-3), "2.5 ms by the double's clock"
     assert facts["left out"] == dict.fromkeys(("fp16", "int8"), "it finds no fast fp16 or int8")
     assert json.loads((folder / "plans-m.json").read_text())["cases"] == facts["cases"], "kept as it comes"
     assert world.memory == {}
+
+
+@pytest.mark.usefixtures("builds", "world")
+@pytest.mark.parametrize("kind", [VerdictError, PrecisionError, MissingPackageError])
+def test_a_plan_that_is_refused_is_a_reason_and_the_others_go_on(
+    double: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, kind: type[DlcvError]
+) -> None:
+    """The proof of a plan's precision refuses with a verdict, the session that would run it with a PrecisionError."""
+    _kept(folder, double)
+    build = sys.modules["dlcv.export.builders.build"].build_plan  # type: ignore[attr-defined]
+
+    def build_plan(graph: Path, plan: Path, *, card: Any, options: Any) -> Any:
+        if "fp16" in graph.name:
+            raise kind("m", "run", "pip") if kind is MissingPackageError else kind("the plan is not in fp16")
+        return build(graph, plan, card=card, options=options)
+
+    monkeypatch.setattr("dlcv.export.builders.build.build_plan", build_plan)
+    facts = plans.check("m")
+    assert "fp16" in facts["left out"] and facts["fp32"]["agreement"] == 1
+    assert json.loads((folder / "plans-m.json").read_text())["left out"] == facts["left out"]
+    monkeypatch.setattr(plans, "PRECISIONS", ("fp16",))
+    with pytest.raises(kind):
+        plans.check("m")
 
 
 @pytest.mark.usefixtures("builds", "world")
@@ -123,7 +150,9 @@ def test_plans_take_the_largest_batch_that_is_timed_and_a_budget_cuts_the_rest(
 @pytest.mark.usefixtures("builds", "world")
 def test_a_plan_that_says_something_else_fails(double: Any, folder: Path) -> None:
     _kept(folder, double, wrong=1)
-    with pytest.raises(VerdictError, match=r"^parity failed: fp32: agreement 0\.0+, expected at least 0\.9999"):
+    with pytest.raises(
+        VerdictError, match=r"^parity failed: tf32: agreement .*; fp32: agreement 0\.0+, expected at least 0\.9999"
+    ):
         plans.check("m")
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -81,6 +83,52 @@ def test_the_command_fails_when_a_cell_was_lost(monkeypatch: pytest.MonkeyPatch)
     done = CliRunner().invoke(cli.main, [])
     assert done.exit_code == 1
     assert done.stderr.endswith("cnn3 int8 in onnxruntime on cpu fails: did not run: an operator is not known\n")
+
+
+def test_a_run_and_its_data(tiny_classifier: Callable[[int], Path], tiny_classified: Path, tmp_path: Path) -> None:
+    """The command on the weights of a run: its own validation images, in the float32 that torch has."""
+    best, run = tiny_classifier(1), tmp_path / "a-run"
+    labelled = labelled_for(load_checkpoint(best).card, tiny_classified)
+    shutil.copytree(best.parent, run)
+    (run / "split.csv").write_text("name,split\n" + "".join(f"{one.name},validation\n" for one in labelled.examples))
+    options = ["--run", str(run), "--data", str(tiny_classified), "--images", "3", "--precision", "fp32"]
+    done = CliRunner().invoke(cli.main, [*options, "--output", str(tmp_path)])
+    assert done.exit_code == 0, done.stderr
+    cells = json.loads((tmp_path / "parity.json").read_text())["cells"]
+    assert {(one["session"], one["compute"], one["verdict"]) for one in cells} >= {("onnxruntime", "card", "holds")}
+    assert {one["images"] for one in cells if one["verdict"] == "holds"} == {3}
+    assert cells[0]["model"] == "a-run"
+
+
+@pytest.mark.parametrize(
+    "options", [["--run", "a"], ["--run", "a", "--data", "x", "--data", "y"], ["--run", "a", "--data", "x", "--all"]]
+)
+def test_a_run_without_its_data_is_refused(options: list[str]) -> None:
+    done = CliRunner().invoke(cli.main, options)
+    assert done.exit_code == 2
+    assert "--run takes no --model and no --all, and --data once or for each run; got 1 run" in done.stderr
+
+
+def test_what_to_compute_in_is_asked_of_float32_alone() -> None:
+    bf16 = Way("openvino", "cpu", "bf16")
+    assert bf16.label == "openvino on cpu, --compute bf16"
+    assert [precision for precision in PRECISIONS if bf16.takes(precision)] == ["fp32"]
+
+
+def test_the_page_opens_without_an_error(browser: Any, trained: Trained, tmp_path: Path) -> None:
+    """A cell that holds, one that did not run, and one that fails, each to be told from the others."""
+    cells = matrix.cells_of(trained, (ONNX,), ("fp32", "bf16"), tmp_path)
+    cells.append(matrix._not_run("<script>alert(1)</script>", "int8", ONNX, ExportError("an operator is not known")))
+    path = tmp_path / "parity.html"
+    path.write_text(as_page(cells, {"cpu": "a CPU"}), "utf-8")
+    browser.open(path)
+    assert browser.problems == [] and browser.dialogs == []
+    assert browser.texts("h2")[:2] == ["Agreement with torch", "Each engine"]
+    looks = "[...document.querySelectorAll('td.holds, td.fails')].map(one => getComputedStyle(one).backgroundColor)"
+    assert len(set(browser.js(looks))) == 2, "what holds and what fails have colours of their own"
+    assert browser.js("document.documentElement.scrollWidth <= window.innerWidth"), (
+        "wide tables scroll in their own box"
+    )
 
 
 def test_a_broken_graph_fails(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from dlcv.benchmarks.bench.compare import compare
 from dlcv.benchmarks.bench.result import HOST, from_json, to_json
+from dlcv.benchmarks.suite.cpu import cpu_pairs
 from dlcv.benchmarks.suite.gates import Gate, Pairs, run_gate
-from dlcv.benchmarks.suite.measures import _calls
 from dlcv.benchmarks.suite.report import medians, result_of, table
 from dlcv.runtime.errors import EngineError
 
@@ -74,7 +74,7 @@ def test_a_library_that_fails_beside_ours_is_told() -> None:
         raise RuntimeError("out of memory")
 
     with pytest.raises(EngineError, match=r"^what the gate stands beside cannot be run: out of memory$"):
-        _calls(lambda: None, broken, 3)
+        cpu_pairs(lambda: None, broken, 3)
 
 
 def test_the_result_is_one_of_dlcv_bench() -> None:

@@ -111,10 +111,10 @@ def test_where_the_plan_of_the_choice_fails_the_next_is_taken(
 ) -> None:
     """Without a GPU TensorRT-RTX gets fp16; where that plan is refused, bf16, and nothing of fp16 is left."""
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheels for this Python")
-    from dlcv.export import export_model
+    from dlcv.export import export_model, export_plan
 
     monkeypatch.setattr(export_model, "driver_problem", lambda: "no NVIDIA driver")
-    build, refused = export_model.build_plan, []
+    build, refused = export_plan.build_plan, []
 
     def picky(graph: Path, plan: Path, **options: Any) -> Any:
         if options["card"].precision == "fp16":
@@ -123,7 +123,7 @@ def test_where_the_plan_of_the_choice_fails_the_next_is_taken(
             raise VerdictError("the plan is not what torch is")
         return build(graph, plan, **options)
 
-    monkeypatch.setattr(export_model, "build_plan", picky)
+    monkeypatch.setattr(export_plan, "build_plan", picky)
     result = export(
         "--model", "cnn3", "--checkpoint", tiny_classifier(0), "--precision", "auto", "--builder", "tensorrt-rtx", "--output", tmp_path,
         "--max-drop", 0.1, "--compute-capability", "8.6",

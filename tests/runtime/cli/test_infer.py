@@ -165,7 +165,7 @@ def test_less_precision_is_another_run(tile_folder: Path, tiny_onnx: Path, tmp_p
     assert code == 0
     summary = json.loads((tmp_path / "masks/summary.json").read_text())
     assert summary["computes"] == "bf16" and summary["session"].endswith(", in bf16")
-    assert "holds a run with another compute; " in refused(tile_folder, "--engine", tiny_onnx, "--resume")
+    assert "holds a run with other settings: compute (" in refused(tile_folder, "--engine", tiny_onnx, "--resume")
 
 
 def test_extras_with_their_own_options(tile_folder: Path, tiny_onnx: Path, tmp_path: Path) -> None:

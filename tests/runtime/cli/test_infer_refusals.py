@@ -24,9 +24,9 @@ from dlcv.runtime.card import ModelCard
         (["--engine", "x", "--simplify", "inf", "--polygons"], "'inf' is not a finite number"),
         (["--engine", "x", "--overlap", "nan"], "'nan' is not a finite number"),
         (["--engine", "x", "--scale-16bit", "5"], "'5' is not MIN,MAX, such as 0,10000"),
-        (["--engine", "x", "--scale-16bit", "9,3"], "MIN must be below MAX, got 9,3"),
-        (["--engine", "x", "--scale-16bit", "nan,3"], "MIN must be below MAX, got nan,3"),
-        (["--engine", "x", "--scale-16bit=-inf,inf"], "--scale-16bit expects MIN,MAX with MIN below MAX"),
+        (["--engine", "x", "--scale-16bit", "9,3"], "expected two finite numbers, MIN below MAX, got 9,3"),
+        (["--engine", "x", "--scale-16bit", "nan,3"], "expected two finite numbers, MIN below MAX, got nan,3"),
+        (["--engine", "x", "--scale-16bit=-inf,inf"], "expected two finite numbers, MIN below MAX, got -inf,inf"),
         (
             ["--engine", "x", "--resume", "--overwrite"],
             "--resume keeps what is done and --overwrite forgets it; pass one",
@@ -117,7 +117,7 @@ def test_a_folder_that_holds_a_run(
     assert "holds a run already; go on with it by --resume, start again with --overwrite, or name another" in refused(
         tile_folder, "--engine", tiny_onnx
     )
-    assert "holds a run with another name_template" in refused(
+    assert "holds a run with other settings: name_template ({path}.png, now {path}_.png); " in refused(
         tile_folder, "--engine", tiny_onnx, "--resume", "--name-template", "{path}_.png"
     )
 

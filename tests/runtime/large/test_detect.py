@@ -13,15 +13,15 @@ import pytest
 
 from dlcv.runtime.large import detect
 from dlcv.runtime.large.detect import LARGE_FILE_BYTES, mark_large, tiff_facts
-from dlcv.runtime.output_names import name_of, output_names
-from dlcv.runtime.tiles import Tile
+from dlcv.runtime.output_names import name_of
+from dlcv.runtime.tiles import Tile, TileList
 
 WriteGeo = Callable[..., Path]
 GREY = np.full((8, 9, 3), 90, np.uint8)
 
 
 def keys(folder: Path, **options: Any) -> list[str]:
-    tiles = [Tile(path, path.name) for path in sorted(folder.iterdir()) if path.suffix != ".tfw"]
+    tiles = TileList(Tile(path, path.name) for path in sorted(folder.iterdir()) if path.suffix != ".tfw")
     return [tile.key for tile in mark_large(tiles, **{"max_pixels": 1000, **options}) if tile.large]
 
 
@@ -69,7 +69,7 @@ def test_without_rasterio_a_line_says_so(tmp_path: Path, write_geo: WriteGeo, mo
 
 def test_a_large_tiles_mask_is_a_tif() -> None:
     large, small = Tile(Path("a.tif"), "x/a.tif", large=True), Tile(Path("b.tif"), "x/b.tif")
-    assert output_names([large, small]) == {"x/a.tif": "x/a.tif.tif", "x/b.tif": "x/b.tif.png"}
+    assert [name_of(large), name_of(small)] == ["x/a.tif.tif", "x/b.tif.png"]
     assert name_of(large, "{stem}_mask.png") == "a_mask.tif"
     assert name_of(large, "{path}") == "x/a.tif"
 

@@ -176,6 +176,9 @@ def test_pixels_without_data_have_none_of_it(
     with rasterio.open(out / "confidence/a.tif.tif") as file:
         assert float(rows["a.tif"]["mean"]) == pytest.approx(file.read(1)[~hole].mean() / 255, abs=1 / 255)
     assert not leftovers(out)
+    counted = [row for row in table(out / "areas.csv") if row["path"] == "empty.tif"]
+    assert [(row["class"], row["pixels"]) for row in counted] == [("", "0")], "that tells that it is done"
+    assert run(tmp_path / "a.tif", tmp_path / "empty.tif", resume=True, **EXACT).resumed == 2
 
 
 def test_what_was_deleted_is_made_again_and_overwrite_takes_all(

@@ -29,7 +29,7 @@ def tiles(tmp_path: Path) -> list[Tile]:
 
 def test_a_mask_is_written_under_its_name_and_its_pixels_are_counted(tmp_path: Path, tiles: list[Tile]) -> None:
     with MaskFolder(tmp_path / "out", CARD, tiles, "deep/{stem}.png") as output:
-        assert output.names() == {"deep/a.png": "the mask of a.jpg", "deep/b.png": "the mask of b.jpg"}
+        assert dict(output.names()) == {"deep/a.png": "the mask of a.jpg", "deep/b.png": "the mask of b.jpg"}
         for tile in tiles:
             assert output.note(tile, output.write(tile, MASK)) == f"deep/{tile.path.stem}.png"
     assert (tmp_path / "out/deep/b.png").exists()
@@ -51,7 +51,7 @@ def test_a_name_that_is_refused_is_the_tiles_failure_and_a_folder_the_runs(tmp_p
     (tmp_path / "out").mkdir()
     (tmp_path / "out/sub").write_text("in the way")
     with pytest.raises(TileError, match="cannot make the folder"):
-        MaskFolder(tmp_path / "out", CARD, tiles, "sub/{name}").write(tiles[0], MASK)
+        MaskFolder(tmp_path / "out", CARD, tiles, "sub/{name}.png").write(tiles[0], MASK)
     with pytest.raises(OutputError, match="cannot write"):
         MaskFolder(tmp_path / "gone", CARD, tiles).write(tiles[0], MASK)
 

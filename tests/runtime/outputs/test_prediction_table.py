@@ -37,7 +37,7 @@ def _run(table: PredictionTable, tiles: list[Tile], probs: np.ndarray = FOREST) 
 @pytest.mark.parametrize("form", NAMES)
 def test_a_row_an_image(tmp_path: Path, tiles: list[Tile], form: str) -> None:
     table = PredictionTable(tmp_path, CARD, form, top_k=2)
-    assert table.names() == {NAMES[form]: "the table of predictions"}
+    assert dict(table.names()) == {NAMES[form]: "the table of predictions"}
     with table:
         row = table.write(tiles[0], FOREST)
         assert table.by_class()["forest"] == 0, "counted once it is written"

@@ -67,7 +67,12 @@ def times(**given: Any) -> StageTimes:
         (  # other programs have half of the machine
             {"stages": {"session": (18.0, 5.0, 2), "decode": (18.0, 5.0, 2)}, "cores": 2, "idle_s": 0.5, "process_cpu_s": 10.0},
             "CPU",
-            "CPU-bound: all 2 cores were busy, 48% of it with other programs; of the CPU time decode took 45%, session took 45%, write took 9%; more threads would not help; smaller or less compressed tiles, or a faster disk, would help",
+            "CPU-bound: all 2 cores were busy, 48% of it with other programs; of the CPU time decode took 45%, session took 45%, write took 9%; more threads would not help; smaller or less compressed tiles would help",
+        ),
+        (  # other programs have most of it
+            {"stages": {"session": (18.0, 1.0, 2), "decode": (18.0, 1.0, 2)}, "cores": 2, "idle_s": 0.5, "process_cpu_s": 2.5},
+            "CPU",
+            "CPU-bound: all 2 cores were busy, 85% of it with other programs; of the CPU time decode took 33%, session took 33%, write took 33%; end the other programs, or give this one a machine of its own",
         ),
         (  # 8 large tiles
             {"stages": {"session": (156.0, 2.0, 2)}, "batches": 8, "wall_s": 79.0},

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from trt_double import CARD, images_of
 
-from dlcv.runtime.errors import EngineError, MissingPackageError, PlanError
+from dlcv.runtime.errors import EngineError, MissingPackageError, PlanError, PrecisionError
 from dlcv.runtime.sessions import cuda, open_session
 from dlcv.runtime.sessions.trt import open_plan
 
@@ -124,3 +124,65 @@ def test_what_a_plan_computes_in_was_decided_when_it_was_built(world: Any, plan:
         open_session(plan, session="openvino")
     with open_session(plan, session="tensorrt", device="cuda") as session:
         assert "TensorRT" in session.description
+
+
+def _layers(**precisions: int) -> str:
+    """The inspector's JSON: a layer for each precision, with so many weights."""
+    layers = []
+    for word, count in precisions.items():
+        side = {"Dimensions": [4, 3, 4, 6], "Format/Datatype": word}
+        layers.append({"Name": f"conv_{word}", "LayerType": "Conv", "Inputs": [side], "Outputs": [side], "Weights": {"Count": count}})  # fmt: skip
+    return json.dumps({"Layers": layers})
+
+
+@pytest.mark.parametrize(
+    ("card", "layers", "problem"),
+    [
+        ("fp16", {"Float": 10}, "runs 0.0% of the multiply-adds in fp16, expected at least 50%"),
+        ("fp16", {"Half": 4, "Int8": 6}, "runs 60.0% of the multiply-adds in less than fp16: conv_Int8 in int8"),
+        ("fp32", {"Float": 9, "Half": 1}, "runs 10.0% of the multiply-adds in less than fp32: conv_Half in fp16"),
+        ("int8", {"Half": 6, "Int8": 4}, "runs 40.0% of the multiply-adds in int8, expected at least 50%"),
+        ("fp16", {"Half": 6, "Float": 4}, ""),
+        ("int8", {"Half": 4, "Int8": 6}, ""),
+        ("fp16", {"Mystery": 10}, ""),
+        ("fp16", {"Half": 1, "Mystery": 10}, ""),
+    ],
+)
+def test_a_plan_that_runs_in_another_type_than_its_card_says_is_refused(
+    world: Any, double: Any, plan: Path, card: str, layers: dict[str, int], problem: str
+) -> None:
+    """As ONNX Runtime and OpenVINO do; words of the inspector that are not known prove nothing either way."""
+    plan.write_bytes(double.plan_bytes(CARD.changed(precision=card).to_json()))
+    world.layers = _layers(**layers)
+    if not problem:
+        with open_plan(plan) as session:
+            assert len(session.run(images_of(1))[CARD.head]) == 1
+        return
+    with pytest.raises(PrecisionError) as caught:
+        open_plan(plan)
+    assert str(caught.value).startswith(f"{plan} is to be computed in {card}, and TensorRT-RTX ")
+    assert str(caught.value).endswith(problem)
+    assert world.memory == {}, "and nothing is held any more"
+
+
+def test_a_plan_that_tf32_was_allowed_to_says_tf32(world: Any, double: Any, plan: Path) -> None:
+    plan.write_bytes(double.plan_bytes(CARD.changed(versions={"tf32": "yes"}).to_json()))
+    world.layers = json.dumps({"Layers": [json.loads(_layers(Float=10))["Layers"][0] | {"TacticName": "sm80_xmma_tf32f32"}]})  # fmt: skip
+    with open_plan(plan) as session:
+        assert session.computes == "tf32" and ", in tf32, " in session.description
+    plan.write_bytes(double.plan_bytes(CARD.to_json()))
+    with pytest.raises(PrecisionError, match=r"less than fp32: conv_Float in tf32$"):
+        open_plan(plan)
+
+
+def test_an_inspector_that_answers_otherwise_is_no_reason_to_lose_the_plan(
+    world: Any, plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dlcv.runtime.sessions import trt
+
+    def refuses(*given: Any) -> Any:
+        raise RuntimeError("no such call")
+
+    monkeypatch.setattr(trt, "inspected", refuses)
+    with open_plan(plan) as session:
+        assert len(session.run(images_of(1))[CARD.head]) == 1
