@@ -105,7 +105,7 @@ def test_what_overflows_the_float16_beside_int8_is_named_and_repaired(
     tiny_classifier: Callable[[int], Path], tmp_path: Path
 ) -> None:
     """int8 itself holds such values, by its scales; the float16 that its layers hand on does not."""
-    run = _changed(tiny_classifier(0), tmp_path / "run", lambda w: _scaled(w, "conv1", "conv2", 1e6))
+    run = changed_checkpoint(tiny_classifier(0), tmp_path / "run", lambda w: _scaled(w, "conv1", "conv2", 1e6))
     options = (*INT8, "--rest", "fp16", "--min-share", 0.1)
     without = _export(run, tmp_path / "out", *options, "--no-repair")
     assert without.exit_code == 1, without.stderr
@@ -122,7 +122,7 @@ def test_what_overflows_the_float16_beside_int8_is_named_and_repaired(
 
 
 def test_an_outlier_beside_float16_is_repaired_too(tiny_classifier: Callable[[int], Path], tmp_path: Path) -> None:
-    outlier = _changed(tiny_classifier(0), tmp_path / "run", _large_weights_of_dead_channels)
+    outlier = changed_checkpoint(tiny_classifier(0), tmp_path / "run", _large_weights_of_dead_channels)
     result = _export(outlier, tmp_path / "out", *INT8, "--rest", "fp16")
     assert result.exit_code == 0, result.stderr
     facts = json.loads((tmp_path / "out" / "cnn3.json").read_text())
