@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-import numpy as np
-
 T = TypeVar("T")
 
 
@@ -16,6 +14,8 @@ def twins(pairs: Callable[[], Iterable[tuple[str, T]]]) -> Iterator[tuple[str, T
     Args:
         pairs: gives names and what they belong to, each time from the start.
     """
+    import numpy as np  # not before it is needed: who only asks for a command's help does not wait for it
+
     hashes = np.fromiter((hash(name) for name, _ in pairs()), np.int64)
     hashes.sort()
     twice = frozenset(hashes[1:][hashes[1:] == hashes[:-1]].tolist())

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from dlcv.runtime.errors import UsageError
-from dlcv.runtime.output_names import check_names, output_name
+from dlcv.runtime.output_names import check_names, name_of, output_name
 from dlcv.runtime.tiles import Tile
 
 
@@ -47,11 +47,11 @@ def test_a_template_that_leaves_the_output_folder(template: str) -> None:
 def test_a_name_of_another_format_is_refused(template: str, large: bool) -> None:
     what = "a GeoTIFF" if large else "a PNG file"
     with pytest.raises(UsageError, match=rf"for 'a/t\.tif', whose mask is {what}; end the template in \.png"):
-        output_names([Tile(Path("x"), "a/t.tif", large=large)], template)
+        check_names([Tile(Path("x"), "a/t.tif", large=large)], template)
 
 
 def test_a_large_images_mask_may_be_called_a_tiff() -> None:
-    assert output_names([Tile(Path("x"), "t.tif", large=True)], "{stem}_mask.tif") == {"t.tif": "t_mask.tif"}
+    assert name_of(Tile(Path("x"), "t.tif", large=True), "{stem}_mask.tif") == "t_mask.tif"
 
 
 def test_two_tiles_of_one_output_are_refused() -> None:
