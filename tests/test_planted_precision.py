@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +17,11 @@ import pytest
 onnx = pytest.importorskip("onnx", reason="the export extra is not installed")
 torch = pytest.importorskip("torch", reason="the export extra is not installed")
 
+from planted_faults import changed_checkpoint  # noqa: E402
+
 from dlcv.export.precision.calibration import int8_from_onnx  # noqa: E402
 from dlcv.export.precision.proof import layers_of  # noqa: E402
 from dlcv.runtime.card_reader import read_card  # noqa: E402
-from dlcv.train.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -30,16 +29,6 @@ if TYPE_CHECKING:
 
 FEW_IMAGES = ("--max-drop", 0.1)
 """The tiny classifier has few images, of which each is 0.04 of accuracy."""
-
-
-def _changed(checkpoint: Path, folder: Path, change: Callable[[dict[str, Tensor]], Any]) -> Path:
-    """A copy of a run whose `best.pt` has changed weights."""
-    shutil.copytree(checkpoint.parent, folder)
-    loaded = load_checkpoint(checkpoint)
-    weights = {name: weight.clone() for name, weight in loaded.weights.items()}
-    change(weights)
-    save_checkpoint(folder / "best.pt", replace(loaded, weights=weights))
-    return folder / "best.pt"
 
 
 def _scaled(weights: dict[str, Tensor], first: str, second: str, factor: float) -> None:
@@ -70,7 +59,9 @@ def _left(folder: Path) -> list[str]:
 
 @pytest.fixture
 def overflowing(tiny_checkpoint: Path, tmp_path: Path) -> Path:
-    return _changed(tiny_checkpoint, tmp_path / "run", lambda w: _scaled(w, "features.24", "features.26", 1e6))
+    return changed_checkpoint(
+        tiny_checkpoint, tmp_path / "run", lambda w: _scaled(w, "features.24", "features.26", 1e6)
+    )
 
 
 def test_a_layer_that_overflows_fp16_is_named_and_repaired(overflowing: Path, tmp_path: Path) -> None:
@@ -114,7 +105,7 @@ def test_what_overflows_the_float16_beside_int8_is_named_and_repaired(
     tiny_classifier: Callable[[int], Path], tmp_path: Path
 ) -> None:
     """int8 itself holds such values, by its scales; the float16 that its layers hand on does not."""
-    run = _changed(tiny_classifier(0), tmp_path / "run", lambda w: _scaled(w, "conv1", "conv2", 1e6))
+    run = changed_checkpoint(tiny_classifier(0), tmp_path / "run", lambda w: _scaled(w, "conv1", "conv2", 1e6))
     options = (*INT8, "--rest", "fp16", "--min-share", 0.1)
     without = _export(run, tmp_path / "out", *options, "--no-repair")
     assert without.exit_code == 1, without.stderr
@@ -131,7 +122,7 @@ def test_what_overflows_the_float16_beside_int8_is_named_and_repaired(
 
 
 def test_an_outlier_beside_float16_is_repaired_too(tiny_classifier: Callable[[int], Path], tmp_path: Path) -> None:
-    outlier = _changed(tiny_classifier(0), tmp_path / "run", _large_weights_of_dead_channels)
+    outlier = changed_checkpoint(tiny_classifier(0), tmp_path / "run", _large_weights_of_dead_channels)
     result = _export(outlier, tmp_path / "out", *INT8, "--rest", "fp16")
     assert result.exit_code == 0, result.stderr
     facts = json.loads((tmp_path / "out" / "cnn3.json").read_text())
@@ -142,7 +133,7 @@ def test_an_outlier_beside_float16_is_repaired_too(tiny_classifier: Callable[[in
 def test_an_int8_layer_with_an_outlier_is_named_and_repaired(
     tiny_classifier: Callable[[int], Path], tmp_path: Path
 ) -> None:
-    outlier = _changed(tiny_classifier(0), tmp_path / "run", _large_weights_of_dead_channels)
+    outlier = changed_checkpoint(tiny_classifier(0), tmp_path / "run", _large_weights_of_dead_channels)
     without = _export(outlier, tmp_path / "out", *INT8, "--no-repair")
     assert without.exit_code == 1, without.stderr
     assert _left(tmp_path / "out") == []
@@ -162,7 +153,7 @@ def test_a_repair_that_takes_the_large_layer_out_of_int8_is_refused(
     tiny_classifier: Callable[[int], Path], tmp_path: Path
 ) -> None:
     """The linear layer needs its input in float32, and ONNX Runtime computes what gives it in float32 then: two thirds of the work."""
-    uneven = _changed(tiny_classifier(0), tmp_path / "run", _uneven_channels)
+    uneven = changed_checkpoint(tiny_classifier(0), tmp_path / "run", _uneven_channels)
     result = _export(uneven, tmp_path / "out", *INT8)
     assert result.exit_code == 1, result.stderr
     assert _left(tmp_path / "out") == []

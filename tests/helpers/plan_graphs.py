@@ -43,9 +43,7 @@ def write_graph(
         h.make_node(
             "ConvTranspose", ["features", "upsampling"], ["logits"], kernel_shape=[2, 2], strides=[2, 2], name="up"
         ),
-        h.make_node("ArgMax", ["logits"], ["classes"], axis=1, keepdims=0, name="argmax"),
-        h.make_node("Cast", ["classes"], ["classes_float"], to=types.FLOAT, name="tail_float"),
-        h.make_node("Cast", ["classes_float"], ["mask"], to=types.UINT8, name="tail_uint8"),
+        *mask_tail(),
     ]
     for index, node in (changed or {}).items():
         nodes[index] = node
@@ -61,6 +59,16 @@ def write_graph(
         h.set_model_props(model, {ONNX_KEY: card.to_json()})
     onnx.save(model, path)
     return path
+
+
+def mask_tail() -> list[Any]:
+    """From `logits` to `mask`, as every graph of that head ends."""
+    h, types = onnx.helper, onnx.TensorProto
+    return [
+        h.make_node("ArgMax", ["logits"], ["classes"], axis=1, keepdims=0, name="argmax"),
+        h.make_node("Cast", ["classes"], ["classes_float"], to=types.FLOAT, name="tail_float"),
+        h.make_node("Cast", ["classes_float"], ["mask"], to=types.UINT8, name="tail_uint8"),
+    ]
 
 
 def write_half_graph(path: Path) -> Path:
@@ -88,9 +96,7 @@ def write_half_graph(path: Path) -> Path:
         h.make_node("Where", ["above", "reshaped", "zero"], ["clipped"], name="choose"),
         h.make_node("ConvTranspose", ["clipped", "upsampling"], ["logits_low"], kernel_shape=[2, 2], strides=[2, 2], name="up"),
         h.make_node("Cast", ["logits_low"], ["logits"], to=types.FLOAT, name="to_logits"),
-        h.make_node("ArgMax", ["logits"], ["classes"], axis=1, keepdims=0, name="argmax"),
-        h.make_node("Cast", ["classes"], ["classes_float"], to=types.FLOAT, name="tail_float"),
-        h.make_node("Cast", ["classes_float"], ["mask"], to=types.UINT8, name="tail_uint8"),
+        *mask_tail(),
     ]  # fmt: skip
     weights = {
         "std": np.full((1, 3, 1, 1), 57, np.float32), "zero": np.zeros((), np.float16),
@@ -119,9 +125,7 @@ def write_int8_graph(path: Path, rest: type[np.floating[Any]] = np.float32) -> P
         h.make_node("Relu", ["rest"], ["rest_positive"], name="relu_of_rest"),
         h.make_node("ConvTranspose", ["rest_positive", "upsampling"], ["raw"], kernel_shape=[2, 2], strides=[2, 2], name="up"),
         h.make_node("Cast", ["raw"], ["logits"], to=types.FLOAT, name="to_logits"),
-        h.make_node("ArgMax", ["logits"], ["classes"], axis=1, keepdims=0, name="argmax"),
-        h.make_node("Cast", ["classes"], ["classes_float"], to=types.FLOAT, name="tail_float"),
-        h.make_node("Cast", ["classes_float"], ["mask"], to=types.UINT8, name="tail_uint8"),
+        *mask_tail(),
     ]  # fmt: skip
     weights = {
         "scale": np.float32(2), "zero": np.int8(0), "kernel": rng.integers(-127, 128, (4, 3, 3, 3), dtype=np.int8),

@@ -138,8 +138,8 @@ def change_weight(proto: Any, name: str, change: Callable[[NDArray[np.float32]],
     found.CopyFrom(onnx.numpy_helper.from_array(array, found.name))
 
 
-def changed_checkpoint(checkpoint: Path, folder: Path, change: Callable[[dict[str, Tensor]], Any]) -> None:
-    """A copy of a run whose `best.pt` has changed weights."""
+def changed_checkpoint(checkpoint: Path, folder: Path, change: Callable[[dict[str, Tensor]], Any]) -> Path:
+    """The checkpoint of a copy of a run, in `folder`, whose `best.pt` has changed weights."""
     from dataclasses import replace
 
     from dlcv.train.checkpoint import load_checkpoint, save_checkpoint
@@ -149,3 +149,4 @@ def changed_checkpoint(checkpoint: Path, folder: Path, change: Callable[[dict[st
     weights = {name: weight.clone() for name, weight in loaded.weights.items()}
     change(weights)
     save_checkpoint(folder / "best.pt", replace(loaded, weights=weights))
+    return folder / "best.pt"

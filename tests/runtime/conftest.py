@@ -33,6 +33,20 @@ def run(tiny_onnx: Path, masks: Path) -> Callable[..., Summary]:
     return infer_into(masks, tiny_onnx)
 
 
+@pytest.fixture
+def predictions(tmp_path: Path) -> Path:
+    """Where `classify` writes."""
+    return tmp_path / "predictions"
+
+
+@pytest.fixture
+def classify(colour_engine: Path, predictions: Path) -> Callable[..., Summary]:
+    """`infer` with the tiny classifier into `predictions`; the keywords are those of `InferSettings`."""
+    from infer_runs import infer_into
+
+    return infer_into(predictions, colour_engine)
+
+
 @pytest.fixture(scope="session")
 def colours() -> Any:
     """The module `colour_engine.py`: the classifier's card, its tiles, and what it must say about them."""

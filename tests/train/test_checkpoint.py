@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import io
-import os
 import pickle
 import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from pickles import RunsCode
 from torch import nn
 
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.card_reader import CHECKPOINT_MEMBER, read_card
 from dlcv.runtime.errors import CheckpointError, OutputError
 from dlcv.train.checkpoint import Checkpoint, checkpoint_card, load_checkpoint, model_from_checkpoint, save_checkpoint
-
-
-class RunsCode:
-    """Unpickled, it makes a folder."""
-
-    def __init__(self, marker: Path) -> None:
-        self._marker = str(marker)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (self._marker,)
 
 
 @pytest.fixture

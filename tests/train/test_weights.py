@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import struct
 import sys
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from pickles import RunsCode
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -34,16 +34,6 @@ class Classifier(nn.Module):
     def from_published(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         names = {"stem": "trunk.0", "norm": "trunk.1", "fc": "head"}
         return {".".join([names[name.split(".")[0]], name.split(".")[1]]): t for name, t in state.items()}
-
-
-class RunsCode:
-    """Unpickled, it makes a folder."""
-
-    def __init__(self, marker: Path) -> None:
-        self._marker = str(marker)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (self._marker,)
 
 
 @pytest.fixture
