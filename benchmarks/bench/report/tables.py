@@ -81,7 +81,7 @@ def ratios_table(result: Result) -> Table:
         for name, ratio in ratios_of(timing):
             rows.append([case.label, str(case.batch), kind, name, f"{ratio.median:.3f}", f"{ratio.low:.3f} to {ratio.high:.3f}", str(ratio.pairs)])  # fmt: skip
     below = [
-        f"Above 1, dlcv takes longer. The noise is the same work twice: ratios within its quartiles of 1 say nothing."
+        "Above 1, dlcv takes longer. The noise is the same work twice: ratios within its quartiles of 1 say nothing."
     ]
     return Table("dlcv beside the others, of the same rounds", ["case", "batch", "time", "ratio", "median", "quartiles", "pairs"], rows, below)  # fmt: skip
 
