@@ -85,11 +85,16 @@ def _free_the_logits(graph: onnx.GraphProto) -> None:
         if node.op_type in LAYERS or feeds_a_layer & set(node.output):
             feeds_a_layer.update(node.input)
     makers = {name: node for node in graph.node for name in node.output}
+    outputs = {output.name for output in graph.output}
     for node in [n for n in graph.node if n.op_type == "DequantizeLinear" and n.output[0] not in feeds_a_layer]:
         quantize = makers.get(node.input[0])
         if quantize is not None and quantize.op_type == "QuantizeLinear":
+            free, paired = str(quantize.input[0]), str(node.output[0])
+            if paired in outputs:  # the graph's output keeps its name: the layer itself makes it
+                free, paired = paired, free
+                makers[paired].output[:] = [free if name == paired else name for name in makers[paired].output]
             for user in graph.node:
-                user.input[:] = [quantize.input[0] if name == node.output[0] else name for name in user.input]
+                user.input[:] = [free if name == paired else name for name in user.input]
             graph.node.remove(node)
             graph.node.remove(quantize)
 

@@ -39,9 +39,14 @@ def test_the_command_knows_every_precision() -> None:
     assert tuple(PRECISIONS) == cli.PRECISION_NAMES
 
 
-def test_a_row_of_the_matrix(trained: Trained, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def cells(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> list[matrix.Cell]:
+    """In float32 and bfloat16, in ONNX Runtime and a plan that cannot run."""
     ways = (ONNX, Way("tensorrt", "cuda")) if not torch.cuda.is_available() else (ONNX,)
-    cells = matrix.cells_of(trained, ways, ("fp32", "bf16"), tmp_path)
+    return matrix.cells_of(trained, ways, ("fp32", "bf16"), tmp_path_factory.mktemp("cells"))
+
+
+def test_a_row_of_the_matrix(cells: list[matrix.Cell]) -> None:
     verdicts = {(one.precision, one.way.session): one.verdict for one in cells}
     assert verdicts["fp32", "onnxruntime"] == "holds"
     assert verdicts["bf16", "onnxruntime"] == "did not run"
@@ -115,12 +120,11 @@ def test_what_to_compute_in_is_asked_of_float32_alone() -> None:
     assert [precision for precision in PRECISIONS if bf16.takes(precision)] == ["fp32"]
 
 
-def test_the_page_opens_without_an_error(browser: Any, trained: Trained, tmp_path: Path) -> None:
+def test_the_page_opens_without_an_error(browser: Any, cells: list[matrix.Cell], tmp_path: Path) -> None:
     """A cell that holds, one that did not run, and one that fails, each to be told from the others."""
-    cells = matrix.cells_of(trained, (ONNX,), ("fp32", "bf16"), tmp_path)
-    cells.append(matrix._not_run("<script>alert(1)</script>", "int8", ONNX, ExportError("an operator is not known")))
+    failed = matrix._not_run("<script>alert(1)</script>", "int8", ONNX, ExportError("an operator is not known"))
     path = tmp_path / "parity.html"
-    path.write_text(as_page(cells, {"cpu": "a CPU"}), "utf-8")
+    path.write_text(as_page([*cells, failed], {"cpu": "a CPU"}), "utf-8")
     browser.open(path)
     assert browser.problems == [] and browser.dialogs == []
     assert browser.texts("h2")[:2] == ["Agreement with torch", "Each engine"]

@@ -55,6 +55,28 @@ def test_no_pair_has_two_readers(int8: onnx.ModelProto) -> None:
     assert len(found) > 30 and set(found) == {1}
 
 
+def test_a_convolution_that_makes_the_output_itself_keeps_its_name(ort_run: Callable[..., NDArray[Any]]) -> None:
+    """As U-Net's logits: the quantizer gives the output's name to the pair behind, which is taken away."""
+    weight = np.random.default_rng(0).standard_normal((4, 3, 1, 1)).astype(np.float32)
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
+            onnx.helper.make_node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
+            onnx.helper.make_node("Conv", ["planes", "weight"], ["logits"], name="last"),
+        ],
+        "last-convolution",
+        [onnx.helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", 8, 8, 3])],
+        [onnx.helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 4, 8, 8])],
+        [numpy_helper.from_array(weight, "weight")],
+    )
+    proto = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    images = np.random.default_rng(1).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    quantised = int8_from_onnx(proto, images)
+    assert [(node.op_type, list(node.output)) for node in quantised.graph.node][-1] == ("Conv", ["logits"])
+    plain, low = (ort_run(one, images) for one in (proto, quantised))
+    assert np.abs(plain - low).max() < 0.05 * np.abs(plain).max(), "255 levels of each input and weight"
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_keeps_most_of_the_answers(method: str, graph_of: GraphOf, tiny_scenes: Scenes, ort_run: Callable[..., NDArray[Any]], capfd: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     batch = np.stack(tiny_scenes)
