@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dlcv.runtime.errors import TileError
 from dlcv.runtime.large.run import ImageRun, LargeSettings, NoData, Part
 from dlcv.runtime.outputs.base import Counted
+from dlcv.runtime.outputs.named_files import refused_names
 from dlcv.runtime.pipeline.outcome import Outcome
 from dlcv.runtime.pipeline.pipeline import Pipeline
 from dlcv.runtime.pipeline.settings import PipelineSettings
@@ -120,7 +121,8 @@ class TilePipeline(Generic[W, R]):
                 yield work
                 continue
             try:
-                run = ImageRun(work.tile, self._mask_path(work.tile), self._card, self._large)
+                with refused_names():
+                    run = ImageRun(work.tile, self._mask_path(work.tile), self._card, self._large)
             except TileError as error:
                 yield _Broken(work, error)
                 continue
@@ -136,9 +138,13 @@ class TilePipeline(Generic[W, R]):
 
     def _finish(self, item: W | Part | _Broken, answer: NDArray[Any]) -> Any:
         if isinstance(item, Part):
-            return _Whole(item.run.end(self._written)) if item.run.finish(item, answer) else None
+            return self._ended(item.run) if item.run.finish(item, answer) else None
         assert not isinstance(item, _Broken), "what could not be opened has no answer"
         return self._write_tile(item, answer)
+
+    def _ended(self, run: ImageRun) -> _Whole:
+        with refused_names():
+            return _Whole(run.end(self._written))
 
     def _report(
         self,
@@ -167,7 +173,7 @@ class TilePipeline(Generic[W, R]):
             last, error = error.last, None
             if last:  # it was read by a thread that has a time limit, so the image is ended here
                 try:
-                    whole = _Whole(run.end(self._written))
+                    whole = self._ended(run)
                 except TileError as failed:
                     error = failed
         if error is not None:
