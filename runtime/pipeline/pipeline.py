@@ -26,6 +26,7 @@ from dlcv.runtime.errors import DatasetError, EngineError, TileError
 from dlcv.runtime.fitting import FittedTile, fit_to_card
 from dlcv.runtime.pipeline.batches import Batch, Batches
 from dlcv.runtime.pipeline.batching import BatchRunner
+from dlcv.runtime.pipeline.feed import Feed, More
 from dlcv.runtime.pipeline.outcome import Outcome
 from dlcv.runtime.pipeline.settings import PipelineSettings
 from dlcv.runtime.pipeline.times import StageTimes
@@ -84,7 +85,8 @@ class Pipeline(Generic[T, R]):
 
     Args:
         session: opened; called from up to `session.parallel` threads.
-        read: tile -> uint8 (H, W, 3), RGB; raises TileError for a tile that cannot be read.
+        read: tile -> uint8 (H, W, 3), RGB, or the tiles that are run in its place, which are read next, and it has no outcome;
+            raises TileError for a tile that cannot be read.
         finish: tile and its answer -> anything; raises TileError for a tile that cannot be finished. The answer is a mask,
             uint8 (h, w) of the tile's size, or probabilities, float32 (C,); see `answers.py`.
         settings: batch, threads, fitting, patience.
@@ -99,7 +101,7 @@ class Pipeline(Generic[T, R]):
     def __init__(
         self,
         session: Session,
-        read: Callable[[T], NDArray[np.uint8]],
+        read: Callable[[T], NDArray[np.uint8] | More[T]],
         finish: Callable[[T, NDArray[Any]], R],
         settings: PipelineSettings,
         answers: Callable[[dict[str, NDArray[Any]]], NDArray[Any]] | None = None,
@@ -149,8 +151,8 @@ class Pipeline(Generic[T, R]):
 
     def _prepare(self, tiles: Iterable[T]) -> None:
         settings = self._settings
-        self._source, self._source_lock = iter(tiles), Lock()
-        self._stopping, self._hung_in_session = False, 0
+        self._feed = Feed(tiles)
+        self._hung_in_session = 0
         self._hung: list[object] = []
         self._alone: deque[Batch[tuple[_Job[T], int]]] = deque()
         self._messages: SimpleQueue[Outcome[T, R] | BaseException | None] = SimpleQueue()
@@ -212,6 +214,7 @@ class Pipeline(Generic[T, R]):
                 generation, batch = late
                 self._leave_session(worker, generation, batch)
                 continue
+            self._feed.done()
             error = TileError(f"reading it took longer than {limit_s:g} s; look at its storage, or pass --tile-timeout")
             report(Outcome(late, error=error))
             whole = self._whole(late)
@@ -258,7 +261,7 @@ class Pipeline(Generic[T, R]):
         new.thread.start()
 
     def _stop(self, report: Callable[[Outcome[T, R]], None]) -> None:
-        self._stopping = True
+        self._feed.stop()
         self._windows.abort()
         self._answered.abort()
         self._room.release(UNREPORTED + len(self._workers))
@@ -279,26 +282,36 @@ class Pipeline(Generic[T, R]):
         self._messages.put(Outcome(tile, error=error))
 
     def _decode(self, worker: Worker) -> None:
-        settings = self._settings
-        while (tile := self._next_tile()) is not None:
+        while (tile := self._feed.take()) is not None:
             try:
                 with worker.at(tile):
-                    fitted = fit_to_card(
-                        self._read(tile), self._session.card, fit=settings.fit, overlap=settings.overlap,
-                        blend=settings.blend, tta=settings.tta,
-                    )  # fmt: skip
+                    found = self._found(tile)
             except TileError as error:
+                self._feed.done()
                 self._put_aside(tile, error)
                 continue
-            job = _Job(tile, fitted)
-            for index, window in enumerate(fitted.windows):
+            if isinstance(found, More):
+                self._feed.done(found.tiles)
+                continue
+            self._feed.done()
+            job = _Job(tile, found)
+            for index, window in enumerate(found.windows):
                 self._windows.put(window, (job, index))
-            del fitted, window  # while the next one is read
+            del found, window  # while the next one is read
         self._windows.close()
 
-    def _next_tile(self) -> T | None:
-        with self._source_lock:
-            return None if self._stopping else next(self._source, None)
+    def _found(self, tile: T) -> FittedTile | More[T]:
+        image, settings = self._read(tile), self._settings
+        if isinstance(image, More):
+            return image
+        return fit_to_card(
+            image,
+            self._session.card,
+            fit=settings.fit,
+            overlap=settings.overlap,
+            blend=settings.blend,
+            tta=settings.tta,
+        )
 
     def _ask_and_infer(self, blamed: _Job[T] | None, worker: Worker) -> None:
         """In the place of a worker that hangs.
