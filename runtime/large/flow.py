@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlcv.runtime.errors import TileError
-from dlcv.runtime.large.run import ImageRun, LargeSettings, NoData, Part
+from dlcv.runtime.large.run import ImageRun, LargeSettings, Part
 from dlcv.runtime.outputs.base import Counted
 from dlcv.runtime.outputs.named_files import refused_names
-from dlcv.runtime.pipeline.feed import More
+from dlcv.runtime.pipeline.feed import Known, More
 from dlcv.runtime.pipeline.outcome import Outcome
 from dlcv.runtime.pipeline.pipeline import Pipeline
 from dlcv.runtime.pipeline.settings import PipelineSettings
@@ -135,9 +135,10 @@ class TilePipeline(Generic[W, R]):
         for work in works:
             yield _Opening(work) if work.tile.large else work
 
-    def _read(self, item: W | Part | _Opening) -> NDArray[np.uint8] | More[W | Part | _Opening]:
+    def _read(self, item: W | Part | _Opening) -> NDArray[np.uint8] | Known | More[W | Part | _Opening]:
         if isinstance(item, Part):
-            return item.run.read(item)
+            image_rgb = item.run.read(item)
+            return Known(None) if image_rgb is None else image_rgb
         if isinstance(item, _Opening):
             return More(self._opened(item).parts())
         return self._read_tile(item)
@@ -200,13 +201,6 @@ class TilePipeline(Generic[W, R]):
         progress: Callable[[str], None],
     ) -> None:
         error, whole = outcome.error, outcome.result
-        if isinstance(error, NoData):
-            last, error = error.last, None
-            if last:  # it was read by a thread that has a time limit, so the image is ended here
-                try:
-                    whole = self._ended(run)
-                except TileError as failed:
-                    error = failed
         if error is not None:
             report(Outcome(self._end(run), error=error))
         elif whole is not None:

@@ -1,4 +1,4 @@
-"""Tiles as decoders take them, one by one; one that is read may turn out to be many, which are taken next."""
+"""Tiles as decoders take them, one by one; one that is read may turn out to be many, which are taken next, or to need no session."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from threading import Condition, Lock
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -16,6 +16,13 @@ class More(Generic[T]):
     """What reading gives of a tile that is run as many, such as the windows of a large image."""
 
     tiles: Iterator[T]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What reading gives of a tile about which the session is not asked: `finish` is given this answer."""
+
+    answer: Any
 
 
 class Feed(Generic[T]):

@@ -26,7 +26,7 @@ from dlcv.runtime.errors import DatasetError, EngineError, TileError
 from dlcv.runtime.fitting import FittedTile, fit_to_card
 from dlcv.runtime.pipeline.batches import Batch, Batches
 from dlcv.runtime.pipeline.batching import BatchRunner
-from dlcv.runtime.pipeline.feed import Feed, More
+from dlcv.runtime.pipeline.feed import Feed, Known, More
 from dlcv.runtime.pipeline.outcome import Outcome
 from dlcv.runtime.pipeline.settings import PipelineSettings
 from dlcv.runtime.pipeline.times import StageTimes
@@ -62,11 +62,27 @@ class _Job(Generic[T]):
             self._missing -= 1
             return self._missing == 0
 
+    def answer(self) -> NDArray[Any]:
+        """Of the whole tile, when those of all windows are there."""
+        return self.layout.join([answer for answer in self.answers if answer is not None])
+
     def fail(self) -> bool:
         """Puts the tile aside; True the first time."""
         with self._lock:
             first, self.failed = not self.failed, True
             return first
+
+
+@dataclass(frozen=True)
+class _Settled(Generic[T]):
+    """A tile on its way to `finish` alone."""
+
+    tile: T
+    known: Known
+
+    def answer(self) -> Any:
+        """What was known."""
+        return self.known.answer
 
 
 @dataclass(frozen=True)
@@ -85,8 +101,8 @@ class Pipeline(Generic[T, R]):
 
     Args:
         session: opened; called from up to `session.parallel` threads.
-        read: tile -> uint8 (H, W, 3), RGB, or the tiles that are run in its place, which are read next, and it has no outcome;
-            raises TileError for a tile that cannot be read.
+        read: tile -> uint8 (H, W, 3), RGB, or its answer where that is known, or the tiles that are run in its place, which are
+            read next, and it has no outcome; raises TileError for a tile that cannot be read.
         finish: tile and its answer -> anything; raises TileError for a tile that cannot be finished. The answer is a mask,
             uint8 (h, w) of the tile's size, or probabilities, float32 (C,); see `answers.py`.
         settings: batch, threads, fitting, patience.
@@ -101,7 +117,7 @@ class Pipeline(Generic[T, R]):
     def __init__(
         self,
         session: Session,
-        read: Callable[[T], NDArray[np.uint8] | More[T]],
+        read: Callable[[T], NDArray[np.uint8] | Known | More[T]],
         finish: Callable[[T, NDArray[Any]], R],
         settings: PipelineSettings,
         answers: Callable[[dict[str, NDArray[Any]]], NDArray[Any]] | None = None,
@@ -162,7 +178,7 @@ class Pipeline(Generic[T, R]):
         self._windows: Batches[tuple[_Job[T], int]] = Batches(
             settings.batch, hands + ahead, self._session.card.input_size_hw, settings.decoders
         )
-        self._answered: Channel[_Job[T]] = Channel(max(settings.batch, 2 * settings.writers), hands)
+        self._answered: Channel[_Job[T] | _Settled[T]] = Channel(max(settings.batch, 2 * settings.writers), hands)
         self._workers = [
             *(self._worker("decode", self._decode) for _ in range(settings.decoders)),
             *(self._worker("session", self._infer) for _ in range(hands)),
@@ -294,15 +310,18 @@ class Pipeline(Generic[T, R]):
                 self._feed.done(found.tiles)
                 continue
             self._feed.done()
+            if isinstance(found, Known):
+                self._answered.put(_Settled(tile, found))
+                continue
             job = _Job(tile, found)
             for index, window in enumerate(found.windows):
                 self._windows.put(window, (job, index))
             del found, window  # while the next one is read
         self._windows.close()
 
-    def _found(self, tile: T) -> FittedTile | More[T]:
+    def _found(self, tile: T) -> FittedTile | Known | More[T]:
         image, settings = self._read(tile), self._settings
-        if isinstance(image, More):
+        if isinstance(image, (Known, More)):
             return image
         return fit_to_card(
             image,
@@ -334,7 +353,7 @@ class Pipeline(Generic[T, R]):
                 batch.images, lambda: worker.at((self._session.generation, batch)), [job for job, _ in batch.tags]
             )
             self._windows.release(batch)
-            complete = []
+            complete: list[_Job[T] | _Settled[T]] = []
             for (job, index), answer in zip(batch.tags, answers):
                 if isinstance(answer, EngineError):
                     if job.fail():
@@ -369,8 +388,7 @@ class Pipeline(Generic[T, R]):
             outcome: Outcome[T, R]
             with worker.at(job.tile):
                 try:
-                    answer = job.layout.join([answer for answer in job.answers if answer is not None])
-                    outcome = Outcome(job.tile, result=self._finish(job.tile, answer))
+                    outcome = Outcome(job.tile, result=self._finish(job.tile, job.answer()))
                 except TileError as error:
                     outcome = Outcome(job.tile, error=error)
             self._room.acquire()

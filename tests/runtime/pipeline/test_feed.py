@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from dlcv.runtime.pipeline.feed import Feed
+import pytest
+
+from dlcv.runtime.pipeline.feed import Feed, Known, More
+from dlcv.runtime.pipeline.outcome import Outcome
+from dlcv.runtime.pipeline.pipeline import Pipeline
+from dlcv.runtime.pipeline.settings import PipelineSettings
 
 T = TypeVar("T")
 
@@ -55,3 +60,24 @@ def test_nobody_waits_when_it_is_stopped() -> None:
     feed.stop()
     assert [other() for other in others] == [None] * 3
     assert Feed[int]([]).take() is None
+
+
+@pytest.mark.parametrize("decoders", [1, 3])
+def test_in_a_pipeline(stand_in: Any, decoders: int) -> None:
+    """A tile that is run as many has no outcome of its own, and one whose answer is known does not go to the session."""
+    finished: dict[int, Any] = {}
+    outcomes: list[Outcome[int, None]] = []
+
+    def read(tile: int) -> Any:
+        if tile == 3:
+            return More(iter([10, 4, 11]))
+        return Known("known") if tile == 4 else stand_in.tile_image(tile)
+
+    def finish(tile: int, answer: Any) -> None:
+        finished[tile] = answer if isinstance(answer, str) else int(answer[0, 0])
+
+    session = stand_in.StandIn()
+    Pipeline(session, read, finish, PipelineSettings(2, decoders=decoders)).run([1, 2, 3], outcomes.append)
+    assert finished == {1: 1, 2: 2, 10: 10, 4: "known", 11: 11}
+    assert sorted(outcome.tile for outcome in outcomes if outcome.error is None) == [1, 2, 4, 10, 11]
+    assert session.batches == [2, 2]
