@@ -32,10 +32,12 @@ class TileWork:
 
     @classmethod
     def of(cls, tile: Tile) -> TileWork:
-        """With what the file was at once for a large tile, which is opened where it is taken; the others are asked where they are
-        read, so that storage that hangs holds up one thread.
-        """
-        return cls(tile, tile.fingerprint() if tile.large else None)
+        """As it goes in; its file is looked at where it is read, so that storage that hangs holds up one thread."""
+        return cls(tile)
+
+    def begin(self) -> None:
+        """Keeps what the file is, before any of it is read."""
+        self.was = self.tile.fingerprint()
 
 
 class TileHands(Generic[R]):
@@ -57,7 +59,8 @@ class TileHands(Generic[R]):
         Raises:
             TileError: when it cannot be read.
         """
-        where, work.was = work.tile.where, work.tile.fingerprint()
+        work.begin()
+        where = work.tile.where
         if is_url(where):
             image_rgb = self._decoder.decode_bytes(read_url(where, self._decode.max_bytes))
         else:

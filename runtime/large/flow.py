@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dlcv.runtime.errors import TileError
-from dlcv.runtime.large.run import ImageRun, LargeSettings, NoData, Part
+from dlcv.runtime.large.run import ImageRun, LargeSettings, Part
 from dlcv.runtime.outputs.base import Counted
+from dlcv.runtime.outputs.named_files import refused_names
+from dlcv.runtime.pipeline.feed import Known, More
 from dlcv.runtime.pipeline.outcome import Outcome
 from dlcv.runtime.pipeline.pipeline import Pipeline
 from dlcv.runtime.pipeline.settings import PipelineSettings
@@ -30,16 +33,24 @@ class Work(Protocol):
     def tile(self) -> Tile:
         """The tile."""
 
+    def begin(self) -> None:
+        """Told before any of the tile is read, by the thread that reads it."""
+
 
 W = TypeVar("W", bound=Work)
 
 
-@dataclass(frozen=True)
-class _Broken:
-    """An image that could not be opened: an item whose reading fails."""
+class _Opening:
+    """A large image, to be opened by the thread that takes it, which has a time limit.
 
-    work: Any
-    error: TileError
+    Attributes:
+        work: of the run.
+        run: the image, when it is open.
+        over: nobody waits for it any more.
+    """
+
+    def __init__(self, work: Any) -> None:
+        self.work, self.run, self.over = work, None, False  # type: Any, ImageRun | None, bool
 
 
 @dataclass(frozen=True)
@@ -75,10 +86,12 @@ class TilePipeline(Generic[W, R]):
     ) -> None:
         self._card, self._large, self._mask_path, self._written = session.card, large, mask_path, written
         self._read_tile, self._write_tile = read, write
-        self._pipeline: Pipeline[W | Part | _Broken, Any] = Pipeline(
+        self._pipeline: Pipeline[W | Part | _Opening, Any] = Pipeline(
             session, self._read, self._finish, settings, answers=answers, whole=_tile_of
         )
         self._runs: dict[ImageRun, W] = {}
+        self._openings: set[_Opening] = set()
+        self._lock = Lock()  # images are opened in other threads than that in which they are ended
 
     @property
     def times(self) -> StageTimes:
@@ -111,38 +124,59 @@ class TilePipeline(Generic[W, R]):
         try:
             self._pipeline.run(self._items(works), lambda outcome: self._report(outcome, report, progress))
         finally:
-            for run in list(self._runs):
+            with self._lock:
+                left = list(self._runs)
+                for opening in self._openings:
+                    opening.over = True
+            for run in left:
                 self._end(run)
 
-    def _items(self, works: Iterable[W]) -> Iterator[W | Part | _Broken]:
+    def _items(self, works: Iterable[W]) -> Iterator[W | Part | _Opening]:
         for work in works:
-            if not work.tile.large:
-                yield work
-                continue
-            try:
-                run = ImageRun(work.tile, self._mask_path(work.tile), self._card, self._large)
-            except TileError as error:
-                yield _Broken(work, error)
-                continue
-            self._runs[run] = work
-            yield from run.parts()
+            yield _Opening(work) if work.tile.large else work
 
-    def _read(self, item: W | Part | _Broken) -> NDArray[np.uint8]:
+    def _read(self, item: W | Part | _Opening) -> NDArray[np.uint8] | Known | More[W | Part | _Opening]:
         if isinstance(item, Part):
-            return item.run.read(item)
-        if isinstance(item, _Broken):
-            raise item.error
+            image_rgb = item.run.read(item)
+            return Known(None) if image_rgb is None else image_rgb
+        if isinstance(item, _Opening):
+            return More(self._opened(item).parts())
         return self._read_tile(item)
 
-    def _finish(self, item: W | Part | _Broken, answer: NDArray[Any]) -> Any:
+    def _opened(self, opening: _Opening) -> ImageRun:
+        work = opening.work
+        with self._lock:
+            self._openings.add(opening)
+        try:
+            work.begin()
+            with refused_names():
+                run = ImageRun(work.tile, self._mask_path(work.tile), self._card, self._large)
+        except BaseException:
+            with self._lock:
+                self._openings.discard(opening)
+            raise
+        with self._lock:
+            self._openings.discard(opening)
+            if not opening.over:
+                opening.run, self._runs[run] = run, work
+        if opening.run is None:  # it comes too late
+            run.close()
+            raise TileError("the run of this image has ended")
+        return run
+
+    def _finish(self, item: W | Part | _Opening, answer: NDArray[Any]) -> Any:
         if isinstance(item, Part):
-            return _Whole(item.run.end(self._written)) if item.run.finish(item, answer) else None
-        assert not isinstance(item, _Broken), "what could not be opened has no answer"
+            return self._ended(item.run) if item.run.finish(item, answer) else None
+        assert not isinstance(item, _Opening), "its windows have answers"
         return self._write_tile(item, answer)
+
+    def _ended(self, run: ImageRun) -> _Whole:
+        with refused_names():
+            return _Whole(run.end(self._written))
 
     def _report(
         self,
-        outcome: Outcome[W | Part | _Broken, Any],
+        outcome: Outcome[W | Part | _Opening, Any],
         report: Callable[[Outcome[W, R]], None],
         progress: Callable[[str], None],
     ) -> None:
@@ -150,7 +184,11 @@ class TilePipeline(Generic[W, R]):
         if isinstance(item, Part):
             if item.run in self._runs:
                 self._report_part(item.run, outcome, report, progress)
-        elif isinstance(item, _Broken):
+        elif isinstance(item, _Opening):
+            with self._lock:
+                item.over = True
+            if item.run is not None:  # it was left behind in the moment in which it was open
+                self._end(item.run)
             report(Outcome(item.work, error=outcome.error))
         else:
             report(Outcome(item, outcome.result, outcome.error))
@@ -158,18 +196,11 @@ class TilePipeline(Generic[W, R]):
     def _report_part(
         self,
         run: ImageRun,
-        outcome: Outcome[W | Part | _Broken, Any],
+        outcome: Outcome[W | Part | _Opening, Any],
         report: Callable[[Outcome[W, R]], None],
         progress: Callable[[str], None],
     ) -> None:
         error, whole = outcome.error, outcome.result
-        if isinstance(error, NoData):
-            last, error = error.last, None
-            if last:  # it was read by a thread that has a time limit, so the image is ended here
-                try:
-                    whole = _Whole(run.end(self._written))
-                except TileError as failed:
-                    error = failed
         if error is not None:
             report(Outcome(self._end(run), error=error))
         elif whole is not None:
@@ -180,12 +211,15 @@ class TilePipeline(Generic[W, R]):
                 progress(f"{run.tile.key}: {run.done * 100 // run.windows} %")
 
     def _end(self, run: ImageRun) -> W:
-        work = self._runs.pop(run)
+        with self._lock:
+            work = self._runs.pop(run)
         run.close()
         return work
 
 
 def _tile_of(item: Any) -> Tile:
     """The tile that an item of the pipeline is of."""
-    tile: Tile = item.run.tile if isinstance(item, Part) else item.work.tile if isinstance(item, _Broken) else item.tile
+    tile: Tile = (
+        item.run.tile if isinstance(item, Part) else item.work.tile if isinstance(item, _Opening) else item.tile
+    )
     return tile

@@ -58,7 +58,7 @@ def open_image(path: Path) -> Any:
     """A TIFF, JPEG or PNG as a dataset of rasterio.
 
     Raises:
-        TileError: when it is none of these, has directories without end, or GDAL refuses it.
+        TileError: when it is none of these, has directories without end or a name that is not UTF-8, or GDAL refuses it.
     """
     library = rasterio()
     try:
@@ -74,6 +74,8 @@ def open_image(path: Path) -> Any:
         threads = {"num_threads": "ALL_CPUS"} if driver == "GTiff" else {}
         with gdal_environment():
             return library.open(path, driver=driver, sharing=False, **threads)
+    except UnicodeEncodeError as error:
+        raise TileError("its name is not UTF-8, and GDAL opens no others; rename it") from error
     except (library.errors.RasterioError, OSError) as error:
         raise TileError(f"GDAL cannot open it: {one_line(str(error).strip())[:300]}") from error
 

@@ -44,14 +44,6 @@ class LargeSettings:
     sure: bool = False
 
 
-class NoData(TileError):
-    """A window in which no pixel holds data; `last` tells that it was the last one of the image that was missing."""
-
-    def __init__(self, last: bool) -> None:
-        super().__init__("no data")
-        self.last = last
-
-
 @dataclass(frozen=True)
 class Part:
     """A window of an image, as an item of the pipeline."""
@@ -107,22 +99,19 @@ class ImageRun:
                     return
                 yield Part(self, row, column)
 
-    def read(self, part: Part) -> NDArray[np.uint8]:
-        """A window, uint8 (H, W, 3), RGB.
+    def read(self, part: Part) -> NDArray[np.uint8] | None:
+        """A window, uint8 (H, W, 3), RGB; None when no pixel of it holds data, so that there is nothing to be asked about.
 
         Raises:
-            NoData: when there is nothing to be asked about; it is taken for answered.
             TileError: when it cannot be read.
         """
         self._refuse_if_ended()
         image_rgb, valid = self._source.window(part.row, part.column)
-        if valid is not None and not valid.any() and self._mask.nodata is not None:
-            raise NoData(self._mosaic.add(part.row, part.column, None, valid))
         self._valid[part.row, part.column] = valid
-        return image_rgb
+        return None if valid is not None and not valid.any() and self._mask.nodata is not None else image_rgb
 
-    def finish(self, part: Part, answer: NDArray[Any]) -> bool:
-        """Takes the answer about a window; True when it was the last one.
+    def finish(self, part: Part, answer: NDArray[Any] | None) -> bool:
+        """Takes the answer about a window, None where `read` gave None; True when it was the last one.
 
         Raises:
             TileError: when it cannot be used.

@@ -6,6 +6,9 @@ temporary names; the result is renamed when it is whole.
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -44,6 +47,7 @@ class StripFile:
         self, path: Path, like: Any, *, count: int = 1, nodata: int | None = None, name: str = "strips"
     ) -> None:
         self._path, self.strips = path, partial_name(path.with_name(f"{path.name}.{name}"))
+        self.guarded(self._look_at_names)
         self.dataset = self.guarded(lambda: self._create(like, count, nodata))
         self._writing = LastOut(self._let_go)
 
@@ -113,8 +117,20 @@ class StripFile:
         library = rasterio()
         try:
             return action()
+        except UnicodeEncodeError as error:  # the folder's: an image of such a name is not opened
+            path = one_line(self._path)
+            raise OutputError(f"cannot write {path}: its name is not UTF-8, and GDAL writes no others") from error
         except (library.errors.RasterioError, library._err.CPLE_BaseError, OSError) as error:
-            raise OutputError(f"cannot write {self._path}: {one_line(str(error).strip())[:300]}") from error
+            reason = getattr(error, "strerror", None) or one_line(str(error).strip())[:300]
+            raise OutputError(f"cannot write {self._path}: {reason}") from error
+
+    def _look_at_names(self) -> None:
+        """Has the system refuse what it would refuse when all is computed, and in its own words, which GDAL's are not."""
+        with suppress(FileNotFoundError):
+            if stat.S_ISDIR(os.lstat(self._path).st_mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with open(self.strips, "wb"):
+            pass
 
     def _create(self, like: Any, count: int, nodata: int | None) -> Any:
         with gdal_environment():

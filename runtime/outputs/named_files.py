@@ -14,6 +14,21 @@ _TILE_ERRNOS = (errno.ENAMETOOLONG, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, e
 """What the operating system refuses for one name; any other refusal would meet every tile."""
 
 
+@contextmanager
+def refused_names() -> Iterator[None]:
+    """For `with`: what the system refuses because of a tile's name is that tile's failure.
+
+    Raises:
+        TileError: in the place of such an OutputError.
+    """
+    try:
+        yield
+    except OutputError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _TILE_ERRNOS:
+            raise TileError(str(error)) from error
+        raise
+
+
 class NamedFiles:
     """Writes files below a folder, in any thread.
 
@@ -50,12 +65,8 @@ class NamedFiles:
             TileError, OutputError: as `write`.
         """
         path = self.folder / name
-        try:
+        with refused_names():
             if path.parent not in self._made:
                 make_folder(path.parent)
                 self._made.add(path.parent)
             yield path
-        except OutputError as error:
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _TILE_ERRNOS:
-                raise TileError(str(error)) from error
-            raise

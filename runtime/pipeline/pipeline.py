@@ -26,6 +26,7 @@ from dlcv.runtime.errors import DatasetError, EngineError, TileError
 from dlcv.runtime.fitting import FittedTile, fit_to_card
 from dlcv.runtime.pipeline.batches import Batch, Batches
 from dlcv.runtime.pipeline.batching import BatchRunner
+from dlcv.runtime.pipeline.feed import Feed, Known, More
 from dlcv.runtime.pipeline.outcome import Outcome
 from dlcv.runtime.pipeline.settings import PipelineSettings
 from dlcv.runtime.pipeline.times import StageTimes
@@ -61,11 +62,27 @@ class _Job(Generic[T]):
             self._missing -= 1
             return self._missing == 0
 
+    def answer(self) -> NDArray[Any]:
+        """Of the whole tile, when those of all windows are there."""
+        return self.layout.join([answer for answer in self.answers if answer is not None])
+
     def fail(self) -> bool:
         """Puts the tile aside; True the first time."""
         with self._lock:
             first, self.failed = not self.failed, True
             return first
+
+
+@dataclass(frozen=True)
+class _Settled(Generic[T]):
+    """A tile on its way to `finish` alone."""
+
+    tile: T
+    known: Known
+
+    def answer(self) -> Any:
+        """What was known."""
+        return self.known.answer
 
 
 @dataclass(frozen=True)
@@ -84,7 +101,8 @@ class Pipeline(Generic[T, R]):
 
     Args:
         session: opened; called from up to `session.parallel` threads.
-        read: tile -> uint8 (H, W, 3), RGB; raises TileError for a tile that cannot be read.
+        read: tile -> uint8 (H, W, 3), RGB, or its answer where that is known, or the tiles that are run in its place, which are
+            read next, and it has no outcome; raises TileError for a tile that cannot be read.
         finish: tile and its answer -> anything; raises TileError for a tile that cannot be finished. The answer is a mask,
             uint8 (h, w) of the tile's size, or probabilities, float32 (C,); see `answers.py`.
         settings: batch, threads, fitting, patience.
@@ -99,7 +117,7 @@ class Pipeline(Generic[T, R]):
     def __init__(
         self,
         session: Session,
-        read: Callable[[T], NDArray[np.uint8]],
+        read: Callable[[T], NDArray[np.uint8] | Known | More[T]],
         finish: Callable[[T, NDArray[Any]], R],
         settings: PipelineSettings,
         answers: Callable[[dict[str, NDArray[Any]]], NDArray[Any]] | None = None,
@@ -149,8 +167,8 @@ class Pipeline(Generic[T, R]):
 
     def _prepare(self, tiles: Iterable[T]) -> None:
         settings = self._settings
-        self._source, self._source_lock = iter(tiles), Lock()
-        self._stopping, self._hung_in_session = False, 0
+        self._feed = Feed(tiles)
+        self._hung_in_session = 0
         self._hung: list[object] = []
         self._alone: deque[Batch[tuple[_Job[T], int]]] = deque()
         self._messages: SimpleQueue[Outcome[T, R] | BaseException | None] = SimpleQueue()
@@ -160,7 +178,7 @@ class Pipeline(Generic[T, R]):
         self._windows: Batches[tuple[_Job[T], int]] = Batches(
             settings.batch, hands + ahead, self._session.card.input_size_hw, settings.decoders
         )
-        self._answered: Channel[_Job[T]] = Channel(max(settings.batch, 2 * settings.writers), hands)
+        self._answered: Channel[_Job[T] | _Settled[T]] = Channel(max(settings.batch, 2 * settings.writers), hands)
         self._workers = [
             *(self._worker("decode", self._decode) for _ in range(settings.decoders)),
             *(self._worker("session", self._infer) for _ in range(hands)),
@@ -212,6 +230,7 @@ class Pipeline(Generic[T, R]):
                 generation, batch = late
                 self._leave_session(worker, generation, batch)
                 continue
+            self._feed.done()
             error = TileError(f"reading it took longer than {limit_s:g} s; look at its storage, or pass --tile-timeout")
             report(Outcome(late, error=error))
             whole = self._whole(late)
@@ -258,7 +277,7 @@ class Pipeline(Generic[T, R]):
         new.thread.start()
 
     def _stop(self, report: Callable[[Outcome[T, R]], None]) -> None:
-        self._stopping = True
+        self._feed.stop()
         self._windows.abort()
         self._answered.abort()
         self._room.release(UNREPORTED + len(self._workers))
@@ -279,26 +298,39 @@ class Pipeline(Generic[T, R]):
         self._messages.put(Outcome(tile, error=error))
 
     def _decode(self, worker: Worker) -> None:
-        settings = self._settings
-        while (tile := self._next_tile()) is not None:
+        while (tile := self._feed.take()) is not None:
             try:
                 with worker.at(tile):
-                    fitted = fit_to_card(
-                        self._read(tile), self._session.card, fit=settings.fit, overlap=settings.overlap,
-                        blend=settings.blend, tta=settings.tta,
-                    )  # fmt: skip
+                    found = self._found(tile)
             except TileError as error:
+                self._feed.done()
                 self._put_aside(tile, error)
                 continue
-            job = _Job(tile, fitted)
-            for index, window in enumerate(fitted.windows):
+            if isinstance(found, More):
+                self._feed.done(found.tiles)
+                continue
+            self._feed.done()
+            if isinstance(found, Known):
+                self._answered.put(_Settled(tile, found))
+                continue
+            job = _Job(tile, found)
+            for index, window in enumerate(found.windows):
                 self._windows.put(window, (job, index))
-            del fitted, window  # while the next one is read
+            del found, window  # while the next one is read
         self._windows.close()
 
-    def _next_tile(self) -> T | None:
-        with self._source_lock:
-            return None if self._stopping else next(self._source, None)
+    def _found(self, tile: T) -> FittedTile | Known | More[T]:
+        image, settings = self._read(tile), self._settings
+        if isinstance(image, (Known, More)):
+            return image
+        return fit_to_card(
+            image,
+            self._session.card,
+            fit=settings.fit,
+            overlap=settings.overlap,
+            blend=settings.blend,
+            tta=settings.tta,
+        )
 
     def _ask_and_infer(self, blamed: _Job[T] | None, worker: Worker) -> None:
         """In the place of a worker that hangs.
@@ -321,7 +353,7 @@ class Pipeline(Generic[T, R]):
                 batch.images, lambda: worker.at((self._session.generation, batch)), [job for job, _ in batch.tags]
             )
             self._windows.release(batch)
-            complete = []
+            complete: list[_Job[T] | _Settled[T]] = []
             for (job, index), answer in zip(batch.tags, answers):
                 if isinstance(answer, EngineError):
                     if job.fail():
@@ -356,8 +388,7 @@ class Pipeline(Generic[T, R]):
             outcome: Outcome[T, R]
             with worker.at(job.tile):
                 try:
-                    answer = job.layout.join([answer for answer in job.answers if answer is not None])
-                    outcome = Outcome(job.tile, result=self._finish(job.tile, answer))
+                    outcome = Outcome(job.tile, result=self._finish(job.tile, job.answer()))
                 except TileError as error:
                     outcome = Outcome(job.tile, error=error)
             self._room.acquire()

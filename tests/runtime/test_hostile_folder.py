@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from dlcv.runtime.decode import decode_file
 from dlcv.runtime.inference import InferSettings, Summary, infer
 from dlcv.runtime.journal import unescape
 from dlcv.runtime.output_names import check_names
@@ -90,6 +91,43 @@ def test_every_entry_has_its_row(run: Callable[..., Summary], tile_folder: Path,
     assert {name for name in new if not name.startswith(b"out/")} == set(), "nothing outside the output"
     assert {name[4:-4] for name in new if name.endswith(b".png.png")} == set(GOOD)
     assert secret.read_text() == "not an image"
+
+
+def test_georeferenced_images_have_their_rows_too(
+    run: Callable[..., Summary], tmp_path: Path, tile_folder: Path
+) -> None:
+    """What is read by windows is opened, and its mask begun, at another place than a tile's."""
+    rasterio = pytest.importorskip("rasterio")
+    folder, image = tmp_path / "hostile", decode_file(tile_folder / "a.png")
+    place = {"crs": "EPSG:32640", "transform": rasterio.Affine(0.5, 0, 325_000, 0, -0.5, 2_790_000)}
+    good = [name[:-4] + b".tif" for name in GOOD if b"utf-8" not in name] + [b"what?.tif", b"a#b!c.tif"]
+    no_utf8 = b"\xff not utf-8.tif"
+    long = (
+        b"x" * 251 + b".tif",
+        b"y" * 246 + b".tif",
+    )  # of the second the mask's name fits, but not that of its polygons
+    profile = {"driver": "GTiff", "width": 64, "height": 64, "count": 3, "dtype": "uint8", **place}
+    with rasterio.open(tmp_path / "one.tif", "w", **profile) as file:
+        file.write(image.transpose(2, 0, 1))
+    for name in (*good, *long, b"taken.tif", no_utf8):
+        os.makedirs(os.path.dirname(os.path.join(os.fsencode(folder), name)), exist_ok=True)
+        Path(os.fsdecode(os.path.join(os.fsencode(folder), name))).write_bytes((tmp_path / "one.tif").read_bytes())
+    (folder / "taken.tif.tif").mkdir()
+    (folder / "taken.tif.tif/z.png").write_bytes((tile_folder / "a.png").read_bytes())
+    summary = run(folder, polygons=True)
+    with open(tmp_path / "out/manifest.csv", newline="") as file:
+        reasons = {os.fsencode(unescape(row["path"])): row["reason"] for row in csv.DictReader(file)}
+    taken = (b"taken.tif", b"taken.tif.tif/z.png")
+    assert set(reasons) == {*good, *long, *taken, no_utf8}
+    assert [name for name in good if reasons[name]] == []
+    assert all("File name too long" in reasons[name] for name in long), reasons
+    assert reasons[no_utf8] == "its name is not UTF-8, and GDAL opens no others; rename it"
+    failed = [reasons[name] for name in taken if reasons[name]]
+    assert len(failed) == 1, "whichever was first has the name"
+    assert any(words in failed[0] for words in ("Is a directory", "File exists", "Not a directory"))
+    assert (summary.done, summary.failed) == (len(good) + 1, len(long) + 2)
+    new = written(tmp_path / "out")
+    assert not [name for name in new if b"partial" in name or name.startswith((b"x", b"y"))]
 
 
 def test_a_key_never_leads_out(tmp_path: Path) -> None:

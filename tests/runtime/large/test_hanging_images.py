@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from dlcv.runtime.inference import InferSettings, Summary, infer
+from dlcv.runtime.large import source
 from dlcv.runtime.large.bands import Bands
 from dlcv.runtime.manifest import FAILED, Row, read_manifest
 from dlcv.runtime.pipeline import pipeline as pipeline_module
+from dlcv.runtime.tiles import Tile
 
 WriteGeo = Callable[..., Path]
 LIMIT_S = 3.0
@@ -91,3 +93,37 @@ def test_one_whose_reading_hangs_fails_alone(
     assert not [path for path in (tmp_path / "out").rglob("*") if "hangs.tif" in path.name], "nothing of it is left"
     never.set()
     assert closed_late.wait(60)
+
+
+def test_those_that_hang_when_they_are_opened_hold_up_nobody(
+    tiny_onnx: Path, folder: Path, tmp_path: Path, write_geo: WriteGeo, never: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    (folder / "asked.tif").write_bytes((folder / "other.tif").read_bytes())
+    opened, fingerprint = source._opened, Tile.fingerprint
+
+    def slow_open(path: Path) -> Any:
+        if path.name == "hangs.tif":
+            never.wait(90)
+        return opened(path)
+
+    def slow_fingerprint(self: Tile) -> Any:
+        if self.key == "asked.tif":
+            never.wait(90)
+        return fingerprint(self)
+
+    monkeypatch.setattr(source, "_opened", slow_open)
+    monkeypatch.setattr(Tile, "fingerprint", slow_fingerprint)
+    summary = run(tiny_onnx, folder, tmp_path / "out", decoders=2)
+    assert (summary.done, summary.failed) == (7, 2)
+    found = rows(tmp_path / "out")
+    assert {key: row.reason for key, row in found.items() if row.status == FAILED} == {
+        "hangs.tif": REASON, "asked.tif": REASON,
+    }  # fmt: skip
+    assert found["other.tif"].tile == fingerprint(Tile(folder / "other.tif", "other.tif")), "resume compares it"
+    never.set()
+    for thread in threading.enumerate():
+        if thread.name == "dlcv-decode":
+            thread.join(60)
+    left = [path.name for path in (tmp_path / "out").rglob("*") if path.name.lstrip(".").startswith(("hangs", "asked"))]
+    assert left == [], "one that comes back late takes away what it began"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from dlcv.runtime.errors import OutputError, UsageError
 from dlcv.runtime.fitting import fit_to_card
 from dlcv.runtime.inference import InferSettings, Summary, infer
 from dlcv.runtime.large import cog
+from dlcv.runtime.large.run import ImageRun
 from dlcv.runtime.manifest import DONE, FAILED, Row, read_manifest
 from dlcv.runtime.outputs.beside import (
     CONFIDENCE,
@@ -143,13 +145,21 @@ def test_large_images_are_turned_too(
 
 
 def test_pixels_without_data_are_255_and_empty_windows_cost_nothing(
-    run: Callable[..., Summary], tmp_path: Path, scene: Image, write_geo: WriteGeo
+    run: Callable[..., Summary], tmp_path: Path, scene: Image, write_geo: WriteGeo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = np.maximum(scene, 1)
     image[:100] = 0
+    ended, end = [], ImageRun.end
+
+    def noted(self: ImageRun, written: Any) -> Any:
+        ended.append(threading.current_thread().name)
+        return end(self, written)
+
+    monkeypatch.setattr(ImageRun, "end", noted)
     summary = run(
         write_geo(tmp_path / "a.tif", image, nodata=0), write_geo(tmp_path / "empty.tif", image * 0, nodata=0)
     )
+    assert ended == ["dlcv-write"] * 2, "it may take minutes, and the main thread looks for what hangs"
     mask = mask_of(tmp_path / "out" / "a.tif.tif")
     assert (mask[:100] == 255).all()
     assert (mask[100:] < 7).all()
