@@ -21,10 +21,10 @@ LARGE_TIFF_PIXELS = 1 << 26
 """Of a TIFF without georeference: 8192 x 8192, 201 MB as RGB; from there on it is not decoded whole."""
 LARGE_FILE_BYTES = 4 << 20
 """Of a JPEG or PNG: one of fewer bytes is taken for a tile unseen."""
-_WIDTH, _HEIGHT = 256, 257
+_WIDTH, _HEIGHT, _ORIENTATION = 256, 257, 274
 _GEOREFERENCE = {33550, 33922, 34264, 34735}  # pixel scale, tie points, transformation, GeoKey directory
 _STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_SIZES = {3: "H", 4: "I", 16: "Q"}
+_SIZES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,12 @@ class TiffFacts:
     Attributes:
         size_hw: in pixels.
         georeferenced: it has GeoTIFF tags, or a world file (`.tfw`) beside it.
+        orientation: how it wants to be shown; 1, or anything but 2 to 8, is upright.
     """
 
     size_hw: tuple[int, int]
     georeferenced: bool
+    orientation: int = 1
 
 
 def mark_large(
@@ -81,7 +83,7 @@ def tiff_facts(path: Path) -> TiffFacts | None:
     if not tags.get(_WIDTH) or not tags.get(_HEIGHT):
         return None
     georeferenced = bool(_GEOREFERENCE & set(tags)) or path.with_suffix(".tfw").exists()
-    return TiffFacts((tags[_HEIGHT], tags[_WIDTH]), georeferenced)
+    return TiffFacts((tags[_HEIGHT], tags[_WIDTH]), georeferenced, tags.get(_ORIENTATION, 1))
 
 
 def _is_large(tile: Tile, max_pixels: int, every_tiff: bool, looks: Looks) -> bool:

@@ -130,3 +130,61 @@ def test_a_png_as_in_plain_tiles(tmp_path: Path, bits: int) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(grey_png(bits))
     np.testing.assert_array_equal(window(path), decode_file(path))
+
+
+def turned(path: Path, orientation: int) -> Path:
+    from PIL import Image
+
+    image = Image.fromarray(SMOOTH)
+    if path.suffix == ".tif":
+        image.save(path, tiffinfo={0x0112: orientation})
+        return path
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(path, exif=exif)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.jpg", "a.png"])
+@pytest.mark.parametrize("orientation", [2, 3, 6, 8])
+def test_a_turned_image_is_refused(tmp_path: Path, name: str, orientation: int) -> None:
+    path = turned(tmp_path / name, orientation)
+    assert (decode_file(path).shape[:2] == SIZE) == (orientation < 5), "a plain tile is turned"
+    words = rf"^tag Orientation {orientation}: the image is stored turned; write it upright .*, or as it is stored"
+    with pytest.raises(TileError, match=words):
+        Source(path, SIZE, 0.25)
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.jpg", "a.png"])
+def test_an_image_that_says_it_is_upright_is_read(tmp_path: Path, name: str) -> None:
+    path = turned(tmp_path / name, 1)
+    difference = np.abs(window(path).astype(int) - decode_file(path))
+    assert difference.max() <= (24 if name == "a.jpg" else 0)  # as of a JPEG in a TIFF
+
+
+@pytest.mark.parametrize("orientation", [0, 9])
+def test_an_orientation_that_there_is_not_turns_nothing(
+    tmp_path: Path, orientation: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = turned(tmp_path / "a.tif", orientation)
+    np.testing.assert_array_equal(window(path), decode_file(path))
+    capfd.readouterr()  # libtiff's words
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.jpg"])
+def test_a_turned_image_may_be_written_as_it_is_stored(tmp_path: Path, name: str) -> None:
+    """What `gdal_translate` does: EXIF's tags go along as those of GDAL, which turn nothing."""
+    import rasterio.shutil
+
+    rasterio.shutil.copy(turned(tmp_path / name, 6), tmp_path / "b.tif", driver="GTiff")
+    np.testing.assert_array_equal(window(tmp_path / "b.tif"), decode_file(tmp_path / "b.tif"))
+
+
+def test_an_orientation_behind_the_pixels_counts(tmp_path: Path) -> None:
+    data = turned(tmp_path / "a.png", 6).read_bytes()
+    at = data.index(b"eXIf") - 4
+    length = 12 + int.from_bytes(data[at : at + 4], "big")
+    end = len(data) - 12
+    (tmp_path / "a.png").write_bytes(data[:at] + data[at + length : end] + data[at : at + length] + data[end:])
+    with pytest.raises(TileError, match=r"^tag Orientation 6: "):
+        Source(tmp_path / "a.png", SIZE, 0.25)
