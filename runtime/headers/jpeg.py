@@ -13,7 +13,7 @@ from dlcv.runtime.headers.base import ImageHeader, cut_off, damaged
 # is a fill byte. What else follows a 0xFF is a marker, so that the same search steps from segment to segment and
 # over whole scans.
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SEQUENTIAL = frozenset((0xC0, 0xC1))
 _SCAN = 0xDA
 _WITHOUT_LENGTH = frozenset((0x01, 0xD8))
@@ -46,7 +46,7 @@ def read(data: bytes) -> ImageHeader:
             continue
         if position + 2 > len(data):
             break
-        if code in _FRAMES:
+        if code in FRAMES:
             header, frame = _frame(data, position), code
         length = max(2, int.from_bytes(data[position : position + 2], "big"))
         if code == _APP1 and data.startswith(exif.PREFIX, position + 2):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dlcv.runtime.errors import TileError
 from dlcv.runtime.headers.base import ImageHeader, cut_off, damaged
 
 _STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -18,7 +19,7 @@ _JPEG_TABLES = 347  # never used here, but a file may be cut off inside them
 _WANTED = {_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA, _FORMAT, *_STRIPS, *_TILES, _JPEG_TABLES}
 _TYPES = {1: "u1", 3: "u2", 4: "u4", 7: "u1", 13: "u4", 16: "u8"}
 _KINDS = {1: "unsigned", 2: "signed", 3: "float", 4: "unsigned", 5: "complex", 6: "complex"}
-_PALETTE = 3
+_WHITE_IS_0, _PALETTE = 0, 3
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 
 
@@ -37,7 +38,8 @@ def read(data: bytes) -> ImageHeader:
     """The header of the first image.
 
     Raises:
-        TileError: when the directory or a strip or tile lies behind the end of the file, or the size is missing.
+        TileError: when the directory or a strip or tile lies behind the end of the file, the size is missing, or white is
+            stored as 0 in more than 8 bits, which OpenCV takes for black.
     """
     fields = _directory(data)
     if _WIDTH not in fields or _HEIGHT not in fields:
@@ -47,13 +49,18 @@ def read(data: bytes) -> ImageHeader:
             _check_inside(fields[offsets].values, fields[counts].values, len(data))
     channels = 3 if _first(fields, _PHOTOMETRIC) == _PALETTE else _first(fields, _SAMPLES)
     bits = int(fields[_BITS].values.max()) if _BITS in fields else 1
+    kind = _KINDS.get(_first(fields, _FORMAT), "unsigned")
+    if bits > 8 and kind == "unsigned" and _first(fields, _PHOTOMETRIC) == _WHITE_IS_0:
+        raise TileError(
+            f"white is stored as 0 (MINISWHITE) in {bits} bits, expected that of up to 8 bits; write it with black as 0"
+        )
     unassociated = _EXTRA in fields and len(fields[_EXTRA].values) == 1 and _first(fields, _EXTRA) == _UNASSOCIATED
     return ImageHeader(
         "TIFF",
         (_first(fields, _HEIGHT), _first(fields, _WIDTH)),
         channels,
         bits,
-        _KINDS.get(_first(fields, _FORMAT), "unsigned"),
+        kind,
         straight_alpha=bool(bits == 8 and channels == 4 and unassociated),
     )
 

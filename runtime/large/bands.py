@@ -24,7 +24,7 @@ class Bands:
         scale_16bit: see `DecodeOptions`.
 
     Raises:
-        TileError: when a band is not there, or the values are neither 8 bits nor 16 bits with a scale.
+        TileError: when a band is not there, or the values are neither up to 8 bits nor 16 bits with a scale.
     """
 
     def __init__(
@@ -89,20 +89,43 @@ def _chosen(dataset: Any, given: Sequence[int] | None) -> list[int]:
 
 
 def _table(dataset: Any, numbers: Sequence[int], scale_16bit: tuple[float, float] | None) -> NDArray[np.uint8] | None:
-    """From values to 8 bits, uint8 (values,), or of a palette (256, 3); None where they are 8 bits."""
+    """From values to 8 bits, uint8 (values,), or of a palette (256, 3); None where they are what they shall be."""
     kinds = {dataset.dtypes[number - 1] for number in numbers}
     kind = kinds.pop()
     if kinds or kind not in ("uint8", *_16BIT):
         raise TileError(f"{kind} values, expected 8-bit unsigned, or 16-bit with --scale-16bit; convert the image")
-    if kind in _16BIT:
-        if scale_16bit is None:
-            raise TileError(
-                "16-bit values, expected 8-bit; give --scale-16bit MIN,MAX: the values that become 0 and 255"
-            )
-        return table_16bit(scale_16bit, first=-32768 if kind == "int16" else 0)
     if len(numbers) == 1 and dataset.colorinterp[numbers[0] - 1].name == "palette":
         palette = np.zeros((256, 3), np.uint8)
         for index, colour in dataset.colormap(numbers[0]).items():
             palette[index] = colour[:3]
         return palette
-    return None
+    bits = int(dataset.tags(numbers[0], ns="IMAGE_STRUCTURE").get("NBITS", 16 if kind in _16BIT else 8))
+    white_is_0 = _white_is_0(dataset, numbers, bits)
+    if kind in _16BIT:
+        if bits != 16:  # OpenCV stretches them to 16 bits, GDAL does not: one MIN,MAX would mean two things
+            raise TileError(f"{bits}-bit values, expected 8 or 16 bits; write it with gdal_translate -co NBITS=16")
+        if scale_16bit is None:
+            raise TileError(
+                "16-bit values, expected 8-bit; give --scale-16bit MIN,MAX: the values that become 0 and 255"
+            )
+        return table_16bit(scale_16bit, first=-32768 if kind == "int16" else 0)
+    return _grey_table(bits, white_is_0) if bits < 8 or white_is_0 else None
+
+
+def _white_is_0(dataset: Any, numbers: Sequence[int], bits: int) -> bool:
+    """Whether the values are those of a negative, which TIFF allows for one band of grey; GDAL leaves it to us to turn them round."""
+    if dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") != "YES" or 1 not in numbers:
+        return False
+    if len(numbers) > 1 or bits > 8:
+        raise TileError(
+            f"white is stored as 0 (MINISWHITE) in {len(numbers)} bands of {bits} bits, expected that of one band of up to 8 bits; "
+            "write it with black as 0"
+        )
+    return True
+
+
+def _grey_table(bits: int, white_is_0: bool) -> NDArray[np.uint8]:
+    """uint8 (256,): values of so many bits, up to 8, stretched to 0..255."""
+    top = (1 << bits) - 1
+    levels = np.floor(np.minimum(np.arange(256), top) * (255 / top) + 0.5).astype(np.uint8)
+    return 255 - levels if white_is_0 else levels

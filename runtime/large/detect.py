@@ -1,6 +1,6 @@
 """Which tiles are read by windows: georeferenced TIFFs of any size, and what is too large to be decoded whole.
 
-A TIFF's directory is looked at; a JPEG or PNG only where its file is large, so that a folder of tiles costs a `stat` each.
+A TIFF's directory is looked at, and of a JPEG or PNG the first bytes, where its file could hold so many pixels.
 """
 
 from __future__ import annotations
@@ -12,20 +12,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
+from typing import BinaryIO
 
-from dlcv.runtime.errors import TileError
-from dlcv.runtime.large.library import has_rasterio, open_image
+from dlcv.runtime.headers.jpeg import FRAMES as JPEG_FRAMES
+from dlcv.runtime.large.library import has_rasterio
 from dlcv.runtime.tiles import Looks, Tile, TileList
 from dlcv.runtime.urls import is_url
 
 LARGE_TIFF_PIXELS = 1 << 26
 """Of a TIFF without georeference: 8192 x 8192, 201 MB as RGB; from there on it is not decoded whole."""
-LARGE_FILE_BYTES = 4 << 20
-"""Of a JPEG or PNG: one of fewer bytes is taken for a tile unseen."""
-_WIDTH, _HEIGHT = 256, 257
+MOST_PIXELS_A_BYTE = {".png": 8 * 1032, ".jpg": 512, ".jpeg": 512}
+"""Of an image without anything on it; a smaller file is taken for a tile unseen. Deflate makes at best 1032 bytes one, of 8 pixels of
+1 bit each; a block of 8 x 8 pixels of a JPEG takes at least a bit."""
+_MOST_SEGMENTS = 4096  # of a JPEG, in front of its frame; a file of fill bytes has no end
+_WIDTH, _HEIGHT, _ORIENTATION = 256, 257, 274
 _GEOREFERENCE = {33550, 33922, 34264, 34735}  # pixel scale, tie points, transformation, GeoKey directory
 _STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_SIZES = {3: "H", 4: "I", 16: "Q"}
+_SIZES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,12 @@ class TiffFacts:
     Attributes:
         size_hw: in pixels.
         georeferenced: it has GeoTIFF tags, or a world file (`.tfw`) beside it.
+        orientation: how it wants to be shown; 1, or anything but 2 to 8, is upright.
     """
 
     size_hw: tuple[int, int]
     georeferenced: bool
+    orientation: int = 1
 
 
 def mark_large(
@@ -87,14 +92,15 @@ def tiff_facts(path: Path) -> TiffFacts | None:
     if not tags.get(_WIDTH) or not tags.get(_HEIGHT):
         return None
     georeferenced = bool(_GEOREFERENCE & set(tags)) or path.with_suffix(".tfw").exists()
-    return TiffFacts((tags[_HEIGHT], tags[_WIDTH]), georeferenced)
+    return TiffFacts((tags[_HEIGHT], tags[_WIDTH]), georeferenced, tags.get(_ORIENTATION, 1))
 
 
 def _is_large(tile: Tile, max_pixels: int, every_tiff: bool, looks: Looks) -> bool:
     name = tile.where.lower()  # a Path a tile takes longer than all that is asked of the file
-    if name.endswith((".jpg", ".jpeg", ".png")):
+    most = MOST_PIXELS_A_BYTE.get(name[name.rfind(".") :])
+    if most is not None:
         facts = looks.at(tile)
-        return facts is not None and facts.size >= LARGE_FILE_BYTES and _is_large_picture(tile, max_pixels)
+        return facts is not None and facts.size * most > max_pixels and _picture_pixels(tile.where) > max_pixels
     if name.endswith((".webp", ".bmp")) or not os.path.isfile(tile.where):
         return False
     tiff = tiff_facts(tile.path)
@@ -104,14 +110,37 @@ def _is_large(tile: Tile, max_pixels: int, every_tiff: bool, looks: Looks) -> bo
     return every_tiff or tiff.georeferenced or pixels > min(LARGE_TIFF_PIXELS, max_pixels)
 
 
-def _is_large_picture(tile: Tile, max_pixels: int) -> bool:
-    if not has_rasterio():
-        return False  # decoding tells of its limit
+def _picture_pixels(where: str) -> int:
+    """Of a JPEG or PNG, or of a TIFF under such a name; 0 where the file is none, or is damaged: decoding will tell why."""
     try:
-        with open_image(tile.path) as dataset:
-            return int(dataset.width) * int(dataset.height) > max_pixels
-    except TileError:
-        return False
+        with open(where, "rb", buffering=0) as file:
+            start = file.read(24)
+            if start.startswith(b"\x89PNG"):
+                width, height = struct.unpack_from(">II", start, 16)
+                return int(width * height)
+            if start.startswith(b"\xff\xd8"):
+                return _jpeg_pixels(file)
+    except (OSError, struct.error):
+        return 0
+    tiff = tiff_facts(Path(where)) if start.startswith(_STARTS) else None
+    return tiff.size_hw[0] * tiff.size_hw[1] if tiff is not None else 0
+
+
+def _jpeg_pixels(file: BinaryIO) -> int:
+    """Steps from segment to segment to the frame, which stands in front of the pixels."""
+    at = 2
+    for _ in range(_MOST_SEGMENTS):
+        file.seek(at)
+        fill, marker, length, _, height, width = struct.unpack(">BBHBHH", file.read(9))
+        if fill != 0xFF or marker == 0xDA:
+            return 0
+        if marker == 0xFF:  # a fill byte
+            at += 1
+        elif marker in JPEG_FRAMES:
+            return int(height * width)
+        else:
+            at += 2 + max(2, length)
+    return 0
 
 
 def _tags(data: mmap.mmap) -> dict[int, int]:

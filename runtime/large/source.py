@@ -21,6 +21,7 @@ from dlcv.runtime.fitting import padded
 from dlcv.runtime.large.bands import Bands
 from dlcv.runtime.large.last_out import LastOut
 from dlcv.runtime.large.library import gdal_environment, open_image, rasterio
+from dlcv.runtime.large.turned import is_turned
 
 STRIP_ROWS = 256
 """At least so many, and whole blocks of the file; at most `MOST_STRIP_ROWS`, whatever the file's blocks are."""
@@ -29,7 +30,6 @@ MOST_STRIP_BYTES = 1 << 30
 """Of a strip as RGB; some are in memory at a time."""
 MOST_VALUES_A_BYTE = 100_000
 """Of an image in its file. Tiles of 512 x 512 that hold nothing at all take 8 bytes each of the file's own index."""
-_ROTATED = "tag Orientation {}: the image is stored turned; write it upright (gdal_translate, exiftran)"
 
 
 class _Strip:
@@ -154,8 +154,7 @@ class Source:
 
 def _opened(path: Path) -> Any:
     dataset = open_image(path)
-    turned = dataset.tags(ns="EXIF").get("EXIF_Orientation") or dataset.tags().get("EXIF_Orientation") or "1"
-    problem = _ROTATED.format(turned) if turned != "1" else _too_large(dataset, path)
+    problem = is_turned(dataset, path) or _too_large(dataset, path)
     if problem:
         dataset.close()
         raise TileError(problem)

@@ -10,9 +10,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from dlcv.runtime.large import detect
-from dlcv.runtime.large.detect import LARGE_FILE_BYTES, mark_large, tiff_facts
+from dlcv.runtime.large.detect import mark_large, tiff_facts
 from dlcv.runtime.output_names import name_of
 from dlcv.runtime.tiles import Tile, TileList
 
@@ -33,8 +34,8 @@ def test_georeferenced_tiffs_and_too_large_ones(tmp_path: Path, write_geo: Write
     cv2.imwrite(str(tmp_path / "plain-large.tif"), np.zeros((40, 40, 3), np.uint8))
     cv2.imwrite(str(tmp_path / "world.tif"), GREY)
     (tmp_path / "world.tfw").write_text("1\n0\n0\n-1\n0\n0\n")
-    cv2.imwrite(str(tmp_path / "tile.png"), np.zeros((40, 40, 3), np.uint8))
-    cv2.imwrite(str(tmp_path / "tile.jpg"), np.zeros((40, 40, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "tile.png"), GREY)
+    cv2.imwrite(str(tmp_path / "tile.jpg"), GREY)
     (tmp_path / "broken.tif").write_bytes(b"II*\0\x08\0\0\0\xff")
     (tmp_path / "empty.tif").write_bytes(b"")
     (tmp_path / "folder.tif").mkdir()
@@ -45,15 +46,50 @@ def test_georeferenced_tiffs_and_too_large_ones(tmp_path: Path, write_geo: Write
     assert (facts.size_hw, facts.georeferenced) == ((8, 9), True)
 
 
-def test_large_pictures_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (1300, 1200, 3), dtype=np.uint8)
-    cv2.imwrite(str(tmp_path / "noise.png"), noise)
-    assert (tmp_path / "noise.png").stat().st_size > LARGE_FILE_BYTES
-    assert keys(tmp_path, max_pixels=1200 * 1300) == []
-    assert keys(tmp_path, max_pixels=1200 * 1300 - 1) == ["noise.png"]
-    monkeypatch.setattr(detect, "open_image", lambda path: pytest.fail("a small file is not opened"))
-    cv2.imwrite(str(tmp_path / "noise.png"), noise[:40, :40])
-    assert keys(tmp_path) == []
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.jpeg", "progressive.jpg", "tagged.jpg", "a-jpeg.png"])
+def test_large_pictures_only(tmp_path: Path, name: str) -> None:
+    image = Image.fromarray(np.zeros((130, 120, 3), np.uint8))
+    kind = "PNG" if name == "a.png" else "JPEG"
+    image.save(tmp_path / name, kind, **({"progressive": True} if "progressive" in name else {}))
+    if name == "tagged.jpg":  # what a camera writes first, a thumbnail in it, and a fill byte
+        data = (tmp_path / name).read_bytes()
+        exif = b"\xff\xe1\xff\xf0" + data[: data.index(b"\xff\xda")].ljust(0xFFEE, b"\0")
+        (tmp_path / name).write_bytes(data[:2] + exif + b"\xff" + data[2:])
+    assert keys(tmp_path, max_pixels=120 * 130) == []
+    assert keys(tmp_path, max_pixels=120 * 130 - 1) == [name]
+
+
+@pytest.mark.parametrize(("mode", "name"), [("1", "a.png"), ("L", "a.png"), ("L", "a.jpg")])
+def test_a_large_picture_without_anything_on_it_is_large(tmp_path: Path, mode: str, name: str) -> None:
+    """180 million pixels take 23 KB as a PNG of 1 bit; here are fewer of them."""
+    image = Image.new(mode, (4000, 3000))
+    image.save(tmp_path / name, optimize=True)
+    assert (tmp_path / name).stat().st_size < 60_000
+    assert keys(tmp_path, max_pixels=4000 * 3000 - 1) == [name]
+
+
+def test_a_file_too_small_to_be_large_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), GREY)
+    cv2.imwrite(str(tmp_path / "a.jpg"), GREY)
+    monkeypatch.setattr(detect, "_picture_pixels", lambda where: pytest.fail("a small file is not opened"))
+    assert keys(tmp_path, max_pixels=178_956_970) == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x89PNG",
+        b"\xff\xd8\xff",
+        b"\xff\xd8" + bytes(40),
+        b"\xff\xd8\xff\xda" + bytes(40),
+        b"\xff\xd8" + b"\xff" * 9000,
+        b"II*\0",
+        b"text",
+    ],
+)
+def test_what_is_damaged_is_a_tile(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "a.jpg").write_bytes(data)
+    assert keys(tmp_path, max_pixels=1) == []
 
 
 def test_without_rasterio_a_line_says_so(tmp_path: Path, write_geo: WriteGeo, monkeypatch: pytest.MonkeyPatch) -> None:

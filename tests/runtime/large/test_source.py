@@ -196,16 +196,6 @@ def test_a_link_to_elsewhere_is_not_followed(tmp_path: Path, write_geo: WriteGeo
         Source(tmp_path / "a.tif", SIDE, 0.25)
 
 
-def test_a_turned_picture_is_refused(tmp_path: Path) -> None:
-    from PIL import Image
-
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(noise(40, 50)).save(tmp_path / "a.jpg", exif=exif)
-    with pytest.raises(TileError, match="tag Orientation 6: the image is stored turned"):
-        Source(tmp_path / "a.jpg", SIDE, 0.25)
-
-
 def test_damaged_rows_are_told(tmp_path: Path, write_geo: WriteGeo) -> None:
     path = write_geo(tmp_path / "a.tif", noise(200, 64), compress="deflate", tiled=True, blockxsize=16, blockysize=16)
     data = bytearray(path.read_bytes())
