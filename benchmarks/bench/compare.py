@@ -5,7 +5,9 @@ least size (Murphy and Myors 1999), so that a difference too small to matter is 
 the tolerance, or the noise that either run measured of itself where that is larger.
 
 Absolute times are compared on one machine alone. What the bare library does in the same rounds tells a slower machine from a slower
-engine: where it changed alike, the change is the machine's.
+engine: where it changed alike, the change is the machine's; so it is where a kind of time has no noise of its own (processes, whose level moves
+between runs) and the ratio to the bare library did not change. A ratio to another library than the engine's own counts where our own time changed
+the same way: a baseline that became quicker is no slowdown of ours.
 """
 
 from __future__ import annotations
@@ -28,6 +30,9 @@ FEWEST = samples_for(0.5, CONFIDENCE)
 """Samples on either side: with fewer, no interval of the median has this confidence."""
 BETTER, WORSE, SAME = "better", "worse", "not distinguishable"
 MEMORY = "peak host memory"
+UNKNOWN_NOISE = 1.0
+"""The margin of our own time, as a share, where neither its noise nor the bare library was measured beside it: starts of processes took
+1.5 to 2.1 times as long in one of two runs of the same, as the machine was busy."""
 
 
 @dataclass(frozen=True)
@@ -173,24 +178,44 @@ def _timing_changes(
         if absolute:
             yield from (_change(label, kind, way, a.seconds(way), b.seconds(way), margin) for way in ways)
         return
-    ratios = [
-        _change(label, kind, f"{OURS} / {way}", _ratios(a, way), _ratios(b, way), margin) for way in ways
-    ]  # fmt: skip
-    yield from ratios
+    ratios = {way: _change(label, kind, f"{OURS} / {way}", _ratios(a, way), _ratios(b, way), margin) for way in ways}
+    bare = next((way for way in ways if way.startswith("bare ")), None)
+    own = None
     if absolute:
-        change = _change(label, kind, OURS, a.seconds(OURS), b.seconds(OURS), margin)
-        if same_software and ways and ratios[0].verdict == SAME:
-            control = _change(label, kind, ways[0], a.seconds(ways[0]), b.seconds(ways[0]), margin)
-            change = _blamed_on_the_machine(change, control)
-        yield change
+        own = _change(label, kind, OURS, a.seconds(OURS), b.seconds(OURS), margin)
+        own_noise = AGAIN in a.lanes and AGAIN in b.lanes
+        if bare is None and not own_noise:
+            own = _change(label, kind, OURS, a.seconds(OURS), b.seconds(OURS), max(margin, UNKNOWN_NOISE))
+        elif bare is not None and same_software and ratios[bare].verdict == SAME:
+            control = _change(label, kind, bare, a.seconds(bare), b.seconds(bare), margin)
+            own = _blamed_on_the_machine(own, control, own_noise)
+    for way, ratio in ratios.items():
+        yield ratio if way == bare and (same_software or own is None) else _of_ours(ratio, own)
+    if own is not None:
+        yield own
 
 
-def _blamed_on_the_machine(change: Change, control: Change) -> Change:
-    """Not distinguishable, where the bare library, with the same versions and the same file, changed alike; the ratio to it is the same."""
-    if change.verdict == SAME or control.verdict != change.verdict:
+def _blamed_on_the_machine(change: Change, control: Change, own_noise: bool) -> Change:
+    """Not distinguishable, where the bare library, with the same versions and the same file, changed alike, or the noise of `change` is not
+    known; the ratio to it is the same."""
+    if change.verdict == SAME or (own_noise and control.verdict != change.verdict):
         return change
-    why = f"{control.what} changed by {_text(control.change)} as well: the machine"
-    return Change(change.case, change.kind, change.what, change.change, change.margin, SAME, why)
+    if control.verdict == change.verdict:
+        return _undecided(change, f"{control.what} changed by {_text(control.change)} as well: the machine")
+    return _undecided(change, f"beside {control.what} it did not change: the machine")
+
+
+def _of_ours(ratio: Change, own: Change | None) -> Change:
+    """A ratio to a library that is not the engine's own, or has another version now, tells of dlcv where its own time changed alike."""
+    if ratio.verdict == SAME or (own is not None and own.verdict == ratio.verdict):
+        return ratio
+    if own is None:
+        return _undecided(ratio, "on another machine the ratio of two libraries is another")
+    return _undecided(ratio, "dlcv's own time did not change so: the other did")
+
+
+def _undecided(change: Change, why: str) -> Change:
+    return replace(change, verdict=SAME, why=why)
 
 
 def _change(label: str, kind: str, what: str, old: Sequence[float], new: Sequence[float], margin: float) -> Change:

@@ -155,6 +155,41 @@ def test_another_machine_compares_ratios_only_and_says_so(made: Any) -> None:
     assert [change.verdict for change in compare(old, slower).changes] == [WORSE]
 
 
+def test_a_baseline_that_becomes_quicker_is_no_slowdown(made: Any) -> None:
+    def result(ours_ms: float, torch_ms: float, seed: int, **environment: Any) -> Result:
+        lanes = _lanes(ours_ms, seed) | {"torch eager": _times(torch_ms, seed + 3)}
+        found: Result = made.result_of(lanes, environment=made.MACHINE | environment)
+        return found
+
+    old = result(10.0, 30.0, 0)
+    quicker = {one.what: one for one in compare(old, result(10.0, 15.0, 10)).changes}
+    assert {one.verdict for one in quicker.values()} == {SAME}
+    assert quicker["dlcv / torch eager"].why == "dlcv's own time did not change so: the other did"
+    elsewhere = compare(old, result(10.0, 15.0, 10, cpu="Another CPU"))
+    assert {one.verdict for one in elsewhere.changes} == {SAME}
+    both = {one.what: one.verdict for one in compare(old, result(13.0, 30.0, 10)).changes}
+    assert both == {"dlcv / bare ONNX Runtime": WORSE, "dlcv / torch eager": WORSE, "dlcv": WORSE}
+
+
+def test_the_level_of_processes_moves_between_runs(made: Any) -> None:
+    """Starts have no lane of the same again: the bare library's starts decide, and alone only twice the time is told."""
+
+    def result(ours_ms: float, seed: int, bare_ms: float | None) -> Result:
+        lanes = {"dlcv": _times(ours_ms, seed, 0.1)} | (
+            {} if bare_ms is None else {made.BARE: _times(bare_ms, seed + 2, 0.4)}
+        )
+        found: Result = made.result_of(lanes)
+        return found
+
+    busy = compare(result(200.0, 0, 180.0), result(300.0, 10, 225.0))
+    assert {one.what: one.verdict for one in busy.changes} == {"dlcv / bare ONNX Runtime": SAME, "dlcv": SAME}
+    assert busy.changes[-1].why == "beside bare ONNX Runtime it did not change: the machine"
+    slower = compare(result(200.0, 0, 180.0), result(600.0, 10, 180.0))
+    assert {one.what: one.verdict for one in slower.changes} == {"dlcv / bare ONNX Runtime": WORSE, "dlcv": WORSE}
+    assert [one.verdict for one in compare(result(200.0, 0, None), result(300.0, 10, None)).changes] == [SAME]
+    assert [one.verdict for one in compare(result(200.0, 0, None), result(600.0, 10, None)).changes] == [WORSE]
+
+
 def test_noise_widens_the_margin(made: Any) -> None:
     """A run whose same work twice differs by 15 % cannot tell 10 %."""
     lanes = _lanes(10.0, 0)
