@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -32,7 +33,8 @@ def main(engine: Path, count: int, rounds: int, tiles: tuple[str, ...]) -> None:
 
     def run(session: Session, batch: int) -> None:
         settings = PipelineSettings(batch=batch)
-        Pipeline(session, lambda image: image, lambda image, mask: None, settings).run(images, lambda outcome: None)
+        pipeline: Pipeline[Any, None] = Pipeline(session, lambda image: image, lambda image, mask: None, settings)
+        pipeline.run(images, lambda outcome: None)
 
     times: dict[tuple[int, int], list[float]] = {layout: [] for layout in layouts}
     for round_number in range(rounds + 1):

@@ -2,6 +2,11 @@
 
 Left alone, OpenVINO runs a float32 graph in bfloat16 where the CPU has AMX or AVX512_BF16. So the hint is always set, and what the
 compiled model really runs in is read back before the session is given out.
+
+A compiled model of several streams keeps its weights once for all, and finds them by where they lay in memory; of an int8 graph they lay
+in memory that was freed meanwhile, and layers of one shape get each other's weights. OpenVINO 2026.4.1 ran an int8 resnet18 with an accuracy of
+0.215 so, where one stream has 0.878 (benchmarks/results/sessions.md). So int8 graphs are compiled once a lane, with a stream each, which keeps nothing
+for others. Float graphs, whose weights stay where they are, were seen to be right with several streams.
 """
 
 from __future__ import annotations
@@ -35,18 +40,24 @@ _PRODUCTS = ("FullyConnected", "MatMul")
 
 
 class OpenVinoSession(Session):
-    """A graph in OpenVINO; see `open_openvino`."""
+    """A graph in OpenVINO; see `open_openvino`.
 
-    def __init__(self, compiled: Any, wanted: Wanted, computes: str) -> None:
+    Args:
+        compiled: the same model, once for all lanes or once a lane.
+        wanted: what was asked for.
+        computes: what it computes in.
+    """
+
+    def __init__(self, compiled: Sequence[Any], wanted: Wanted, computes: str) -> None:
         # one caller more than streams, so that a stream has its next batch at hand and need not wait for a thread to wake
         self.card, self.parallel, self.computes = wanted.card, wanted.lanes + 1, computes
         self._by = f"OpenVINO {_openvino_version()} on CPU"
         self.description = f"{self._by}, in {computes}"
-        self._compiled = compiled
+        self._compiled = list(compiled)
         self._free: SimpleQueue[Any] = SimpleQueue()  # a request serves one caller at a time
-        for _ in range(self.parallel):
-            self._free.put(compiled.create_infer_request())
-        self._names = [_name(output, wanted.card) for output in compiled.outputs]
+        for number in range(self.parallel):
+            self._free.put(compiled[number % len(compiled)].create_infer_request())
+        self._names = [_name(output, wanted.card) for output in compiled[0].outputs]
 
     def _run(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         request = self._free.get()
@@ -61,12 +72,12 @@ class OpenVinoSession(Session):
 
     def executed(self) -> Executed | None:
         """From the compiled model: what each operator was compiled to."""
-        return None if self._compiled is None else Executed(self._by, operators_of(self._compiled))
+        return Executed(self._by, operators_of(self._compiled[0])) if self._compiled else None
 
     def close(self) -> None:
         """Frees the model once no other thread is inside `run`."""
         super().close()
-        self._compiled = None
+        self._compiled = []
         try:
             while True:
                 self._free.get_nowait()
@@ -111,10 +122,11 @@ def open_openvino(wanted: Wanted) -> OpenVinoSession:
         model = core.read_model(str(wanted.path) if wanted.data is None else wanted.data)
         if wanted.card.size_range is not None:  # one size a session, which OpenVINO compiles better than a varying one
             model.reshape({"image": [-1, *wanted.card.input_size_hw, 3]})
-        compiled = core.compile_model(model, "CPU", _options(wanted))
+        copies, options = _copies(wanted), _options(wanted)
+        compiled = [core.compile_model(model, "CPU", options) for _ in range(copies)]
     except Exception as error:  # as above
         raise EngineError(f"OpenVINO {_openvino_version()} refuses {wanted.path}: {_reason(error)}") from error
-    _check_graph(compiled, wanted.card, str(wanted.path))
+    _check_graph(compiled[0], wanted.card, str(wanted.path))
     session = OpenVinoSession(compiled, wanted, computes)
     executed = session.executed()
     assert executed is not None
@@ -150,10 +162,16 @@ def operators_of(compiled: Any) -> tuple[Operator, ...]:
     return tuple(found)
 
 
+def _copies(wanted: Wanted) -> int:
+    """How often a graph is compiled: see the module."""
+    return wanted.lanes if wanted.precision == "int8" else 1
+
+
 def _options(wanted: Wanted) -> dict[str, Any]:
+    copies = _copies(wanted)
     return _precision_options(wanted) | {
-        "NUM_STREAMS": wanted.lanes,
-        "INFERENCE_NUM_THREADS": cpu_count(),  # of all streams together
+        "NUM_STREAMS": wanted.lanes // copies,
+        "INFERENCE_NUM_THREADS": max(1, cpu_count() // copies),  # of all streams together
         # Threads that are bound to cores wait for those that other programs use: 1.04 to 1.14 times the time on a shared machine.
         "ENABLE_CPU_PINNING": False,
     }
