@@ -22,6 +22,25 @@ def images_for(task: str, max_drop: float) -> int:
     return most if task == "segmentation" or max_drop <= 1 / most else math.ceil(1 / max_drop - 1e-9)
 
 
+def nothing_to_lose(comparison: Comparison, precision: str) -> str:
+    """Why no low precision can be judged on these images, told before one is made and repaired; else empty.
+
+    Args:
+        comparison: of the float32 graph with torch.
+        precision: that was asked for; `auto` can still take float32.
+
+    Raises:
+        VerdictError: with that reason, where one low precision was asked for.
+    """
+    if precision == "fp32" or not (reason := comparison.nothing_to_compare()):
+        return ""
+    if precision != "auto":
+        raise VerdictError(
+            f"{precision} cannot be judged on {comparison.images} {NOUNS[comparison.task]}s, no file was written: {reason}"
+        )
+    return reason
+
+
 def require_held(comparison: Comparison, precision: str, max_drop: float) -> str:
     """Holds the last stage to the bounds of its precision.
 

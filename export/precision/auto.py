@@ -27,6 +27,8 @@ Full TensorRT joins what follows an int8 convolution to it, in float16 where the
 float16 as in int8, whose convolutions give float32 there (benchmarks/results/modelopt.md).
 """
 
+LOW = tuple(name for name in CANDIDATES["tensorrt"] if name != "fp32")
+
 Engine = Callable[[onnx.ModelProto, ModelCard, Path], Path]
 """(graph, its card, a folder) -> the engine file that the export is for, written into the folder."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dlcv.export.gate import images_for, require_held
+from dlcv.export.gate import images_for, nothing_to_lose, require_held
 from dlcv.runtime.comparison import Comparing, Comparison
 from dlcv.runtime.errors import VerdictError
 
@@ -53,3 +53,16 @@ def test_few_images_excuse_nothing_but_the_drop() -> None:
 )  # fmt: skip
 def test_how_many_images_a_bound_needs(task: str, max_drop: float, images: int) -> None:
     assert images_for(task, max_drop) == images
+
+
+def test_a_model_that_shows_nothing_is_told_before_any_low_precision() -> None:
+    comparing = Comparing("classification", ["a", "b"])
+    for k in range(8):  # three in four are of the first class, and torch has one in two right
+        answer = np.eye(2, dtype=np.float32)[k % 2]
+        comparing.add(np.array(int(k > 5)), answer, answer)
+    poor = comparing.result()
+    reason = "nothing to compare: the reference's accuracy 0.5000 is not above the majority predictor's 0.7500; train it further"
+    with pytest.raises(VerdictError, match=f"^int8 cannot be judged on 8 images, no file was written: {reason}$"):
+        nothing_to_lose(poor, "int8")
+    assert nothing_to_lose(poor, "auto") == reason, "which takes float32"
+    assert nothing_to_lose(poor, "fp32") == nothing_to_lose(_classified(48, 0), "int8") == ""
