@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dlcv.export.gate import images_for, nothing_to_lose, require_held
+from dlcv.export.gate import images_for, not_shown_proof, nothing_to_lose, require_held
 from dlcv.runtime.comparison import Comparing, Comparison
 from dlcv.runtime.errors import VerdictError
 
@@ -27,6 +27,7 @@ def test_what_is_let_pass_says_which_images_to_name() -> None:
     said = require_held(_classified(200, 2), "int8", 0.005)
     assert said.endswith("can tell; dlcv-parity compares on as many as its --data holds"), "the export takes no more"
     assert require_held(_classified(200, 1), "int8", 0.005) == ""
+    assert not_shown_proof(_classified(48, 1)) == "drop not shown: accuracy -0.0208 on 48 images"
 
 
 def test_a_failure_says_what_helps() -> None:
