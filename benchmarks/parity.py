@@ -178,7 +178,13 @@ class ParityReport:
         verdict = {"passed": not self.problems, "problems": list(self.problems)}
         bounds = {name: bound for name, bound in self.bounds.items() if bound is not None}
         given = {f"{NOUNS[self.comparison.task]}s_given": self.given}
-        return self.comparison.to_dict() | verdict | given | bounds
+        not_shown = {"drop_not_shown": self.not_shown} if self.not_shown else {}
+        return self.comparison.to_dict() | verdict | given | bounds | not_shown
+
+    @property
+    def not_shown(self) -> str:
+        """What was let pass though it is beyond its bound (`Comparison.not_shown`); empty where nothing was, and where parity fails."""
+        return "" if self.problems else self.comparison.not_shown(self.bounds["max_drop"] or 0.0)
 
 
 def check_parity(

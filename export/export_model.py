@@ -22,10 +22,11 @@ from dlcv.export.builders.gpus import check_precision, impossible_precisions
 from dlcv.export.builders.options import BuildOptions
 from dlcv.export.builders.rebuild import plan_facts
 from dlcv.export.export_plan import PlanDropsError, held_plan_stage, plan_of, repaired_for_plan
+from dlcv.export.gate import nothing_to_lose
 from dlcv.export.graph import DEFAULT_HEAD, HEADS
-from dlcv.export.images import first_windows, images_to_calibrate_on, images_to_verify_on
+from dlcv.export.images import VERIFY_IMAGES, first_windows, images_to_calibrate_on, images_to_verify_on
 from dlcv.export.onnx_from_checkpoint import onnx_from_model
-from dlcv.export.precision.auto import Choice, choose
+from dlcv.export.precision.auto import LOW, Choice, choose
 from dlcv.export.precision.calibration import CalibrationTiles
 from dlcv.export.precision.low_precision import AUTO, Given, LowPrecision, PrecisionSettings, low_precision
 from dlcv.export.precision.proof import prove
@@ -114,23 +115,25 @@ def export_model(settings: ExportSettings, say: Callable[[str], None] = lambda _
     network, card = ensemble_of(members, settings.checkpoints)
     card = _card(card, settings)
     origin = settings.checkpoints[0], members[0], card
-    labelled = images_to_verify_on(settings.data, *origin, say)
+    labelled = images_to_verify_on(settings.data, *origin, settings.precision, say)
     tiles = images_to_calibrate_on(settings.precision, *origin, labelled)
-    windows = first_windows(labelled, card)
+    windows = first_windows(labelled.evenly(VERIFY_IMAGES[card.task]), card)
     session = TorchSession(network, card, torch.device("cpu"))
     say(
         f"exporting {', '.join(map(str, settings.checkpoints))} to ONNX: {card.model}, width {card.width:g}, {card.input_size_hw[0]} x {card.input_size_hw[1]}, head {card.head}"
         + (f", the mean of {card.members} checkpoints" if card.members > 1 else "")
     )
     proto = onnx_from_model(network, card, newest_opset=newest_opset)
-    say(f"verifying on {len(labelled)} {NOUNS[card.task]}s")
+    say(f"verifying on {len(windows)} {NOUNS[card.task]}s")
     torch32 = RememberingSession(session)
     verification = verify_graph(proto, card, torch32, windows)
     verification.require()
     prove(proto, "fp32").require()
-    stages: dict[str, Stage | str] = {**compare_stages(torch32, {"onnx fp32": TwinSession(proto, card)}, labelled)}
+    compared = compare_stages(torch32, {"onnx fp32": TwinSession(proto, card)}, labelled)
+    stages: dict[str, Stage | str] = {**compared}
+    unjudged = nothing_to_lose(compared["onnx fp32"].comparison, settings.precision.precision)
     given = Given(network, proto, card, torch32, labelled, windows, newest_opset)
-    low, choice = _low(settings, given, tiles, builder, say)
+    low, choice = _low(settings, given, tiles, builder, unjudged, say)
     base, repaired = _Base(settings, given, session, verification, stages, no_plan), False
     while True:
         try:
@@ -189,9 +192,10 @@ def _low(
     given: Given,
     tiles: CalibrationTiles | None,
     builder: Builder | None,
+    unjudged: str,
     say: Callable[[str], None],
 ) -> tuple[LowPrecision | None, Choice | None]:
-    """The graph in the precision asked for, None in float32; and with `auto` the choice."""
+    """The graph in the precision asked for, None in float32; and with `auto` the choice. `unjudged`: why no low one can be judged."""
     asked = settings.precision
     if asked.precision == "fp32":
         return None, None
@@ -201,6 +205,7 @@ def _low(
     onnx_alone = builder is None
     problem = "" if onnx_alone else driver_problem()
     never = {} if builder is None else impossible_precisions(builder, settings.build)
+    never = dict.fromkeys(LOW, unjudged) if unjudged else never
 
     def engine(proto: onnx.ModelProto, card: ModelCard, folder: Path) -> Path:
         path = folder / f"{settings.model}.onnx"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dlcv.export.gate import images_for
 from dlcv.export.precision.calibration import CalibrationTiles, calibration_tiles
 from dlcv.export.precision.low_precision import AUTO, PrecisionSettings
 from dlcv.runtime.card import ModelCard
@@ -26,24 +27,28 @@ from dlcv.train.kept import FOLDER as KEPT_FOLDER
 from dlcv.train.probe import PROBE_COUNT, read_probe
 
 VERIFY_IMAGES = {"segmentation": 32, "classification": PROBE_COUNT["classification"]}
-"""How many images verification takes at most, evenly spaced; a classifier's bounds count on all of its probe."""
+"""How many images verification takes at most, evenly spaced; a low precision is compared with torch on more (`gate.images_for`)."""
 
 
 def images_to_verify_on(
-    data: Path | None, path: Path, checkpoint: Checkpoint, card: ModelCard, say: Callable[[str], None]
-) -> LabelledSet[Any]:
-    """Labelled images, evenly spaced: from a folder, else the run's probe.
+    data: Path | None, path: Path, checkpoint: Checkpoint, card: ModelCard, asked: PrecisionSettings, say: Callable[[str], None]
+) -> LabelledSet[Any]:  # fmt: skip
+    """Labelled images, evenly spaced, as many as the bound of a low precision needs: from a folder, else the run's probe.
 
     Args:
         data: the folder; None takes the probe.
         path: of the checkpoint.
         checkpoint: says what a dataset's masks mean.
         card: says task and classes.
+        asked: precision and bound.
         say: takes lines for people.
 
     Raises:
         DatasetError: when there are none.
     """
+    most = VERIFY_IMAGES[card.task]
+    if asked.precision != "fp32":
+        most = max(most, images_for(card.task, asked.max_drop))
     if data is None:
         run = path.parent.parent if path.parent.name == KEPT_FOLDER else path.parent
         labelled = read_probe(run / "probe", checkpoint.probe_sha256, card)
@@ -51,8 +56,10 @@ def images_to_verify_on(
         masks = description_from_dict(checkpoint.dataset, "of the checkpoint", source=str(path))
         labelled = SegmentationSet(validation_pairs(data, masks), masks)
     else:
-        labelled = labelled_for(card, data, say=say)
-    return labelled.evenly(VERIFY_IMAGES[labelled.task])
+        labelled = labelled_for(card, data, say=say, most=most)
+    if data is not None and len(labelled) > most:
+        say(f"{most:,} of {len(labelled):,} {NOUNS[card.task]}s of {data} are taken, evenly spaced")
+    return labelled.evenly(most)
 
 
 def images_to_calibrate_on(

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from dlcv.export.gate import Pairing, Pairs, require_held
+from dlcv.export.gate import require_held
 from dlcv.export.verify import twin_session
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.comparison import Comparing, Comparison
@@ -37,24 +37,21 @@ class Stage:
     Attributes:
         comparison: scores of both, agreement, largest logit difference.
         nan, infinite: how many of the stage's logits; None where it gives none, or as `probs` alone.
-        pairs: what the images tell of the drop; None where that was not looked at.
         no_logits: of a plan: why its twin with logits did not tell them; empty where it did, or was not asked.
     """
 
     comparison: Comparison
     nan: int | None
     infinite: int | None
-    pairs: Pairs | None = None
     no_logits: str = ""
 
     def require(self, precision: str, max_drop: float) -> str:
         """`gate.require_held`."""
-        return require_held(self.comparison, self.pairs, precision, max_drop)
+        return require_held(self.comparison, precision, max_drop)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values; each class with its difference."""
         facts = self.comparison.to_dict() | {"ran": True, "nan": self.nan, "infinite": self.infinite}
-        facts |= {} if self.pairs is None else self.pairs.to_dict()
         facts |= {"no_logits": self.no_logits} if self.no_logits else {}
         for entry in facts[self.comparison.reference.per_class_name.lower()].values():
             first, second = entry["reference"], entry["candidate"]
@@ -119,7 +116,6 @@ def compare_stages(reference: Session, stages: Mapping[str, Session], labelled: 
         DatasetError: when an image or its label cannot be read.
     """
     comparing = {name: Comparing(labelled.task, labelled.classes, labelled.uncounted) for name in stages}
-    pairing = {name: Pairing(labelled) for name in stages}
     counts: dict[str, tuple[int, int] | None] = dict.fromkeys(stages)
     for example in labelled.examples:
         image, label = labelled.read(example)
@@ -127,7 +123,6 @@ def compare_stages(reference: Session, stages: Mapping[str, Session], labelled: 
         for name, session in stages.items():
             (got,) = answer_images(session, [image], batch=BATCH)
             comparing[name].add(label, expected.answer, got.answer)
-            pairing[name].add(label, expected.answer, got.answer)
             if got.logits is not None:
                 nan, infinite = counts[name] or (0, 0)
                 counts[name] = nan + int(np.isnan(got.logits).sum()), infinite + int(np.isinf(got.logits).sum())
@@ -136,7 +131,7 @@ def compare_stages(reference: Session, stages: Mapping[str, Session], labelled: 
     found = {}
     for name, one in comparing.items():
         nans, infinites = counts[name] or (None, None)
-        found[name] = Stage(one.result(), nans, infinites, pairing[name].result())
+        found[name] = Stage(one.result(), nans, infinites)
     return found
 
 

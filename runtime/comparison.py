@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.errors import VerdictError
 from dlcv.runtime.evaluation import NOUNS
+from dlcv.runtime.falls import Fall, ImagePairing, TilePairing, class_bound, class_problems
 from dlcv.runtime.metrics import Scores, make_tally
 
 MAX_DROP = 0.005
 """How far the headline figure (mean IoU, accuracy) may fall, by default."""
-
-_ROUNDING = 1e-9
-"""0.75 less 0.745 is more than 0.005 in binary."""
 
 MIN_AGREEMENT = {
     "segmentation": {"fp32": 0.9999, "fp16": 0.995, "bf16": 0.98, "int8": 0.95},
@@ -60,6 +58,8 @@ class Comparison:
         images: how many were compared.
         reference, candidate: scores of either side against the labels.
         agreement: share of pixels (segmentation) or images (top-1) in which the two say the same class, 0..1.
+        fall: of the headline figure.
+        class_falls: of the counted classes that occur.
         logit_difference: the largest absolute difference of logits; None where a side gives none.
         probability_difference: the largest absolute difference of a class's probability; None for segmentation.
         not_finite: NaN and infinite logits and probabilities met on the way, which a class alone would hide.
@@ -71,6 +71,8 @@ class Comparison:
     reference: Scores
     candidate: Scores
     agreement: float
+    fall: Fall
+    class_falls: tuple[Fall, ...]
     logit_difference: float | None = None
     probability_difference: float | None = None
     not_finite: int = 0
@@ -78,7 +80,7 @@ class Comparison:
     @property
     def drop(self) -> float:
         """How far the headline figure falls from reference to candidate; negative when it rises."""
-        return self.reference.headline - self.candidate.headline
+        return self.fall.by
 
     def nothing_to_compare(self) -> str | None:
         """Why this comparison proves nothing, in words; None when it does."""
@@ -97,14 +99,10 @@ class Comparison:
     def problems(
         self, *, max_drop: float, min_agreement: float, max_probability_difference: float | None = None
     ) -> list[str]:
-        """What fails, in words; empty when the candidate holds."""
+        """What fails, in words; empty when the candidate holds. What is let pass though it is beyond `max_drop` says `not_shown`."""
         if reason := self.nothing_to_compare():
             return [reason]
-        found, name = [], self.reference.headline_name
-        if math.isnan(self.drop) or self.drop > max_drop + _ROUNDING:
-            found.append(
-                f"{name} falls by {self.drop:.4f}, from {self.reference.headline:.4f} to {self.candidate.headline:.4f}; allowed is {max_drop}"
-            )
+        found = [] if self.fall.holds(max_drop) else [f"{self.fall}; allowed is {max_drop}"]
         if not self.agreement >= min_agreement:
             found.append(f"argmax agreement {self.agreement:.6f} is below {min_agreement}")
         apart, most = self.probability_difference, max_probability_difference
@@ -113,7 +111,22 @@ class Comparison:
         if self.not_finite:
             what = "logits" if self.task == "segmentation" else "logits or probabilities"
             found.append(f"{self.not_finite} {what} are NaN or infinite")
-        return found
+        return found + class_problems(self.class_falls, max_drop)
+
+    def not_shown(self, max_drop: float) -> str:
+        """What `problems` lets pass though it is beyond its bound, since the images cannot tell it, in words; empty where there is nothing."""
+        bounds = {self.fall: max_drop} | dict.fromkeys(self.class_falls, class_bound(max_drop))
+        excused = [fall for fall, bound in bounds.items() if fall.excused(bound)]
+        if not excused:
+            return ""
+        first, noun = excused[0], NOUNS[self.task]
+        needed, bound = first.needed(bounds[first]), bounds[first]
+        return (
+            f"{first}, which {first.images} {noun}s cannot tell from {bound:g} (standard error {first.error:.4f}): "
+            f"let pass, and not shown to be within {bound:g}"
+            + (f"; about {needed:,} can tell" if needed is not None else "")
+            + (f"; likewise {len(excused) - 1} further figures of classes" if len(excused) > 1 else "")
+        )
 
     def require(
         self, *, max_drop: float, min_agreement: float, max_probability_difference: float | None = None
@@ -139,7 +152,7 @@ class Comparison:
         for (name, first), second in figures:
             majority = name.startswith("majority_")  # the labels' alone, so the same on both sides
             facts[name] = or_none(first) if majority else {"reference": or_none(first), "candidate": or_none(second)}
-        facts[next(iter(a.figures()))]["drop"] = or_none(self.drop)
+        facts[next(iter(a.figures()))] |= {"drop": or_none(self.drop), "drop_standard_error": or_none(self.fall.error)}
         return facts | {
             a.per_class_name.lower(): {
                 name: {"reference": or_none(x), "candidate": or_none(y)}
@@ -160,18 +173,23 @@ class Comparing:
     def __init__(self, task: str, classes: Sequence[str], uncounted: Sequence[int] = ()) -> None:
         self._task, self._classes = task, tuple(classes)
         self._reference, self._candidate = (make_tally(task, len(classes), uncounted) for _ in range(2))
+        self._tiles, self._answers = TilePairing(self._classes, uncounted), ImagePairing(self._classes, uncounted)
         self._images = self._same = self._not_finite = 0
         self._logit_difference: float | None = None
         self._probability_difference: float | None = None
 
     def add(self, label: NDArray[Any], reference: NDArray[Any], candidate: NDArray[Any]) -> None:
         """Adds an image: its label and two answers, as `Tally.add` takes them."""
-        self._reference.add(label, reference)
-        self._candidate.add(label, candidate)
+        tallies = self._reference, self._candidate
+        before = [tally.confusion.copy() for tally in tallies] if self._task == "segmentation" else []
+        for tally, answer in zip(tallies, (reference, candidate), strict=True):
+            tally.add(label, answer)
         self._images += 1
         if self._task == "segmentation":
+            self._tiles.add(*(tally.confusion - old for tally, old in zip(tallies, before, strict=True)))
             self._same += int(np.count_nonzero(reference == candidate))
             return
+        self._answers.add(int(label), bool(reference.argmax() == label), bool(candidate.argmax() == label))
         self._same += int(reference.argmax() == candidate.argmax())
         self._probability_difference = self._larger(self._probability_difference, reference, candidate)
 
@@ -189,6 +207,8 @@ class Comparing:
     def result(self) -> Comparison:
         """What was collected."""
         reference = self._reference.scores()
+        pairing = self._tiles if self._task == "segmentation" else self._answers
+        fall, class_falls = pairing.falls(self._reference, self._candidate)
         return Comparison(
             task=self._task,
             classes=self._classes,
@@ -196,6 +216,8 @@ class Comparing:
             reference=reference,
             candidate=self._candidate.scores(),
             agreement=self._same / reference.count if reference.count else float("nan"),
+            fall=fall,
+            class_falls=class_falls,
             logit_difference=self._logit_difference,
             probability_difference=self._probability_difference,
             not_finite=self._not_finite,

@@ -86,6 +86,8 @@ def main(
         write_bytes(json_file, (json.dumps(facts, indent=1) + "\n").encode())
     if report.problems:
         raise VerdictError("parity failed: " + "; ".join(report.problems))
+    if report.not_shown:
+        note(report.not_shown)
     a, b = comparison.reference, comparison.candidate
     note(
         f"parity holds on {comparison.images} {noun}s: {a.headline_name} {a.headline:.4f} -> {b.headline:.4f}, agreement {comparison.agreement:.6f}"

@@ -16,6 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from torch import nn
 
+from dlcv.export.gate import not_shown_proof
 from dlcv.export.onnx_from_checkpoint import onnx_from_model, with_card
 from dlcv.export.precision.calibration import METHODS, CalibrationTiles, int8_by_ranges, ranges_of
 from dlcv.export.precision.cast import network_at
@@ -218,6 +219,8 @@ class _Made:
         self.may_be_repaired = stage.comparison.nothing_to_compare() is None
         if note := stage.require(precision, settings.max_drop):
             self.say(f"{precision}: {note}")
+            card = card.changed(proof=f"{card.proof}; {not_shown_proof(stage.comparison)}")
+            self.proto = with_card(self.proto, card, newest_opset=given.newest_opset)
         facts = {} if self.tiles is None else {"method": settings.calibration, **self.tiles.to_dict()}
         made = LowPrecision(self.proto, card, verification, self.proof, stage, facts, executed=executed, not_shown=note)
         if self.holds is not None:

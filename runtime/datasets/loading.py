@@ -74,6 +74,7 @@ def labelled_for(
     dataset: str | None = None,
     split: Path | None = None,
     say: Say = lambda _: None,
+    most: int | None = None,
 ) -> LabelledSet[Any]:
     """The labelled images to judge a model on: those that the data has for validation, else all, which `say` tells.
 
@@ -83,6 +84,7 @@ def labelled_for(
         dataset: what masks mean; `None`: see `find_description`.
         split: a run's `split.csv`: the images that it lists for validation are taken.
         say: takes lines about what counts and what was left out.
+        most: how many of them the caller takes at most, for what `say` is told; None for all. All are given in any case.
 
     Raises:
         DatasetError: when the data cannot be used, has other classes than the model, or lacks images that `split` lists.
@@ -93,7 +95,7 @@ def labelled_for(
     if isinstance(labelled, ClassificationSet) and set(card.classes) <= set(labelled.classes):
         labelled = narrowed(labelled, card.classes, say)
     labelled.require_same_classes(card)
-    if all_count and split is None and (note := all_count_note(data, len(labelled), all_count)):
+    if all_count and split is None and (note := all_count_note(data, len(labelled), all_count, most)):
         say(note)
     return labelled
 

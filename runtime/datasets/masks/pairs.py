@@ -94,13 +94,21 @@ def validation_pairs(data: Path, description: DatasetDescription) -> list[Pair]:
     return find_pairs(validation_folder(data) or data, description)
 
 
-def all_count_note(data: Path, count: int, what: str) -> str:
-    """A line for people where all `what` of a folder or a CSV count; empty where its name says that it is for validation."""
+def all_count_note(data: Path, count: int, what: str, most: int | None = None) -> str:
+    """A line for people where any of the `what` of a folder or a CSV may count; empty where its name says that it is for validation.
+
+    Args:
+        data: the folder or CSV.
+        count: how many it holds.
+        what: `tiles` or `images`.
+        most: how many of them are taken at most; None for all.
+    """
     if os.path.basename(os.path.abspath(data)) in VALIDATION_FOLDERS:
         return ""
-    return (
-        f"{data} has no {VALIDATION}/: all its {count} {what} count, and those that the model was trained on flatter it"
+    which = (
+        f"all its {count} {what} count" if most is None or count <= most else f"any of its {count:,} {what} may count"
     )
+    return f"{data} has no {VALIDATION}/: {which}, and those that the model was trained on flatter it"
 
 
 def _files(folder: Path) -> Iterable[tuple[Path, str]]:

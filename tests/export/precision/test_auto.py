@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -53,6 +55,18 @@ def test_faster_means_in_most_rounds() -> None:
     ]
     assert _fastest({"int8": _raced("int8", 0.9, 1.1), "fp32": fp32}) == ["fp32"]
     assert _fastest({"int8": Candidate("int8", None, failed="x"), "fp32": fp32}) == ["fp32"]
+
+
+def test_of_two_that_are_alike_fast_one_whose_drop_is_shown_is_taken() -> None:
+    def let_pass(candidate: Candidate) -> Candidate:
+        low: Any = SimpleNamespace(not_shown="accuracy falls", repair=None)
+        return replace(candidate, low=low)
+
+    fp32, int8 = _raced("fp32", 1, 1), let_pass(_raced("int8", 0.5, 0.6))
+    assert int8.sentence.startswith("int8: passed, drop not shown, 0.50 (")
+    assert _fastest({"int8": int8, "fp16": _raced("fp16", 0.55, 0.7), "fp32": fp32}) == ["fp16", "int8", "fp32"]
+    assert _fastest({"int8": int8, "fp16": _raced("fp16", 0.65, 0.7), "fp32": fp32}) == ["int8", "fp16", "fp32"]
+    assert _fastest({"int8": int8, "fp32": fp32}) == ["int8", "fp32"]
 
 
 def test_where_nothing_can_be_measured_the_nominal_order_decides(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from dlcv.export.builders.options import BuildOptions
 from dlcv.export.precision.low_precision import PrecisionSettings
 from dlcv.export.precision.proof import prove
 from dlcv.runtime.card_reader import read_card
+from dlcv.runtime.comparison import Comparison
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.sessions import open_session
 from dlcv.train.checkpoint import load_checkpoint, save_checkpoint
@@ -49,7 +50,9 @@ def test_a_segmentation_export_is_proven_and_scored_at_each_stage(export: Export
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "int8"])
-def test_a_classifier_in_each_precision_and_its_plan(precision: str, export: Export, tiny_classifier: Callable[[int], Path], tmp_path: Path) -> None:  # fmt: skip
+def test_a_classifier_in_each_precision_and_its_plan(precision: str, export: Export, tiny_classifier: Callable[[int], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    if precision == "fp16":
+        monkeypatch.setattr(Comparison, "not_shown", lambda self, max_drop: "accuracy falls")
     options = ("--precision", precision, "--format", "onnx", "--output", tmp_path, *FEW_IMAGES)
     result = export("--model", "cnn3", "--checkpoint", tiny_classifier(0), *options)
     assert result.exit_code == 0, result.stderr
@@ -59,6 +62,7 @@ def test_a_classifier_in_each_precision_and_its_plan(precision: str, export: Exp
     assert {v.type.tensor_type.elem_type for v in (*proto.graph.input, *proto.graph.output)} == {TensorProto.UINT8, TensorProto.FLOAT}  # fmt: skip
     facts = json.loads((tmp_path / "cnn3.json").read_text())
     assert facts["proof"]["share"] >= 0.9
+    assert (("; drop not shown: accuracy " in card.proof), "drop_not_shown" in facts) == (precision == "fp16",) * 2
     if precision == "int8":
         assert facts["calibration"] == {"method": "percentile", "source": "those verified on", "images": 24, "also_verified_on": 24}  # fmt: skip
         assert "better name training images with --calibration-data DIR" in result.stderr
