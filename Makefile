@@ -43,14 +43,16 @@ imports: $(VENV)/.dev
 	$(BIN)/lint-imports --no-cache
 
 # What a wheel holds, against the folders; and that it comes out the same again. It is built from copies of the sources, since setuptools
-# keeps stale files in build/, and a wheel's data files have the permissions that the checkout's umask gave them.
+# keeps stale files in build/, and a wheel's data files have the permissions that the checkout's umask gave them. Only what git knows goes in;
+# no pipes, whose first half may fail unseen.
 EPOCH := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),315532800)
 wheel: export SOURCE_DATE_EPOCH = $(EPOCH)
 wheel: $(VENV)/.dev
 	rm -rf build dist
 	for place in dist dist/again; do \
-	  mkdir -p $$place/sources && \
-	  git ls-files -co --exclude-standard -z | tar -c --null --mode=u=rwX,go=rX -T - | tar -x -p -m -C $$place/sources && \
+	  mkdir -p $$place/sources && git ls-files -c -z >$$place/files && \
+	  tar -c --null --mode=u=rwX,go=rX -T $$place/files -f $$place/sources.tar && \
+	  tar -x -p -m -C $$place/sources -f $$place/sources.tar && rm $$place/files $$place/sources.tar && \
 	  $(BIN)/python -m build --wheel --outdir $$place $$place/sources >/dev/null && rm -rf $$place/sources || exit 1; \
 	done
 	$(PYTEST) -q tests/test_packaging.py tests/test_supply.py --wheel dist

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dlcv.runtime.errors import DlcvError, OutputError, UsageError
@@ -71,15 +71,42 @@ def final_names(text: str, staging: Path) -> str:
 
 
 def move_all(staging: Path, output: Path) -> tuple[Path, ...]:
-    """Moves the files to their final names, the sidecar last; when one cannot be moved, those before it are taken away again."""
+    """Moves the files to their final names, the sidecar last; when one cannot be moved, all names hold what they held before.
+
+    Raises:
+        OutputError: when one cannot be moved.
+    """
     moved: list[Path] = []
-    for path in sorted(staging.iterdir(), key=lambda path: (path.suffix == ".json", path.name)):
+    new = sorted(staging.iterdir(), key=lambda path: (path.suffix == ".json", path.name))
+    before = staging / ".before"
+    before.mkdir()
+    for path in new:
         target = output / path.name
         try:
+            _keep(target, before / path.name)
             os.replace(path, target)
         except OSError as error:
-            for done in moved:
-                done.unlink(missing_ok=True)
+            for name in (*(done.name for done in moved), path.name):
+                _put_back(before / name, output / name, made=output / name in moved)
             raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
         moved.append(target)
     return tuple(moved)
+
+
+def _keep(target: Path, kept: Path) -> None:
+    """A second name for an earlier export's file, so that its own is never without a file; where there are no links, it is moved."""
+    if not target.is_symlink() and not target.is_file():
+        return
+    try:
+        os.link(target, kept, follow_symlinks=False)
+    except OSError:
+        os.replace(target, kept)
+
+
+def _put_back(kept: Path, target: Path, *, made: bool) -> None:
+    """The earlier export's file under its name; a file that was `made` where there was none is removed."""
+    with suppress(OSError):  # the first error is the one to tell
+        if kept.is_symlink() or kept.exists():
+            os.replace(kept, target)
+        elif made:
+            target.unlink()

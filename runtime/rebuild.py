@@ -17,6 +17,7 @@ from dlcv.runtime.card_reader import kind_of, read_card
 from dlcv.runtime.errors import EngineError, PlanError
 from dlcv.runtime.files import sha256_of
 from dlcv.runtime.plan_header import MisfitError
+from dlcv.runtime.provenance.graph import check_graph
 from dlcv.runtime.sidecar import check_sidecar
 
 COMMAND = "dlcv.export.cli.export"
@@ -59,6 +60,7 @@ def _graph_of(path: Path) -> Path:
             f"{path} cannot be rebuilt: there is no {graph}; copy the graph that it was built from beside it, or export it again here"
         )
     check_sidecar(graph)
+    check_graph(graph, alone=True)
     expected = read_card(path).onnx_sha256
     if expected and expected != sha256_of(graph):
         raise PlanError(f"{path} cannot be rebuilt: {graph} is not the graph that it was built from; export both again")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import configparser
+import os
+import shutil
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -58,6 +61,41 @@ def test_every_entry_point_exists() -> None:
 def test_constraints_pin_torch() -> None:
     """A looser range takes several GB of CUDA packages on a machine without a GPU."""
     assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text().splitlines()
+
+
+@pytest.mark.skipif(
+    not all(map(shutil.which, ("make", "git", "tar"))), reason="make, git and tar make a wheel's sources"
+)
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_wheel_is_of_all_that_git_knows_and_of_nothing_else(tmp_path: Path, gone: bool) -> None:
+    """The recipe itself, with a Python that only lists what it is given."""
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main")
+    (binaries := tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (binaries / "python").write_text(
+        '#!/bin/sh\nfor last; do :; done; [ ! -d "$last/sources" ] && ls "$last" >>seen\nexit 0\n'
+    )
+    (binaries / "python").chmod(0o755)
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("setup.cfg", "constraints.txt", "a.py", "gone.py"):
+        (tmp_path / name).write_text("")
+    (tmp_path / ".venv" / ".dev").write_text("")
+    subprocess.run([*git, "init", "-q"], cwd=tmp_path, check=True)
+    subprocess.run(
+        [*git, "add", "Makefile", "setup.cfg", "constraints.txt", "a.py", "gone.py"], cwd=tmp_path, check=True
+    )
+    (tmp_path / "scratch.py").write_text("")
+    if gone:
+        (tmp_path / "gone.py").unlink()
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "GIT_"))}
+    made = subprocess.run(
+        ["make", "wheel", "VENV=.venv"], cwd=tmp_path, env=own, check=False, capture_output=True, text=True
+    )
+    if gone:
+        assert made.returncode != 0 and "gone.py" in made.stderr, made
+        return
+    assert made.returncode == 0, made.stderr
+    seen = (tmp_path / "seen").read_text().split()
+    assert {"a.py", "gone.py", "Makefile"} <= set(seen) and "scratch.py" not in seen
 
 
 def test_wheel_holds_the_folders(request: pytest.FixtureRequest) -> None:

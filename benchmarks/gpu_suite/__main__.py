@@ -8,6 +8,9 @@ import click
 
 from dlcv.runtime.cli.common import Command, Finite, note
 
+SEEN = ("plans", "contract", "parity")
+"""Parts, by the first word of their name, without which a run has not seen what the suite is for: cut, they fail it."""
+
 
 @click.command("gpu-suite", cls=Command)
 @click.option("--list", "only_list", is_flag=True, help="Print the parts with their commands and expected minutes.")
@@ -23,7 +26,7 @@ from dlcv.runtime.cli.common import Command, Finite, note
 def main(only_list: bool, dry_run: bool, only: str, minutes: float, output: Path) -> None:
     """See on this machine's NVIDIA GPU what dlcv claims: copies, contract, parity, plans, speed.
 
-    Exit code 1 when a part failed; 2 when none could run.
+    Exit code 1 when a part failed, or one of plans, contract, parity was cut for time; 2 when none could run.
     """
     from dlcv.benchmarks.gpu_suite.parts import PARTS, Part
     from dlcv.runtime.errors import UsageError
@@ -47,7 +50,7 @@ def _run(parts: list, budget_s: float, output: Path, only: list[str]) -> None:  
     from dlcv.benchmarks.bench.environment import environment
     from dlcv.benchmarks.bench.nvml import find_gpu
     from dlcv.benchmarks.gpu_suite.report import write_report
-    from dlcv.benchmarks.gpu_suite.run import FAILED, RAN, run_suite
+    from dlcv.benchmarks.gpu_suite.run import CUT, FAILED, RAN, run_suite
     from dlcv.runtime.errors import EngineError, VerdictError
     from dlcv.runtime.files import make_folder
     from dlcv.runtime.sessions.cuda import driver_problem
@@ -60,12 +63,18 @@ def _run(parts: list, budget_s: float, output: Path, only: list[str]) -> None:  
     outcomes = run_suite(parts, budget_s, note, lambda found: write_report(found, facts, output, budget_s, only))
     for path in write_report(outcomes, facts, output, budget_s, only):
         note(f"wrote {path}")
-    failed = [outcome.part.name for outcome in outcomes if outcome.state == FAILED]
+    failed, cut = ([outcome.part.name for outcome in outcomes if outcome.state == state] for state in (FAILED, CUT))
+    if cut:
+        note(f"cut: {len(cut)} of {len(parts)} parts: {', '.join(cut)}")
     if failed:
         raise VerdictError(f"{len(failed)} of {len(parts)} parts failed: {', '.join(failed)}")
     if not any(outcome.state == RAN and outcome.part.driver for outcome in outcomes):
         raise EngineError(
             "no part could run: " + "; ".join(sorted({outcome.reason for outcome in outcomes if outcome.reason}))
+        )
+    if unseen := [name for name in cut if name.split("-")[0] in SEEN]:
+        raise VerdictError(
+            f"cut: {len(cut)} of {len(parts)} parts, among them {', '.join(unseen)}; give it more time with --minutes"
         )
 
 

@@ -3,6 +3,9 @@
 The network's types bind TensorRT 10, 11 and TensorRT-RTX, and are known before the build: they stand on the card. What was compiled is
 told by the build log of TensorRT-RTX, without a GPU, and by the inspector of full TensorRT; that stands in the sidecar. What a CPU's
 library makes of the graph proves nothing of a plan, so none of it is taken over.
+
+Either may leave layers out, those that it fused above all. So what it tells is weighed by the whole network's multiply-adds: too little
+of them proves nothing, and is not known rather than 100 %.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dlcv.export.builders.plan_types import FUSED
 from dlcv.export.shares import MIN_SHARE
 from dlcv.runtime.errors import VerdictError
 from dlcv.runtime.sessions.executed import Executed, Operator
@@ -25,6 +29,10 @@ _RESTORED = "restored to "
 _NAMED = 3
 _EXACT = ("int4", "fp8", "int8", "bf16", "fp16", "tf32", "fp32")
 """The least exact first."""
+_LEAST_TOLD, _MOST_ASKED = 0.5, 0.95
+"""Bounds of how much of the network must be told, 0..1: of less than half nothing is known, however low a share was asked for; and an
+inspector that leaves a small layer out is no reason to say that nothing is known of a plan whose share must be 100 %.
+"""
 
 
 @dataclass(frozen=True)
@@ -45,10 +53,39 @@ class PlanProof:
     why_not: str
     min_share: float
 
+    @property
+    def coverage(self) -> float:
+        """Of the network's multiply-adds, those of the layers that were told, 0..1; 1 where there is no network to compare with."""
+        if self.compiled is None:
+            return 0.0
+        return 1.0 if self.network is None else self._of_network(self.compiled.operators)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether enough was told to say what was compiled."""
+        return self.compiled is not None and self.coverage >= self._least_told
+
+    @property
+    def _least_told(self) -> float:
+        return min(max(self.min_share, _LEAST_TOLD), _MOST_ASKED)
+
+    def _of_network(self, operators: Sequence[Operator]) -> float:
+        """Of the network's multiply-adds, those of some compiled layers, 0..1: its own where names tell which they are."""
+        assert self.network is not None
+        work = {one.name: one.multiply_adds for one in self.network.operators}
+        by_number = all(each == 1 for each in work.values())  # see `network_types.executed_of`
+        found, unnamed = set[str](), 0
+        for one in operators:
+            parts = {name for name in (one.name, *FUSED.split(one.name)) if name in work}
+            found |= parts
+            unnamed += 0 if parts else 1 if by_number else one.multiply_adds
+        total = sum(work.values())
+        return min(1.0, (sum(work[name] for name in found) + unnamed) / total) if total else 0.0
+
     def problems(self) -> list[str]:
         """What speaks against the card, in words; empty when nothing does."""
         found = []
-        for told in (self.network, self.compiled):
+        for told in (self.network, self.compiled if self.is_known else None):
             if told is None or not told.operators:
                 continue
             share = told.share(self.precision)
@@ -56,10 +93,21 @@ class PlanProof:
                 found.append(
                     f"{shares(told)}, expected at least {self.min_share:.1%} in {self.precision}; not so: {self._others(told)}"
                 )
+        if self.compiled is not None and not self.is_known and self._at_most(self.compiled) < self.min_share:
+            found.append(
+                f"{self.compiled.by}: at most {self._at_most(self.compiled):.1%} in {self.precision}, expected at least "
+                f"{self.min_share:.1%}; not so: {self._others(self.compiled)}"
+            )
         if lowered := self.lowered(allowed=self.precision == "bf16"):
             assert self.compiled is not None
             found.append(f"{self.compiled.by}: {self._named(lowered)}, which the graph keeps in more")
         return found
+
+    def _at_most(self, compiled: Executed) -> float:
+        """The share that what is told leaves possible, 0..1: little may already be too much of another type."""
+        if self.is_known:
+            return compiled.share(self.precision)
+        return 1 - self._of_network([one for one in compiled.operators if one.precision != self.precision])
 
     def lowered(self, *, allowed: bool = False) -> tuple[Operator, ...]:
         """The layers that were compiled in less than the network says.
@@ -90,8 +138,9 @@ class PlanProof:
     def _remedy(self) -> str:
         if self.lowered(allowed=self.precision == "bf16"):
             return "export with another --precision, or build with full TensorRT"
-        told = [one for one in (self.network, self.compiled) if one is not None and one.operators]
-        reached = math.floor(100 * min(one.share(self.precision) for one in told)) / 100
+        found = [] if self.network is None or not self.network.operators else [self.network.share(self.precision)]
+        found += [] if self.compiled is None else [self._at_most(self.compiled)]
+        reached = math.floor(100 * min(found)) / 100
         return f"export with another --precision, or accept it with --min-share {reached:.2f}"
 
     def sentence(self) -> str:
@@ -99,7 +148,14 @@ class PlanProof:
         if self.compiled is None:
             return f"what was compiled was not asked: {self.why_not}"
         of = len(self.compiled.operators) if self.network is None else len(self.network.operators)
-        told = f"{shares(self.compiled)} ({len(self.compiled.operators)} of {of} layers are told)"
+        layers = f"{len(self.compiled.operators)} of {of} layers"
+        if not self.is_known:
+            return (
+                f"what was compiled is not known: {self.compiled.by}: {self.coverage:.1%} of the multiply-adds are told ({layers}), "
+                f"expected at least {self._least_told:.1%}"
+            )
+        part = "" if self.coverage == 1 else f", {self.coverage:.1%} of the multiply-adds"
+        told = f"{shares(self.compiled)} ({layers} are told{part})"
         lowered = self.lowered()
         return f"{told}; in less than the graph says: {self._named(lowered)}" if lowered else told
 
@@ -109,7 +165,8 @@ class PlanProof:
             "precision": self.precision,
             "min_share": self.min_share,
             "network": None if self.network is None else self.network.to_dict(),
-            "compiled": None if self.compiled is None else self.compiled.to_dict(),
+            "compiled": self.compiled.to_dict() if self.compiled is not None and self.is_known else None,
+            "told": self.coverage,
             "sentence": self.sentence(),
         }
 

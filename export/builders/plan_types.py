@@ -17,7 +17,7 @@ from dlcv.runtime.sessions.trt_layers import inspected
 from dlcv.runtime.sessions.trt_library import TrtLibrary
 
 _NAMED = 3
-_FUSED = re.compile(r" \+ | \|\| ")
+FUSED = re.compile(r" \+ | \|\| ")
 """Between the names of layers that became one: behind one another, or beside."""
 
 
@@ -71,7 +71,7 @@ def require_held(ran: Executed, held: Mapping[str, str], precision: str, *, tf32
         ran = replace(ran, operators=tuple(fp32))
     wrong = []
     for operator in ran.operators:
-        wanted = {held[name] for name in _FUSED.split(operator.name) if name in held}
+        wanted = {held[name] for name in FUSED.split(operator.name) if name in held}
         if wanted and operator.precision not in wanted:
             wrong.append(f"{operator.name} in {operator.precision}, expected {' or '.join(sorted(wanted))}")
     more = f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
@@ -82,6 +82,6 @@ def require_held(ran: Executed, held: Mapping[str, str], precision: str, *, tf32
 
 def told(ran: Executed, held: Mapping[str, str]) -> str:
     """In a line: what ran, and of how many layers with weights it is told."""
-    known = sum(any(name in held for name in _FUSED.split(operator.name)) for operator in ran.operators)
+    known = sum(any(name in held for name in FUSED.split(operator.name)) for operator in ran.operators)
     counted = f", {known} of them held to the graph's types" if held else ""
     return f"{ran.sentence()} ({len(ran.operators)} layers with weights are told{counted})"

@@ -16,6 +16,7 @@ from dlcv.export.builders.timing import SUFFIX as TIMING_SUFFIX
 from dlcv.runtime.card_reader import kind_of, read_card
 from dlcv.runtime.errors import ExportError, UsageError
 from dlcv.runtime.files import make_folder, sha256_of, write_bytes
+from dlcv.runtime.provenance.graph import check_graph
 from dlcv.runtime.sidecar import check_sidecar, listed_files
 
 RTX_CACHE_SUFFIX = ".rtxcache"
@@ -45,7 +46,8 @@ def rebuild_plan(
 
     Raises:
         UsageError: when the file is no graph, or for an option that the builder does not have.
-        EngineError: when the graph is not the one that its sidecar lists: it was changed after its export.
+        EngineError: when the graph is not the one that its sidecar lists: it was changed after its export; or when it keeps weights in
+            other files, or needs operators of a library.
         CardError: when the graph carries no card.
         ExportError, MissingPackageError, OutputError: as `build_plan`.
     """
@@ -56,6 +58,7 @@ def rebuild_plan(
             f"{onnx_path} is a {kind_of(onnx_path)}, not a graph; expected the .onnx that a plan is built from"
         )
     check_sidecar(onnx_path)
+    check_graph(onnx_path, alone=True)
     card = read_card(onnx_path)
     if card.head == "none":
         raise ExportError(f"{onnx_path} has no head; export it again")

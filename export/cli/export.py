@@ -164,6 +164,10 @@ def main(
     build = BuildOptions(**{name: options.pop(name) for name in NAMES})
     if onnx is not None:
         _refuse_others(ctx)
+        if triton is not None:
+            from dlcv.export.triton.beforehand import check_rebuild
+
+            check_rebuild(triton, onnx, build)
         files = _plan_alone(onnx, output, build, min_share)
         if triton is not None:
             _into_triton(files, triton, onnx.stem, build.max_batch)
@@ -189,6 +193,10 @@ def main(
         build=build,
         **options,
     )
+    if triton is not None:
+        from dlcv.export.triton.beforehand import check_export
+
+        check_export(triton, settings)
     report = export_model(settings, say=note)
     _tell(report)
     if triton is not None:

@@ -144,8 +144,12 @@ class Proof:
         if self.restored:
             more = f" and {len(self.restored) - _NAMED} more" if len(self.restored) > _NAMED else ""
             text += f"; restored to fp32: {', '.join(self.restored[:_NAMED])}{more}"
-        if self.precision == "int8" and (ran := self.ran_share) is not None:
-            return f"{text}; ONNX Runtime {ort.__version__} on CPU runs {ran:.1%} in int8"
+        if self.precision == "int8":
+            ran = self.ran_share
+            by = f"ONNX Runtime {ort.__version__} on {'CPU' if ran is not None else 'a CPU'}"
+            if ran is not None:
+                return f"{text}; {by} runs {ran:.1%} in int8"
+            return f"{text}; {by} does not run it" if self.session is None else f"{text}; what {by} runs is not known"
         if self.precision in ("fp16", "bf16"):
             text += f"; verified in float32 with every result rounded to {self.precision}"
             done, of = self._session_convolutions("fp32")

@@ -19,8 +19,9 @@ from dlcv.runtime.card_reader import kind_of, read_card
 from dlcv.runtime.errors import EngineError, ExportError, OutputError, one_line
 from dlcv.runtime.files import make_folder, write_bytes
 from dlcv.runtime.plan_header import read_plan_header
+from dlcv.runtime.provenance.graph import check_graph
 
-__all__ = ["servable", "triton_model"]
+__all__ = ["check_triton", "servable", "triton_model"]
 
 
 def servable(files: Sequence[Path]) -> tuple[Path, str]:
@@ -58,12 +59,12 @@ def triton_model(engine: Path, repository: Path, *, name: str, max_batch: int) -
         The folder of the new version.
 
     Raises:
+        EngineError: when it is a graph that keeps weights in other files, or needs operators of a library.
         ExportError: when the engine cannot be served by Triton, or the model is there already with other inputs, outputs or
             classes, or with a configuration that dlcv did not write.
         OutputError: when files cannot be written; what was there is as it was.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
-        raise ExportError(f"{name!r} cannot be the name of a Triton model; use letters, digits, _ . -")
+    check_name(name)
     card = read_card(engine)
     kind = kind_of(engine)
     if kind == "plan" and read_plan_header(engine).kind != "tensorrt":
@@ -71,6 +72,8 @@ def triton_model(engine: Path, repository: Path, *, name: str, max_batch: int) -
         raise ExportError(f"{engine} is of TensorRT-RTX, which Triton does not load; serve the graph it was built from{f': {graph}' if graph.is_file() else ''}")  # fmt: skip
     if kind not in MODEL_FILES:
         raise EngineError(f"{engine} is a {kind}, and Triton serves an .onnx or a .plan; make one with: dlcv-export")
+    if kind == "onnx":
+        check_graph(engine, alone=True)
     config = config_of(engine, kind, card, name=name, max_batch=card.max_batch or max_batch)
     folder = repository / name
     try:
@@ -80,12 +83,43 @@ def triton_model(engine: Path, repository: Path, *, name: str, max_batch: int) -
     if folder.exists():
         return _next_version(engine, folder, kind, card, config)
     with _staging(repository, name) as staging:
-        _write_about(staging, card, config)
+        _write_about(staging, card, config, 1)
         (staging / "1").mkdir()
         shutil.copyfile(engine, staging / "1" / MODEL_FILES[kind])
         os.chmod(staging, 0o777 & ~_umask())
         os.rename(staging, folder)
     return folder / "1"
+
+
+def check_triton(
+    repository: Path, card: ModelCard, kind: str, *, name: str, max_batch: int, graph: Path | None = None
+) -> None:
+    """Refuses before the minutes of an export what `triton_model` would refuse after them; writes nothing.
+
+    Args:
+        repository: as of `triton_model`.
+        card: that the engine will have.
+        kind: of the engine that will be served: `onnx`, or `plan` of full TensorRT.
+        name: of the model.
+        max_batch: the largest batch.
+        graph: that the engine is made from, where it is there already and gives the model its name.
+
+    Raises:
+        ExportError: as `triton_model`.
+    """
+    check_name(name, graph)
+    folder = repository / name
+    if folder.exists():
+        config = config_of(graph if kind == "onnx" else None, kind, card, name=name, max_batch=max_batch)
+        _require_same(folder, read_config(folder / CONFIG), config, card)
+
+
+def check_name(name: str, graph: Path | None = None) -> None:
+    """Raises ExportError for a name that Triton cannot have; `graph` is the file that gives it."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+        better = re.sub(r"[^A-Za-z0-9_.-]", "-", name).lstrip(".-") or "model"
+        todo = "" if graph is None else f": rename {graph}, such as to {better}{graph.suffix}"
+        raise ExportError(f"{name!r} cannot be the name of a Triton model; use letters, digits, _ . -{todo}")
 
 
 def labels_of(card: ModelCard) -> str:
@@ -101,13 +135,23 @@ def _next_version(engine: Path, folder: Path, kind: str, card: ModelCard, config
     with _staging(folder, str(version)) as staging:
         shutil.copyfile(engine, staging / MODEL_FILES[kind])
         os.chmod(staging, 0o777 & ~_umask())
-        os.rename(staging, folder / str(version))
-    _write_about(folder, card, Config(config.dictated, config.card, found.tuning))
+        # The configuration first: no version ever stands under the card of another.
+        before = {path: path.read_bytes() for path in (folder / LABELS, folder / CONFIG)}
+        try:
+            _write_about(folder, card, Config(config.dictated, config.card, found.tuning), version)
+            os.rename(staging, folder / str(version))
+        except BaseException:
+            for path, data in before.items():
+                write_bytes(path, data)
+            raise
     return folder / str(version)
 
 
 def _require_same(folder: Path, found: Config, config: Config, card: ModelCard) -> None:
-    remedy = f"clients of {folder.name} rely on it: serve this export under another name or folder, or remove {folder}"
+    remedy = (
+        f"clients of {folder.name} rely on it: choose another folder with --triton, or rename the graph and add that with --onnx, "
+        f"or remove {folder}"
+    )
     if found.dictated != config.dictated:
         old, new = (set(text.splitlines()) for text in (found.dictated, config.dictated))
         changed = "; ".join(line.strip() for line in sorted(new - old) or sorted(old - new))
@@ -122,9 +166,9 @@ def _require_same(folder: Path, found: Config, config: Config, card: ModelCard) 
         )
 
 
-def _write_about(folder: Path, card: ModelCard, config: Config) -> None:
+def _write_about(folder: Path, card: ModelCard, config: Config, version: int) -> None:
     write_bytes(folder / LABELS, labels_of(card).encode())
-    write_bytes(folder / CONFIG, config.text().encode())
+    write_bytes(folder / CONFIG, config.of_version(version).text().encode())
 
 
 @contextmanager

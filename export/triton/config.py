@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dlcv.runtime.card import ModelCard
@@ -27,7 +27,7 @@ class Config:
 
     Attributes:
         dictated: name, platform, largest batch, inputs and outputs.
-        card: the model card as a parameter.
+        card: the model card as a parameter, and the version that it is of.
         tuning: batching, instances, warm-up.
     """
 
@@ -35,16 +35,21 @@ class Config:
     card: str
     tuning: str
 
+    def of_version(self, version: int) -> Config:
+        """With the number of the version whose card it holds: after a kill it may be one that is not there yet."""
+        told = f'parameters {{ key: "dlcv_version" value {{ string_value: "{version}" }} }}\n'
+        return replace(self, card=self.card + told)
+
     def text(self) -> str:
         """The whole file."""
         return _HEAD + self.dictated + _CARD + self.card + _TUNING + self.tuning
 
 
-def config_of(engine: Path, kind: str, card: ModelCard, *, name: str, max_batch: int) -> Config:
+def config_of(engine: Path | None, kind: str, card: ModelCard, *, name: str, max_batch: int) -> Config:
     """The configuration of an engine.
 
     Args:
-        engine: the file; a graph's inputs and outputs are read from it, a plan's from the card.
+        engine: the file; a graph's inputs and outputs are read from it, a plan's from the card, as those of one that is None: not made yet.
         kind: `onnx` or `plan`.
         card: the engine's.
         name: of the model in the repository.
@@ -90,15 +95,15 @@ def read_config(path: Path) -> Config:
     return Config(head.removeprefix(_HEAD), parameter, tuning)
 
 
-def _ports(engine: Path, kind: str, card: ModelCard) -> tuple[list[Port], list[Port]]:
-    if kind == "onnx":
+def _ports(engine: Path | None, kind: str, card: ModelCard) -> tuple[list[Port], list[Port]]:
+    if kind == "onnx" and engine is not None:
         graph = read_onnx_graph(engine)
         return graph.inputs, graph.outputs
     image, answer = ports_of_card(card)
     return [image], [answer]
 
 
-def _port(engine: Path, port: Port, card: ModelCard) -> str:
+def _port(engine: Path | None, port: Port, card: ModelCard) -> str:
     sizes = [-1 if isinstance(size, str) and card.size_range is not None else size for size in port.shape[1:]]
     known = bool(sizes) and all(isinstance(size, int) and (size > 0 or size == -1) for size in sizes)
     if not known or isinstance(port.shape[0], int) or port.dtype not in TYPES:

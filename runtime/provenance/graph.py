@@ -16,13 +16,14 @@ KNOWN_DOMAINS = frozenset(
 """Whose operators a library has without loading another: ONNX's own, ONNX Runtime's, and TensorRT's."""
 
 
-def check_graph(path: Path, data: bytes | None = None) -> None:
+def check_graph(path: Path, data: bytes | None = None, *, alone: bool = False) -> None:
     """Refuses a graph that needs what lies outside it.
 
     Args:
         path: of the `.onnx`.
         data: its bytes where a hash or a signature covers them; then weights in other files are refused altogether, because
             neither covers these.
+        alone: refuses weights in other files too; of a plan that is built from it, only the graph's own hash is kept.
 
     Raises:
         EngineError: when it is no ONNX file, or needs a file or a library that it must not.
@@ -34,6 +35,11 @@ def check_graph(path: Path, data: bytes | None = None) -> None:
             raise EngineError(
                 f"{path} keeps weights in {one_line(location)!r}, which neither the hash nor the signature covers; "
                 "export it again: dlcv-export writes one file"
+            )
+        if alone:
+            raise EngineError(
+                f"{path} keeps weights in {one_line(location)!r}, and a plan is built from one file, whose hash it keeps; "
+                "export the model again: dlcv-export writes one file"
             )
         _check_location(path, location)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -90,22 +91,25 @@ def read_graph(source: Path | bytes) -> Graph:
 def precisions_run(source: Graph, optimised: Graph) -> list[str] | None:
     """What each of `source.layers()` is computed in: `int8`, or the float type of the others.
 
-    A layer is in int8 where an int8 operator of the optimised graph reads its weight or is it by name; what is not found there is not.
+    A layer is in int8 where an int8 operator of the optimised graph is it by name or reads its weight; what is not found there is not. A
+    weight that several layers share tells of them only where as many int8 operators read it.
 
     Returns:
         None where the float operators that are left have several types, so that it is not known which has which.
     """
     int8 = [node for node in optimised.nodes if node.operator in INT8_OPERATORS]
-    read = {name for node in int8 for name in node.inputs}
+    read = Counter(name for node in int8 for name in set(node.inputs))
     named = {node.name.partition(_RENAMED)[0] for node in int8}
     floats = {float_type(node, optimised) for node in optimised.nodes if node.operator in FLOAT_OPERATORS}
     if len(floats) > 1:
         return None
     (rest,) = floats or {"fp32"}
-    makers = source.makers()
+    makers, layers = source.makers(), source.layers()
+    weights = [_weight(node, makers) for node in layers]
+    share = Counter(weights)
     found = []
-    for node in source.layers():
-        is_int8 = _weight(node, makers) in read or (node.name and node.name in named)
+    for node, weight in zip(layers, weights):
+        is_int8 = read[weight] >= share[weight] or (node.name and node.name in named)
         found.append("int8" if is_int8 else rest)
     return found
 

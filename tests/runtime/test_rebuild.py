@@ -104,6 +104,20 @@ def test_a_missing_or_another_graph_is_told(plan: Path, gpu: Any) -> None:
     assert sha256_of(plan) == before
 
 
+def test_a_graph_with_weights_elsewhere_is_refused_before_the_build(plan: Path, gpu: Any) -> None:
+    """Its hash, which the plan keeps, would say nothing of them."""
+    import onnx
+
+    gpu("NVIDIA GeForce RTX 5090", "12.0")
+    plan.with_suffix(".json").unlink()
+    graph = plan.with_suffix(".onnx")
+    onnx.save(onnx.load(graph), graph, save_as_external_data=True, location="w.bin", size_threshold=0)
+    lines: list[str] = []
+    with pytest.raises(EngineError, match=r"tiny\.onnx keeps weights in 'w\.bin', and a plan is built from one file"):
+        rebuild_if_needed(plan, lines.append)
+    assert lines == []
+
+
 def test_a_build_that_fails_leaves_the_plan_as_it_was(plan: Path, gpu: Any, capfd: pytest.CaptureFixture[str]) -> None:
     gpu("NVIDIA H200", "9.0")  # out of TensorRT-RTX's reach: full TensorRT is called for, and is not installed here
     before = sha256_of(plan)

@@ -175,6 +175,34 @@ def test_outside_of_a_checkout_the_commit_is_what_is_said(tmp_path: Path, monkey
     assert commit(Path(__file__).parent) != "0a70f8c" or not (Path(__file__).parents[3] / ".git").exists()
 
 
+@pytest.mark.parametrize(
+    ("cut", "code", "last"),
+    [
+        ((), 0, "wrote "),
+        (("matrix",), 0, "cut: 1 of 4 parts: matrix"),
+        (
+            ("contract-plan", "matrix"), 1,
+            "gpu-suite: cut: 2 of 4 parts, among them contract-plan; give it more time with --minutes",
+        ),
+    ],
+)  # fmt: skip
+def test_a_run_that_had_no_time_for_what_it_is_for_fails(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cut: tuple[str, ...], code: int, last: str
+) -> None:
+    """The parts are of the shell, and those that are cut are expected to take longer than the budget."""
+    names = ("copies", "plans-fcn8s", "contract-plan", "matrix")
+    parts = tuple(_part(name, "true", minutes=9 if name in cut else 0.01, driver=True) for name in names)
+    for where in ("dlcv.runtime.sessions.cuda", "dlcv.benchmarks.gpu_suite.lacks"):
+        monkeypatch.setattr(f"{where}.driver_problem", lambda: "")
+    monkeypatch.setattr("dlcv.benchmarks.bench.nvml.find_gpu", lambda: (None, ""))
+    monkeypatch.setattr("dlcv.benchmarks.bench.environment.environment", lambda *_: {"gpu": "NVIDIA H200"})
+    monkeypatch.setattr("dlcv.benchmarks.gpu_suite.parts.PARTS", parts)
+    monkeypatch.setattr(run, "FOLDER", tmp_path / "kept")
+    done = CliRunner().invoke(main, ["--minutes", "1", "--output", str(tmp_path)])
+    assert done.exit_code == code, done.stderr
+    assert done.stderr.splitlines()[-1].startswith(last)
+
+
 def test_the_command_says_what_is_missing_and_what_there_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("dlcv.runtime.sessions.cuda.driver_problem", lambda: DRIVER)
     done = CliRunner().invoke(main, ["--output", str(tmp_path)])

@@ -131,6 +131,37 @@ def test_what_is_no_graph_is_told(export: Export, tmp_path: Path, graph: Path) -
 
 
 @pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("beside", " keeps weights in 'w.bin', and a plan is built from one file, whose hash it keeps; export the model again: dlcv-export writes one file"),
+        ("outside", " keeps weights in '../secret/w.bin', and a plan is built from one file, whose hash it keeps; "),
+        ("domain", " needs operators that no library here has: evil.ops (Foo); dlcv loads no operator libraries: "),
+    ],
+)  # fmt: skip
+def test_a_graph_that_needs_what_lies_outside_it_is_refused_before_any_builder(
+    export: Export, graph: Path, monkeypatch: pytest.MonkeyPatch, change: str, sentence: str
+) -> None:
+    def began(*_: Any, **__: Any) -> None:
+        raise AssertionError("a builder was asked")
+
+    monkeypatch.setattr("dlcv.export.builders.rebuild.build_plan", began)
+    graph.with_suffix(".json").unlink()
+    model = onnx.load(graph)
+    if change == "domain":
+        model.graph.node.append(onnx.helper.make_node("Foo", ["image"], ["other"], domain="evil.ops"))
+    else:
+        tensor = model.graph.initializer[0]
+        (graph.parent / "w.bin").write_bytes(tensor.raw_data)
+        onnx.external_data_helper.set_external_data(tensor, "w.bin" if change == "beside" else "../secret/w.bin")
+        tensor.ClearField("raw_data")
+    graph.write_bytes(model.SerializeToString())
+    result = export("--onnx", graph, "--builder", "tensorrt-rtx")
+    assert result.exit_code == 2, result.exception
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"dlcv-export: {graph}{sentence}")
+
+
+@pytest.mark.parametrize(
     ("opset", "sentence"),
     [
         (26, "has opset 26, above 25, the newest that TensorRT-RTX 1.7.1.116 reads; export it again with: dlcv-export --model NAME --builder tensorrt-rtx"),

@@ -141,6 +141,21 @@ def test_a_session_shows_what_it_made_of_a_graph(graph_of: GraphOf) -> None:
     assert found["ConvTranspose fp32"] == 3
 
 
+def test_float_operators_of_two_types_leave_unknown_what_ran_and_the_card_says_so() -> None:
+    nodes = [
+        helper.make_node("DequantizeLinear", ["w8", "scale"], ["w"]),
+        helper.make_node("Conv", ["x", "w"], ["out"], "conv"),
+        helper.make_node("Cast", ["out"], ["wide"], to=TensorProto.DOUBLE),
+        helper.make_node("MatMul", ["wide", "m"], ["product"], "mm"),
+        helper.make_node("Cast", ["product"], ["y"], to=TensorProto.FLOAT),
+    ]
+    weights = {"w8": np.ones((8, 4, 1, 1), np.int8), "scale": np.float32(0.1), "m": np.ones((12, 12))}
+    proof = prove(_graph(nodes, weights, [4, 10, 12]), "int8")
+    assert proof.ran_share is None
+    assert proof.sentence().endswith(f"; what ONNX Runtime {onnxruntime_version()} on a CPU runs is not known")
+    assert proof.to_dict()["onnxruntime_int8_share"] is None
+
+
 @pytest.mark.parametrize("take", [True, False])
 def test_a_restored_layer_takes_no_other_out_of_int8(
     take: bool, classifier_graph: onnx.ModelProto, tiny_crops: Any
@@ -193,7 +208,11 @@ def test_the_share_and_the_bound() -> None:
         "90.0% of the graph's multiply-adds are in int8, expected at least 91.0%; not so: b (ConvTranspose, fp32, 10.0%)"
     ]
     assert proof.to_dict()["multiply_adds_by_operator"] == {"Conv int8": 90, "ConvTranspose fp32": 10}
-    assert proof.sentence() == "90.0% of the graph's multiply-adds in int8", "what ran is not known"
+    by = f"ONNX Runtime {onnxruntime_version()} on a CPU"
+    assert proof.sentence() == f"90.0% of the graph's multiply-adds in int8; what {by} runs is not known"
+    assert (
+        replace(proof, session=None).sentence() == f"90.0% of the graph's multiply-adds in int8; {by} does not run it"
+    )
     ran = Proof("int8", tuple(replace(x, ran=x.kind) for x in LAYERS), proof.session, 0.9)
     assert (
         ran.sentence()

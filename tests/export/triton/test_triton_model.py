@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from dlcv.export.triton import servable, triton_model
 from dlcv.runtime.card import ModelCard, SizeRange
 from dlcv.runtime.card_reader import read_card
-from dlcv.runtime.errors import ExportError, OutputError
+from dlcv.runtime.errors import EngineError, ExportError, OutputError
 
 NUMPY_OF_ORT = {"tensor(uint8)": "TYPE_UINT8", "tensor(float)": "TYPE_FP32"}
 
@@ -166,12 +167,7 @@ def test_the_next_export_is_the_next_version_and_tuning_stays(
     config.write_text(config.read_text().replace("count: 1", "count: 3"))
     (folder / "9").mkdir()
     (folder / "notes").mkdir()
-    onnx = pytest.importorskip("onnx")
-    proto = onnx.load(tiny_onnx)
-    text = read_card(tiny_onnx).changed(checkpoint_sha256="f" * 64).to_json()
-    onnx.helper.set_model_props(proto, {"dlcv": text})
-    newer = tmp_path / "newer.onnx"
-    newer.write_bytes(proto.SerializeToString())
+    newer = _newer(tiny_onnx, tmp_path)
     assert triton_model(newer, tmp_path, name="fcn8s", max_batch=16) == folder / "10"
     assert (folder / "10/model.onnx").read_bytes() == newer.read_bytes()
     assert (folder / "1/model.onnx").read_bytes() == tiny_onnx.read_bytes()
@@ -190,7 +186,7 @@ def test_a_version_that_clients_would_not_expect_is_refused(
     if change == "foreign":
         (folder / "config.pbtxt").write_text('name: "fcn8s"\n')
     reason = {
-        "head": r"new would be: output \{ name: \"probs\" data_type: TYPE_FP32 dims: \[7, 64, 64\] \}; clients of fcn8s rely on it: serve this export under another name or folder, or remove ",
+        "head": r"new would be: output \{ name: \"probs\" data_type: TYPE_FP32 dims: \[7, 64, 64\] \}; clients of fcn8s rely on it: choose another folder with --triton, or rename the graph and add that with --onnx, or remove ",
         "batch": "new would be: max_batch_size: 8; clients of fcn8s",
         "classes": r"labels\.txt names other classes than urban, agriculture, ",
         "foreign": r"config\.pbtxt was not written by dlcv-export, .*choose another folder with --triton, or remove",
@@ -224,6 +220,122 @@ def test_the_folders_can_be_read_by_the_servers_user(tiny_onnx: Path, tmp_path: 
     (tmp_path / "plain").mkdir()
     usual = (tmp_path / "plain").stat().st_mode
     assert [folder.stat().st_mode for folder in (version.parent, version)] == [usual, usual]
+
+
+def test_a_graph_with_weights_elsewhere_is_not_served(tiny_onnx: Path, tmp_path: Path) -> None:
+    """Triton would get the one file alone."""
+    onnx = pytest.importorskip("onnx")
+    graph = tmp_path / "a.onnx"
+    onnx.save(onnx.load(tiny_onnx), graph, save_as_external_data=True, location="w.bin", size_threshold=0)
+    with pytest.raises(EngineError, match=r"a\.onnx keeps weights in 'w\.bin', and a plan is built from one file"):
+        triton_model(graph, tmp_path / "models", name="a", max_batch=16)
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.fixture
+def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever takes minutes is an error."""
+
+    def began(*_: Any, **__: Any) -> None:
+        raise AssertionError("the work had begun")
+
+    monkeypatch.setattr("dlcv.export.builders.rebuild.build_plan", began)
+    monkeypatch.setattr("dlcv.export.export_model.export_model", began)
+
+
+def test_a_name_that_triton_cannot_have_is_told_before_the_plan_is_built(
+    export: Callable[..., Any], tiny_onnx: Path, tmp_path: Path, no_work: None
+) -> None:
+    graph = tmp_path / "a b.onnx"
+    graph.write_bytes(tiny_onnx.read_bytes())
+    result = export("--onnx", graph, "--triton", tmp_path / "models")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "dlcv-export: 'a b' cannot be the name of a Triton model; use letters, digits, _ . -: "
+        f"rename {graph}, such as to a-b.onnx\n",
+    )
+
+
+@pytest.mark.parametrize("change", ["head", "batch", "size", "classes", "foreign"])
+@pytest.mark.parametrize("way", ["--onnx", "--model"])
+def test_what_a_repository_would_refuse_is_told_before_anything_is_made(
+    export: Callable[..., Any], tiny_graph: Callable[[str], Path], tiny_onnx: Path, tiny_checkpoint: Path, tmp_path: Path,
+    no_work: None, way: str, change: str,
+) -> None:  # fmt: skip
+    models = tmp_path / "models"
+    folder = triton_model(tiny_onnx, models, name="fcn8s", max_batch=16).parent
+    if change == "classes":
+        (folder / "labels.txt").write_text("other\n")
+    if change == "foreign":
+        (folder / "config.pbtxt").write_text('name: "fcn8s"\n')
+    if change == "size":
+        (folder / "config.pbtxt").write_text((folder / "config.pbtxt").read_text().replace("64", "96"))
+    graph = tmp_path / "fcn8s.onnx"
+    graph.write_bytes(tiny_graph("probs" if change == "head" else "mask").read_bytes())
+    batch = 8 if change == "batch" else 16
+    if way == "--onnx":
+        result = export("--onnx", graph, "--max-batch", batch, "--builder", "tensorrt-rtx", "--triton", models)
+    else:
+        head = ("--head", "probs") if change == "head" else ()
+        result = export("--checkpoint", tiny_checkpoint, "--max-batch", batch, "--format", "onnx", "--triton", models, *head)  # fmt: skip
+    assert result.exit_code == 2, result.exception
+    (line,) = result.stderr.splitlines()
+    assert {
+        "head": "new would be: output { name: \"probs\"", "batch": "new would be: max_batch_size: 8",
+        "size": "new would be: input { name: \"image\"", "classes": "names other classes", "foreign": "was not written by dlcv-export",
+    }[change] in line  # fmt: skip
+
+
+@pytest.mark.parametrize("broken", ["rename", "config"])
+def test_a_version_that_cannot_be_added_leaves_the_card_of_the_one_before(
+    tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    folder = triton_model(tiny_onnx, tmp_path, name="fcn8s", max_batch=16).parent
+    before = {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    newer = _newer(tiny_onnx, tmp_path)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    def no_config(path: Path, data: bytes) -> None:
+        if path.name == "config.pbtxt":
+            raise OutputError(f"cannot write {path}: No space left on device")
+        path.write_bytes(data)
+
+    with monkeypatch.context() as patch:
+        if broken == "rename":
+            patch.setattr("dlcv.export.triton.os.rename", full)
+        else:
+            patch.setattr("dlcv.export.triton.write_bytes", no_config)
+        with pytest.raises(OutputError, match="No space left on device"):
+            triton_model(newer, tmp_path, name="fcn8s", max_batch=16)
+    assert {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()} == before
+
+
+def test_a_version_never_appears_under_the_card_of_another(
+    tiny_onnx: Path, tmp_path: Path, parse: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a server that reads the folder at that moment would see it, or a kill leave it."""
+    folder = triton_model(tiny_onnx, tmp_path, name="fcn8s", max_batch=16).parent
+    assert parse(folder).parameters["dlcv_version"].string_value == "1"
+    newer, seen, rename = _newer(tiny_onnx, tmp_path), list[Any](), os.rename
+    monkeypatch.setattr(
+        "dlcv.export.triton.os.rename", lambda old, new: (seen.append(parse(folder).parameters), rename(old, new))
+    )
+    triton_model(newer, tmp_path, name="fcn8s", max_batch=16)
+    (parameters,) = seen
+    assert json.loads(parameters["dlcv"].string_value)["checkpoint_sha256"] == "f" * 64
+    assert parameters["dlcv_version"].string_value == "2"
+
+
+def _newer(graph: Path, folder: Path) -> Path:
+    """The graph with another card."""
+    onnx = pytest.importorskip("onnx")
+    proto = onnx.load(graph)
+    onnx.helper.set_model_props(proto, {"dlcv": read_card(graph).changed(checkpoint_sha256="f" * 64).to_json()})
+    newer = folder / "newer.onnx"
+    newer.write_bytes(proto.SerializeToString())
+    return newer
 
 
 def test_from_the_command_line(
