@@ -125,7 +125,7 @@ class Comparison:
             f"{first}, which {first.images} {noun}s cannot tell from {bound:g} (standard error {first.error:.4f}): "
             f"let pass, and not shown to be within {bound:g}"
             + (f"; about {needed:,} can tell" if needed is not None else "")
-            + (f"; likewise {len(excused) - 1} further figures of classes" if len(excused) > 1 else "")
+            + (f"; likewise classes: {len(excused) - 1}" if len(excused) > 1 else "")
         )
 
     def require(

@@ -231,12 +231,15 @@ def _refuse_parts(given: dict[str, Any]) -> None:
 
 
 def refuse_without_probabilities(card: ModelCard, engine: Path, blend: bool | None, tta: str | None) -> None:
-    """What averages probabilities is not for a graph that returns masks, nor quarter turns for windows that are not square.
+    """What averages probabilities is not for a graph that returns masks, nor quarter turns for windows that are not square; and a
+    classifier has no windows to blend.
 
     Raises:
         UsageError: says what to pass, or how to export.
     """
     check_tta(tta or "none", card.input_size_hw)
+    if blend and card.task == "classification":
+        raise UsageError(f"--blend: for segmentation only, and {engine} is a {card.task} model; leave it out")
     asked = ["--blend"] * bool(blend) + [f"--tta {tta}"] * (tta not in (None, "none"))
     if asked and card.head == "mask":
         raise UsageError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dlcv.export.cli.build_options import NAMES, build_options
+from dlcv.export.cli.precision_options import refuse_without_effect
 from dlcv.runtime.cli.common import Command, Finite, note, version_option
 from dlcv.runtime.errors import UsageError
 
@@ -172,6 +173,7 @@ def main(
         if triton is not None:
             _into_triton(files, triton, onnx.stem, build.max_batch)
         return
+    refuse_without_effect(ctx, precision, options["format"])
     from dlcv.train.models.registry import model_entry
 
     model_entry(model)

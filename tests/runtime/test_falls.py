@@ -108,7 +108,7 @@ def test_of_a_class_of_few_images_one_may_go_and_not_two() -> None:
     """Of 48 images of 12 classes, four each: one image is 0.25 of a recall."""
     one = _classified(48, 1, classes=12)
     assert _problems(one) == []
-    assert "likewise 1 further" in one.not_shown(0.005)
+    assert "likewise classes: 1" in one.not_shown(0.005)
     comparing = Comparing("classification", list("abc"))
     eye = np.eye(3, dtype=np.float32)
     for k in range(48):

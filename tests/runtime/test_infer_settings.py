@@ -10,7 +10,7 @@ import pytest
 
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.errors import UsageError
-from dlcv.runtime.infer_settings import InferSettings, pipeline_settings, task_options
+from dlcv.runtime.infer_settings import InferSettings, pipeline_settings, refuse_without_probabilities, task_options
 from dlcv.runtime.isolate.wire import START_S
 
 GIVEN: dict[str, Any] = {"sources": ("tiles",), "engine": Path("m.onnx"), "output": Path("out")}
@@ -62,6 +62,14 @@ def test_an_option_of_another_task_is_refused() -> None:
         UsageError, match=r"^--overlap: for segmentation only, and m\.onnx is a classification model; leave it out$"
     ):
         task_options(InferSettings.of(**GIVEN, overlap=0.0), CLASSIFICATION)
+
+
+def test_windows_are_blended_of_segmentation_alone() -> None:
+    refuse_without_probabilities(CLASSIFICATION, Path("m.onnx"), None, "flips")
+    with pytest.raises(
+        UsageError, match=r"^--blend: for segmentation only, and m\.onnx is a classification model; leave"
+    ):
+        refuse_without_probabilities(CLASSIFICATION, Path("m.onnx"), True, None)
 
 
 def test_what_averages_probabilities_wants_them() -> None:
