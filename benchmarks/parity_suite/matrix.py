@@ -14,6 +14,7 @@ from dlcv.benchmarks.parity_suite.trained import Trained, from_run, train
 from dlcv.export.stages import RememberingSession, Stage, compare_stages
 from dlcv.runtime.comparison import MIN_AGREEMENT, bound_precision
 from dlcv.runtime.errors import DlcvError, MissingPackageError, PrecisionError
+from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.sessions import Session, open_session
 
 MAX_DROP = {"fp32": 0.005, "fp16": 0.01, "bf16": 0.02, "int8": 0.03}
@@ -150,7 +151,10 @@ def _not_run(model: str, precision: str, way: Way, error: DlcvError) -> Cell:
 def _opened(way: Way, graph: Path | DlcvError, stack: ExitStack) -> Session:
     if isinstance(graph, DlcvError):
         raise graph
-    session: Any = open_session(file_for(way, graph), device=way.device, session=way.session, compute=way.compute)
+    session: Any = open_session(
+        file_for(way, graph), device=way.device, session=way.session, compute=way.compute,
+        lanes=cpu_count(),  # as dlcv-infer runs it: several lanes are what a library may get wrong
+    )  # fmt: skip
     opened: Session = stack.enter_context(session)
     return opened
 

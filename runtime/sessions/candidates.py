@@ -49,9 +49,7 @@ class Candidate:
     def check(self, wanted: Wanted) -> None:
         """Raises DlcvError when it cannot run the file at the precision asked for, as far as that is known before it is opened."""
         if self.kind != wanted.kind:
-            raise EngineError(
-                f"it runs .{self.kind} files, and {wanted.path} is a .{wanted.kind}; {_MAKE[self.kind]}"
-            )
+            raise EngineError(f"it runs .{self.kind} files, and {wanted.path} is a .{wanted.kind}; {_MAKE[self.kind]}")
         if self.kind == "onnx" and self.device == "cuda" and (missing := driver_library_missing()):
             raise EngineError(f"this machine has {missing}")  # before a library is imported for nothing
         self._function("check")(wanted)
