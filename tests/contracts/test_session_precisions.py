@@ -200,3 +200,36 @@ def test_an_int8_label_on_float32_convolutions_is_caught_twice(low: LowWorld, ta
     monkeypatch.setattr(candidates, "_check_label", lambda wanted: None)
     with pytest.raises(PrecisionError, match=r"computed in int8, and OpenVINO .* runs 0\.0% of the multiply-adds in int8, expected at least 50%$"):  # fmt: skip
         open_session(path, session="openvino")
+
+
+def test_lanes_in_int8_say_what_one_says(tmp_path: Path) -> None:
+    """A network of layers of one shape, whose weights OpenVINO 2026.4 exchanges between them where a compiled model has several streams."""
+    torch, onnx = pytest.importorskip("torch"), pytest.importorskip("onnx")
+    pytest.importorskip("openvino")
+    from dlcv.export.onnx_from_checkpoint import onnx_from_model, with_card
+    from dlcv.export.precision.calibration import int8_from_onnx
+    from dlcv.runtime.card import ModelCard
+    from dlcv.train.models import create_model
+
+    card = ModelCard(
+        model="resnet18", task="classification", classes=tuple("abcd"), palette=((0, 0, 0),) * 4, input_size_hw=(32, 32),
+        mean_rgb=(0.4,) * 3, std_rgb=(0.2,) * 3, head="logits", fit="centre-crop", short_side=32, width=0.125,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = create_model("resnet18", classes=4, width=0.125).eval()
+        for norm in network.modules():
+            if isinstance(norm, torch.nn.BatchNorm2d):
+                norm.weight.data.uniform_(0.5, 1.5)
+                norm.bias.data.normal_(0, 0.3)
+    images = np.random.default_rng(0).integers(0, 255, (8, 32, 32, 3), dtype=np.uint8)
+    proto = int8_from_onnx(onnx_from_model(network, card), list(images))
+    path = tmp_path / "resnet18.onnx"
+    onnx.save(with_card(proto, card.changed(precision="int8")), path)
+
+    def logits(lanes: int) -> NDArray[Any]:
+        with open_session(path, device="cpu", session="openvino", lanes=lanes) as session:
+            answer: NDArray[Any] = session.run(images)["logits"]
+            return answer
+
+    np.testing.assert_array_equal(logits(3), logits(1))
