@@ -3,10 +3,9 @@
 Left alone, OpenVINO runs a float32 graph in bfloat16 where the CPU has AMX or AVX512_BF16. So the hint is always set, and what the
 compiled model really runs in is read back before the session is given out.
 
-A compiled model of several streams keeps its weights once for all, and finds them by where they lay in memory; of an int8 graph they lay
-in memory that was freed meanwhile, and layers of one shape get each other's weights. OpenVINO 2026.4.1 ran an int8 resnet18 with an accuracy of
-0.215 so, where one stream has 0.878 (benchmarks/results/sessions.md). So int8 graphs are compiled once a lane, with a stream each, which keeps nothing
-for others. Float graphs, whose weights stay where they are, were seen to be right with several streams.
+A compiled model of several streams keeps packed weights once for all, and of int8 graphs whose layers share shapes OpenVINO 2026.4.1 gives wrong answers then, as
+if layers got each other's: an int8 resnet18 had an accuracy of 0.215, where one stream has 0.878 (benchmarks/results/sessions.md). So int8
+graphs are compiled once a lane, with a stream each. Float graphs were right with several streams.
 """
 
 from __future__ import annotations

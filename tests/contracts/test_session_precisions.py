@@ -203,7 +203,7 @@ def test_an_int8_label_on_float32_convolutions_is_caught_twice(low: LowWorld, ta
 
 
 def test_lanes_in_int8_say_what_one_says(tmp_path: Path) -> None:
-    """A network of layers of one shape, whose weights OpenVINO 2026.4 exchanges between them where a compiled model has several streams."""
+    """A network whose layers share shapes, of which OpenVINO 2026.4 gives wrong answers where a compiled model has several streams."""
     torch, onnx = pytest.importorskip("torch"), pytest.importorskip("onnx")
     pytest.importorskip("openvino")
     from dlcv.export.onnx_from_checkpoint import onnx_from_model, with_card
