@@ -25,7 +25,7 @@ from dlcv.export.precision.int8_with_fp16 import for_tensorrt
 from dlcv.export.precision.layer_names import layer_name, makers_of
 from dlcv.export.precision.pairs import LAYERS
 from dlcv.export.precision.proof import Proof, prove
-from dlcv.export.precision.proof_openvino import executed_in_openvino, with_executed
+from dlcv.export.precision.proof_openvino import executed_in_openvino, require_alike, with_executed
 from dlcv.export.precision.repair import Repair, Repairing
 from dlcv.export.stages import Stage, TwinSession, compare_stages
 from dlcv.export.verify import Verification, verify_graph
@@ -221,6 +221,9 @@ class _Made:
             self.say(f"{precision}: {note}")
             card = card.changed(proof=f"{card.proof}; {not_shown_proof(stage.comparison)}")
             self.proto = with_card(self.proto, card, newest_opset=given.newest_opset)
+        self.may_be_repaired = False  # what is wrong now is no layer's precision
+        if settings.rest == "fp32":
+            require_alike(self.proto, card, given.windows)
         facts = {} if self.tiles is None else {"method": settings.calibration, **self.tiles.to_dict()}
         made = LowPrecision(self.proto, card, verification, self.proof, stage, facts, executed=executed, not_shown=note)
         if self.holds is not None:

@@ -9,12 +9,14 @@ from typing import Any
 import onnx
 import pytest
 
+from dlcv.export.onnx_from_checkpoint import with_card
 from dlcv.export.precision import proof_openvino
 from dlcv.export.precision.calibration import int8_from_onnx
-from dlcv.export.precision.proof_openvino import executed_in_openvino, with_executed
+from dlcv.export.precision.proof_openvino import executed_in_openvino, require_alike, with_executed
 from dlcv.runtime.card import ModelCard
 from dlcv.runtime.errors import MissingPackageError, VerdictError
 from dlcv.runtime.sessions.executed import Executed, Operator
+from dlcv.runtime.sessions.openvino import open_openvino
 
 pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
 GraphOf = Callable[[str], onnx.ModelProto]
@@ -41,6 +43,23 @@ def test_where_it_cannot_be_asked_nothing_is_proven(graph_of: GraphOf, card_of: 
     monkeypatch.setattr(proof_openvino, "check_openvino", missing)
     assert executed_in_openvino(graph_of("mask"), card_of("mask")) is None
     assert with_executed("all of it", None) == "all of it"
+
+
+def test_answers_that_are_not_the_graphs_are_refused(graph_of: GraphOf, card_of: CardOf, tiny_scenes: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """In the right precision, and wrong: as a session that sees the images inverted."""
+    card, windows = card_of("mask").changed(precision="int8"), tiny_scenes
+    proto = with_card(int8_from_onnx(graph_of("mask"), tiny_scenes[:2], "min-max"), card)
+    require_alike(proto, card, windows)
+
+    def inverted(wanted: Any) -> Any:
+        session = open_openvino(wanted)
+        run = session._run
+        monkeypatch.setattr(session, "_run", lambda images: run(255 - images))
+        return session
+
+    monkeypatch.setattr(proof_openvino, "open_openvino", inverted)
+    with pytest.raises(VerdictError, match=r"^OpenVINO \S+ on CPU, in int8, gives 0\.\d+ of the classes that the graph gives in ONNX Runtime, expected at least 0\.8: .*; no file was written$"):  # fmt: skip
+        require_alike(proto, card, windows)
 
 
 def test_an_operator_that_it_does_not_know_refutes_nothing(graph_of: GraphOf, card_of: CardOf) -> None:
