@@ -110,7 +110,7 @@ def test_resume_asks_when_a_url_was_written(tiny_onnx: Path, bucket: str, tmp_pa
     memory.pipe("/bucket/tiles/sub/c.png", memory.cat_file("/bucket/tiles/a.png"))
     assert _infer(tiny_onnx, bucket, tmp_path / "m", resume=True).resumed == 6
     assert (tmp_path / "m/sub/c.png.png").read_bytes() == (tmp_path / "m/a.png.png").read_bytes()
-    with pytest.raises(UsageError, match="another folders"):
+    with pytest.raises(UsageError, match="other settings: folders "):
         _infer(tiny_onnx, bucket + "/sub", tmp_path / "m", resume=True)
 
 

@@ -36,7 +36,7 @@ def fresh() -> Iterator[None]:
 
 def test_float32_stays_float32_and_streams_share_the_cores(tiny_onnx: Path) -> None:
     with ours.open_openvino(wanted(tiny_onnx, lanes=2)) as session:
-        compiled = session._compiled
+        (compiled,) = session._compiled
         assert compiled.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
         assert compiled.get_property("NUM_STREAMS") == min(2, cpu_count())
         assert compiled.get_property("INFERENCE_NUM_THREADS") == cpu_count()

@@ -119,7 +119,8 @@ def test_what_a_plan_computes_in_was_decided_when_it_was_built(world: Any, plan:
     with pytest.raises(EngineError, match=r"^--compute tf32 is for a graph: what .*tiny\.plan computes in was decided"):
         open_session(plan, compute="tf32")
     with pytest.raises(
-        EngineError, match=r"^it runs \.onnx files, and .*tiny\.plan is a \.plan; run the \.onnx beside it$"
+        EngineError,
+        match=r"^openvino on cpu: it runs \.onnx files, and .*tiny\.plan is a \.plan; run the \.onnx beside it$",
     ):
         open_session(plan, session="openvino")
     with open_session(plan, session="tensorrt", device="cuda") as session:
