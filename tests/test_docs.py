@@ -219,7 +219,11 @@ def test_command_works(shells: dict[str, Shell], prepared: Prepared, page: str, 
         return
     if "--precision int8" in line and done.returncode == 1:
         # A network of seconds of training, whose logits lie near each other, may lose more in int8 than is allowed, and is told so.
-        assert "no file was written: argmax agreement 0.9" in done.stderr.splitlines()[-1]
+        # What is restored for that may leave a plan less than the least share, since transposed convolutions are much of a narrow network.
+        last = done.stderr.splitlines()[-1]
+        assert re.search(
+            r"no file was written: (argmax agreement 0\.9|kernels in the build log: [78]\d\.\d% in int8)", last
+        ), last
         return
     assert done.returncode == 0, f"{page}: {line}\n{done.stderr}"
 
