@@ -182,7 +182,7 @@ PLANTS = {
     "call": Plant("our Python around a session's call", ("call",), _call),
     "tile": Plant("all that a tile costs", ("tile",), _tile, times=2),
     "int8": Plant("a call in int8", ("int8-onnxruntime", "int8-openvino"), _int8, times=1.7),
-    "import": Plant("a process that imports dlcv.runtime", ("import", "load", "help-dlcv-infer"), _nothing, before=_slow_import),
+    "import": Plant("a process that imports dlcv.runtime", ("import", "load", "help-dlcv-infer"), _nothing, before=_slow_import, times=2),
     "pipeline": Plant("reading a file", ("file-to-file", "serial"), _decode, times=31),
     "lock": Plant("reading a file, one after the other, with pauses of 0.25 s and more", ("serial",), _lock, times=21),
 }  # fmt: skip

@@ -221,9 +221,10 @@ class _Made:
             self.say(f"{precision}: {note}")
             card = card.changed(proof=f"{card.proof}; {not_shown_proof(stage.comparison)}")
             self.proto = with_card(self.proto, card, newest_opset=given.newest_opset)
-        self.may_be_repaired = False  # what is wrong now is no layer's precision
         if settings.rest == "fp32":
+            self.may_be_repaired = False  # what is wrong here is no layer's precision
             require_alike(self.proto, card, given.windows)
+            self.may_be_repaired = True  # the stage has something to compare
         facts = {} if self.tiles is None else {"method": settings.calibration, **self.tiles.to_dict()}
         made = LowPrecision(self.proto, card, verification, self.proof, stage, facts, executed=executed, not_shown=note)
         if self.holds is not None:

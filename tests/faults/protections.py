@@ -61,8 +61,13 @@ NOTHING_LOST = (
     ),
     Protection(
         "a tile that is run again loses its row", "runtime/inference.py",
-        "        forget(self._folder.manifest, {tile.key for tile in left})\n", "",
+        "        forget(self._folder.manifest, again)\n", "",
         _FAULTS + "test_refused.py::test_tiles_that_may_not_be_read_fail_and_are_done_when_they_may",
+    ),
+    Protection(
+        "a tile that is run again loses what was made of it", "runtime/inference.py",
+        "        self._folder.remove_outputs_of(again)\n", "",
+        _RUNTIME + "test_inference_extras.py::test_a_tile_that_fails_when_it_is_run_again_leaves_nothing_behind",
     ),
     Protection(
         "a tile that changed is run again", "runtime/resume.py", "not (row.tile == now if row.tile is not None else _as_old(now, row, folder))", "False",
