@@ -205,4 +205,5 @@ def test_a_soak_ends_with_what_it_had_after_its_first_minute(
     assert {name: last[name] for name in COUNTS} == {name: first[name] for name in COUNTS}
     # glibc's arenas, one a thread, fill for some ninety rounds, by 11 MB, and then no more (with one arena memory is flat at once); a leak of
     # 100 bytes a tile would pass 16 MB within 160,000 tiles, which is a few minutes
-    assert last["memory_kb"] - first["memory_kb"] < (16 << 10), facts  # less is what other tests in this process gave back
+    # less is what other tests in this process gave back
+    assert last["memory_kb"] - first["memory_kb"] < (16 << 10), facts
