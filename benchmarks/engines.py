@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dlcv.runtime.card_reader import kind_of
+from dlcv.runtime.card.reader import kind_of
 from dlcv.runtime.errors import MissingPackageError, UsageError
 from dlcv.runtime.provenance import Trust, check_file
 from dlcv.runtime.sessions import Session, open_session
@@ -53,7 +53,7 @@ def open_engine(
     for path in paths:
         check_file(path, trust or Trust())
     try:
-        from dlcv.train.ensemble import open_checkpoints
+        from dlcv.train.checkpoints.ensemble import open_checkpoints
     except ModuleNotFoundError as error:
         raise MissingPackageError(
             str(error.name),

@@ -9,15 +9,15 @@ from typing import Any
 
 from dlcv.benchmarks.engines import open_engine
 from dlcv.benchmarks.tables import score_rows
-from dlcv.runtime.comparison import or_none
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.datasets.loading import labelled_for
-from dlcv.runtime.evaluation import NOUNS, evaluate, one_class_note
-from dlcv.runtime.infer_settings import refuse_without_probabilities
 from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.metrics import Tally
 from dlcv.runtime.pipeline.settings import PipelineSettings
 from dlcv.runtime.provenance import Trust
+from dlcv.runtime.run.settings import refuse_without_probabilities
+from dlcv.runtime.scoring.comparison import or_none
+from dlcv.runtime.scoring.evaluation import NOUNS, evaluate, one_class_note
 from dlcv.runtime.sessions import Session
 from dlcv.runtime.tables import markdown_table, score
 

@@ -149,14 +149,14 @@ def ways_of(paths: list[Path], graph: Path, folder: Path) -> dict[str, Callable[
     import onnxruntime as ort
 
     from dlcv.runtime.answers import answers_of
-    from dlcv.runtime.card_reader import read_card
-    from dlcv.runtime.decode import decode_file
-    from dlcv.runtime.fitting import fit_tile
-    from dlcv.runtime.inference import InferSettings, infer
+    from dlcv.runtime.card.reader import read_card
+    from dlcv.runtime.fitting.fitting import fit_tile
     from dlcv.runtime.outputs.masks import write_mask
     from dlcv.runtime.pipeline.pipeline import Pipeline
     from dlcv.runtime.pipeline.settings import PipelineSettings
+    from dlcv.runtime.run.inference import InferSettings, infer
     from dlcv.runtime.sessions import open_session
+    from dlcv.runtime.tiles.decode import decode_file
 
     card = read_card(graph)
     height, width = card.input_size_hw

@@ -39,8 +39,8 @@ def main(count: int, size: int, width: float, input_size: int, pairs: int) -> No
 
 
 def _decoding(paths: list[Path], pairs: int) -> PairedRatio:
-    from dlcv.runtime.decode import DecodeOptions, Decoder
     from dlcv.runtime.isolate.pool import IsolatedDecoder
+    from dlcv.runtime.tiles.decode import DecodeOptions, Decoder
 
     def every(decoder: Decoder) -> None:
         for path in paths:
@@ -51,7 +51,7 @@ def _decoding(paths: list[Path], pairs: int) -> PairedRatio:
 
 
 def _whole(paths: list[Path], graph: Path, folder: Path, pairs: int) -> PairedRatio:
-    from dlcv.runtime.inference import InferSettings, Summary, infer
+    from dlcv.runtime.run.inference import InferSettings, Summary, infer
 
     given = {
         "sources": tuple(map(str, paths)), "engine": graph, "output": folder / "masks", "overwrite": True, "quiet": True,

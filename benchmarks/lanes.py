@@ -20,12 +20,12 @@ from dlcv.runtime.tables import markdown_table
 @click.argument("tiles", nargs=-1, required=True)
 def main(engine: Path, count: int, rounds: int, tiles: tuple[str, ...]) -> None:
     """Print the time of each layout beside one lane a core with batches of 1, all in turn."""
-    from dlcv.runtime.decode import decode_file
     from dlcv.runtime.machine import cpu_count
     from dlcv.runtime.pipeline.pipeline import Pipeline
     from dlcv.runtime.pipeline.settings import PipelineSettings
     from dlcv.runtime.sessions import Session, open_session
-    from dlcv.runtime.tiles import find_tiles
+    from dlcv.runtime.tiles.decode import decode_file
+    from dlcv.runtime.tiles.listing import find_tiles
 
     images = [decode_file(tile.path) for tile in find_tiles(tiles)[:count]]
     layouts = [(lanes, batch) for lanes in (cpu_count(), 1) for batch in (1, 4)]

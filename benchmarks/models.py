@@ -18,7 +18,7 @@ from dlcv.runtime.cli.common import Command, note
 
 if TYPE_CHECKING:
     from dlcv.benchmarks.timing import PairedRatio
-    from dlcv.runtime.card import ModelCard
+    from dlcv.runtime.card.card import ModelCard
 
 COUNTED_SIDE = {"segmentation": 512, "classification": 224}
 """Side of the square image whose multiply-adds are counted, in pixels."""
@@ -60,9 +60,9 @@ def measure(name: str, *, pairs: int, width: float = 1.0) -> ModelFigures:
     from dlcv.benchmarks.timing import paired_ratio
     from dlcv.export.onnx_from_checkpoint import onnx_from_model
     from dlcv.runtime.sessions import open_session
+    from dlcv.train.checkpoints.session import TorchSession
     from dlcv.train.models import create_model
     from dlcv.train.models.registry import model_entry
-    from dlcv.train.session import TorchSession
 
     task = model_entry(name).task
     counted = OWN_SIDE.get(name, COUNTED_SIDE[task])

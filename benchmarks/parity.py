@@ -14,8 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlcv.benchmarks.engines import kind_of_side, open_engine
-from dlcv.runtime.card import ModelCard
-from dlcv.runtime.comparison import (
+from dlcv.runtime.card.card import ModelCard
+from dlcv.runtime.datasets.labelled import Example, LabelledSet
+from dlcv.runtime.datasets.loading import labelled_for
+from dlcv.runtime.errors import DatasetError, TileError, UsageError
+from dlcv.runtime.progress import Progress
+from dlcv.runtime.provenance import Trust, check_file
+from dlcv.runtime.scoring.comparison import (
     MAX_DROP,
     MAX_PROBABILITY_DIFFERENCE,
     MIN_AGREEMENT,
@@ -23,13 +28,8 @@ from dlcv.runtime.comparison import (
     Comparison,
     bound_precision,
 )
-from dlcv.runtime.datasets.labelled import Example, LabelledSet
-from dlcv.runtime.datasets.loading import labelled_for
-from dlcv.runtime.errors import DatasetError, TileError, UsageError
-from dlcv.runtime.evaluation import NOUNS, Answered, answer_images
-from dlcv.runtime.progress import Progress
-from dlcv.runtime.provenance import Trust, check_file
-from dlcv.runtime.reference import Reference, read_reference
+from dlcv.runtime.scoring.evaluation import NOUNS, Answered, answer_images
+from dlcv.runtime.scoring.reference import Reference, read_reference
 from dlcv.runtime.sessions import Session
 
 BATCH = {"segmentation": 4, "classification": 32}

@@ -22,15 +22,15 @@ def comparison_picture(data: Path, masks: Path, engine: Path, target: Path, *, t
         tiles: how many rows.
         side: height of a tile in the picture, in pixels.
     """
-    from dlcv.runtime.card_reader import read_card
+    from dlcv.runtime.card.reader import read_card
     from dlcv.runtime.datasets.masks.labels import read_label
     from dlcv.runtime.datasets.masks.pairs import validation_pairs
     from dlcv.runtime.datasets.masks.tiles import find_description
-    from dlcv.runtime.decode import decode_file
     from dlcv.runtime.errors import UsageError
-    from dlcv.runtime.manifest import read_manifest
     from dlcv.runtime.outputs.masks import read_mask
     from dlcv.runtime.outputs.pictures import colour_mask, legend, side_by_side, write_picture
+    from dlcv.runtime.run.manifest import read_manifest
+    from dlcv.runtime.tiles.decode import decode_file
 
     card = read_card(engine)
     if card.task != "segmentation":

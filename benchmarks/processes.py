@@ -67,13 +67,13 @@ def _difference(one: dict[str, str], several: dict[str, str], processes: int) ->
 
 def keep_confusion(checkpoint: Path, target: Path) -> None:
     """Validates a run's last weights, in each process that torchrun has started, and keeps the confusion matrix."""
-    from dlcv.train.checkpoint import load_checkpoint, model_from_checkpoint
-    from dlcv.train.distributed import ALONE
-    from dlcv.train.losses import CrossEntropy
+    from dlcv.train.checkpoints.checkpoint import load_checkpoint, model_from_checkpoint
+    from dlcv.train.checkpoints.session import TorchSession
     from dlcv.train.plan import data_of
-    from dlcv.train.session import TorchSession
-    from dlcv.train.settings import settings_on_resume
-    from dlcv.train.torchrun import joined
+    from dlcv.train.processes.distributed import ALONE
+    from dlcv.train.processes.torchrun import joined
+    from dlcv.train.settings.settings import settings_on_resume
+    from dlcv.train.steps.losses import CrossEntropy
     from dlcv.train.validation import validate_together
 
     with joined() as several:

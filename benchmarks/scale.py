@@ -127,9 +127,9 @@ def pipeline_s(folder: Path, tiles: int = 120, few: int = 20, rounds: int = 5) -
     from dlcv.benchmarks.pipeline.scenes import tile_paths
     from dlcv.benchmarks.suite.cpu import SMALL_SIDE, cpu_seconds_of
     from dlcv.benchmarks.untrained import largest_channel
-    from dlcv.runtime.decode import decode_file
-    from dlcv.runtime.inference import InferSettings, infer
     from dlcv.runtime.outputs.masks import encode_mask
+    from dlcv.runtime.run.inference import InferSettings, infer
+    from dlcv.runtime.tiles.decode import decode_file
 
     paths = tile_paths(None, folder / "tiles", tiles, SMALL_SIDE)
     engine = largest_channel(folder / "largest-channel.onnx", SMALL_SIDE)
@@ -194,7 +194,7 @@ def work() -> None:
     number, engine, listed = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[number]})  # before any library counts the cores
     from dlcv.benchmarks.file_to_file import Round
-    from dlcv.runtime.inference import InferSettings, infer
+    from dlcv.runtime.run.inference import InferSettings, infer
 
     paths, output = tuple(listed.read_text().split("\n")), Path(f"{listed}-masks")
     settings = [

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dlcv.runtime.card import ModelCard
+    from dlcv.runtime.card.card import ModelCard
 
     Images = NDArray[np.uint8]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from dlcv.runtime.comparison import Comparison
-from dlcv.runtime.evaluation import NOUNS
 from dlcv.runtime.metrics import Scores, per_class_lines
+from dlcv.runtime.scoring.comparison import Comparison
+from dlcv.runtime.scoring.evaluation import NOUNS
 from dlcv.runtime.tables import markdown_table, score
 
 

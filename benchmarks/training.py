@@ -25,11 +25,11 @@ from dlcv.runtime.cli.common import Command, note
 from dlcv.train import run
 from dlcv.train.data.loading import Batch
 from dlcv.train.loop import Trainer
-from dlcv.train.losses import CrossEntropy
 from dlcv.train.models import create_model
-from dlcv.train.optimizers import make_optimizer
 from dlcv.train.preprocess import normalise
-from dlcv.train.settings import TrainSettings
+from dlcv.train.settings.settings import TrainSettings
+from dlcv.train.steps.losses import CrossEntropy
+from dlcv.train.steps.optimizers import make_optimizer
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dlcv.runtime.card import ModelCard
+    from dlcv.runtime.card.card import ModelCard
 
 CLASSES = 7
 
@@ -23,7 +23,7 @@ def untrained_card(model: str, task: str, side: int, **values: Any) -> ModelCard
         side: of its input, in pixels.
         values: fields of the card that are to be others: seven classes, ImageNet's mean and deviation and logits stand otherwise.
     """
-    from dlcv.runtime.card import ModelCard
+    from dlcv.runtime.card.card import ModelCard
     from dlcv.train.preprocess import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
 
     segments = task == "segmentation"

@@ -35,20 +35,20 @@ from dlcv.export.sizes import range_for, verify_sizes
 from dlcv.export.stages import RememberingSession, Stage, TwinSession, compare_stages
 from dlcv.export.staging import final_names, move_all, staging_folder
 from dlcv.export.verify import Verification, verify_graph
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import (
     ExportError,
     MissingPackageError,
     UsageError,
     VerdictError,
 )
-from dlcv.runtime.evaluation import NOUNS
 from dlcv.runtime.files import sha256_of, write_bytes
+from dlcv.runtime.scoring.evaluation import NOUNS
 from dlcv.runtime.sessions.cuda import driver_problem
 from dlcv.runtime.version import __version__
-from dlcv.train.ensemble import ensemble_of, load_members, sha256_of_members
+from dlcv.train.checkpoints.ensemble import ensemble_of, load_members, sha256_of_members
+from dlcv.train.checkpoints.session import TorchSession
 from dlcv.train.models.registry import model_entry
-from dlcv.train.session import TorchSession
 
 FORMATS = ("auto", "onnx", "plan")
 
@@ -64,6 +64,8 @@ class ExportSettings:
         format: `onnx`; `plan` as well; or `auto`: a plan where a builder is importable.
         head: `mask` (segmentation alone), `probs` or `logits`; None takes the task's own: `mask`, `probs`.
         data: labelled images to verify on; None takes the probe of the first checkpoint's run.
+        split: a `split.csv`: of `data` the images alone that it lists for validation; None takes that of the first checkpoint's run,
+            where the data has all that it lists.
         size_hw: input size in pixels; None takes the checkpoint's. The short side of classification grows and shrinks with it.
         dynamic_size: smallest height and width and largest height and width, in pixels, where both shall vary; segmentation alone.
         build: of the plan.
@@ -76,6 +78,7 @@ class ExportSettings:
     format: str = "auto"
     head: str | None = None
     data: Path | None = None
+    split: Path | None = None
     size_hw: tuple[int, int] | None = None
     dynamic_size: tuple[int, int, int, int] | None = None
     build: BuildOptions = field(default_factory=BuildOptions)
@@ -115,7 +118,7 @@ def export_model(settings: ExportSettings, say: Callable[[str], None] = lambda _
     network, card = ensemble_of(members, settings.checkpoints)
     card = _card(card, settings)
     origin = settings.checkpoints[0], members[0], card
-    labelled = images_to_verify_on(settings.data, *origin, settings.precision, say)
+    labelled = images_to_verify_on(settings.data, *origin, settings.precision, say, settings.split)
     tiles = images_to_calibrate_on(settings.precision, *origin, labelled)
     windows = first_windows(labelled.evenly(VERIFY_IMAGES[card.task]), card)
     session = TorchSession(network, card, torch.device("cpu"))
@@ -225,6 +228,10 @@ def _check(settings: ExportSettings) -> None:
             f"unknown head {settings.head!r} or format {settings.format!r}; heads: {', '.join(HEADS)}; formats: {', '.join(FORMATS)}"
         )
     settings.precision.check()
+    if settings.split is not None and settings.data is None:
+        raise UsageError(
+            "--split says which images of --data count; name the data as well, or leave it out: the run's probe/ did not train"
+        )
     entry = model_entry(settings.model)
     if settings.head == "mask" and entry.task != "segmentation":
         raise UsageError(

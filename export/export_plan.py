@@ -16,7 +16,7 @@ from dlcv.export.precision.calibration import CalibrationTiles
 from dlcv.export.precision.low_precision import Given, LowPrecision, low_precision
 from dlcv.export.stages import Stage, plan_stage
 from dlcv.export.staging import final_names
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import VerdictError
 from dlcv.runtime.files import write_bytes
 

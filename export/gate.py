@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import math
 
-from dlcv.runtime.comparison import MIN_AGREEMENT, Comparison
 from dlcv.runtime.errors import VerdictError
-from dlcv.runtime.evaluation import NOUNS
+from dlcv.runtime.scoring.comparison import MIN_AGREEMENT, Comparison
+from dlcv.runtime.scoring.evaluation import NOUNS
 
 MOST_IMAGES = {"segmentation": 64, "classification": 1000}
 """How many labelled images a low precision is compared with torch on at most: each is run at every stage and every repair."""

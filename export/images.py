@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +14,28 @@ from numpy.typing import NDArray
 from dlcv.export.gate import images_for
 from dlcv.export.precision.calibration import CalibrationTiles, calibration_tiles
 from dlcv.export.precision.low_precision import AUTO, PrecisionSettings
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.datasets.labelled import LabelledSet
-from dlcv.runtime.datasets.loading import labelled_for
+from dlcv.runtime.datasets.loading import labelled_for, listed_in
 from dlcv.runtime.datasets.masks.description import description_from_dict
-from dlcv.runtime.datasets.masks.pairs import find_pairs, validation_pairs
+from dlcv.runtime.datasets.masks.pairs import all_count_note, find_pairs, validation_pairs
 from dlcv.runtime.datasets.masks.tiles import SegmentationSet
+from dlcv.runtime.datasets.split import validation_folder
 from dlcv.runtime.errors import DatasetError, TileError
-from dlcv.runtime.evaluation import NOUNS
-from dlcv.runtime.fitting import fit_to_card
-from dlcv.train.checkpoint import Checkpoint
-from dlcv.train.kept import FOLDER as KEPT_FOLDER
-from dlcv.train.probe import PROBE_COUNT, read_probe
+from dlcv.runtime.fitting.fitting import fit_to_card
+from dlcv.runtime.scoring.evaluation import NOUNS
+from dlcv.train.checkpoints.checkpoint import Checkpoint
+from dlcv.train.folder.kept import FOLDER as KEPT_FOLDER
+from dlcv.train.folder.names import SPLIT_NAME
+from dlcv.train.folder.probe import PROBE_COUNT, read_probe
 
 VERIFY_IMAGES = {"segmentation": 32, "classification": PROBE_COUNT["classification"]}
 """How many images verification takes at most, evenly spaced; a low precision is compared with torch on more (`gate.images_for`)."""
 
 
 def images_to_verify_on(
-    data: Path | None, path: Path, checkpoint: Checkpoint, card: ModelCard, asked: PrecisionSettings, say: Callable[[str], None]
+    data: Path | None, path: Path, checkpoint: Checkpoint, card: ModelCard, asked: PrecisionSettings,
+    say: Callable[[str], None], split: Path | None = None,
 ) -> LabelledSet[Any]:  # fmt: skip
     """Labelled images, evenly spaced, as many as the bound of a low precision needs: from a folder, else the run's probe.
 
@@ -42,24 +46,71 @@ def images_to_verify_on(
         card: says task and classes.
         asked: precision and bound.
         say: takes lines for people.
+        split: a `split.csv` whose validation images alone are taken; None takes the run's own, where the data has all that it lists.
 
     Raises:
-        DatasetError: when there are none.
+        DatasetError: when there are none, or the data lacks some that a given `split` lists.
     """
     most = VERIFY_IMAGES[card.task]
     if asked.precision != "fp32":
         most = max(most, images_for(card.task, asked.max_drop))
+    run = path.parent.parent if path.parent.name == KEPT_FOLDER else path.parent
     if data is None:
-        run = path.parent.parent if path.parent.name == KEPT_FOLDER else path.parent
-        labelled = read_probe(run / "probe", checkpoint.probe_sha256, card)
-    elif card.task == "segmentation":  # what masks mean stands in the checkpoint, also where the dataset is one's own
-        masks = description_from_dict(checkpoint.dataset, "of the checkpoint", source=str(path))
-        labelled = SegmentationSet(validation_pairs(data, masks), masks)
-    else:
-        labelled = labelled_for(card, data, say=say, most=most)
-    if data is not None and len(labelled) > most:
+        return read_probe(run / "probe", checkpoint.probe_sha256, card).evenly(most)
+    given = _Given(data, path, checkpoint, card, most)
+    labelled = given.listed(split, say) if split is not None else _by_own_split(given, run / SPLIT_NAME, say)
+    if len(labelled) > most:
         say(f"{most:,} of {len(labelled):,} {NOUNS[card.task]}s of {data} are taken, evenly spaced")
     return labelled.evenly(most)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What `--data` names, and what is known of it; see `images_to_verify_on`."""
+
+    data: Path
+    path: Path
+    checkpoint: Checkpoint
+    card: ModelCard
+    most: int
+
+    def labelled(self, say: Callable[[str], None], split: Path | None = None) -> LabelledSet[Any]:
+        """The images, or those of them that `split` has for validation; where any image may count, a line says so."""
+        if self.card.task != "segmentation":
+            return labelled_for(self.card, self.data, split=split, say=say, most=self.most)
+        # what masks mean stands in the checkpoint, also where the dataset is one's own
+        masks = description_from_dict(self.checkpoint.dataset, "of the checkpoint", source=str(self.path))
+        labelled = SegmentationSet(validation_pairs(self.data, masks), masks)
+        if split is not None:
+            return listed_in(split, self.data, labelled)
+        if validation_folder(self.data) is None and (
+            note := all_count_note(self.data, len(labelled), "tiles", self.most)
+        ):
+            say(note)
+        return labelled
+
+    def listed(self, split: Path, say: Callable[[str], None]) -> LabelledSet[Any]:
+        """The images that `split` has for validation, which a line says."""
+        labelled = self.labelled(say, split)
+        say(
+            f"{len(labelled):,} {NOUNS[self.card.task]}{'s' * (len(labelled) != 1)} of {self.data} count: what {split} lists for validation, which did not train"
+        )
+        return labelled
+
+
+def _by_own_split(given: _Given, own: Path, say: Callable[[str], None]) -> LabelledSet[Any]:
+    if not own.is_file():
+        return given.labelled(say)
+    lines: list[str] = []
+    try:
+        labelled = given.listed(own, lines.append)
+    except DatasetError as error:  # data that the run was not trained on, or data that is wrong by itself
+        labelled = given.labelled(say)
+        say(f"the run's own split is not used: {error}")
+        return labelled
+    for line in lines:
+        say(line)
+    return labelled
 
 
 def images_to_calibrate_on(

@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from dlcv.export.onnx_from_checkpoint import logits_name, with_card
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 
 HEAD = "logits"
 

@@ -15,8 +15,8 @@ from torch import nn
 
 from dlcv.export.graph import ExportGraph
 from dlcv.export.opsets import lower_opset
-from dlcv.runtime.card import ModelCard
-from dlcv.runtime.card_reader import ONNX_KEY
+from dlcv.runtime.card.card import ModelCard
+from dlcv.runtime.card.reader import ONNX_KEY
 from dlcv.runtime.errors import ExportError
 from dlcv.runtime.version import __version__
 

@@ -1,4 +1,4 @@
-"""Writes `NAME.reference.npz`; `runtime/reference.py` reads it."""
+"""Writes `NAME.reference.npz`; `runtime/scoring/reference.py` reads it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.datasets.labelled import LabelledSet
-from dlcv.runtime.evaluation import answer_images
-from dlcv.runtime.reference import ANSWER_PREFIX, CARD_KEY, LOGITS_PREFIX
-from dlcv.train.session import TorchSession
+from dlcv.runtime.scoring.evaluation import answer_images
+from dlcv.runtime.scoring.reference import ANSWER_PREFIX, CARD_KEY, LOGITS_PREFIX
+from dlcv.train.checkpoints.session import TorchSession
 
 IMAGES_WITH_LOGITS = 4
 BATCH = 8

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from dlcv.export.verify import Verification, verify_graph
-from dlcv.runtime.card import ModelCard, SizeRange
+from dlcv.runtime.card.card import ModelCard, SizeRange
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.errors import UsageError, VerdictError
-from dlcv.runtime.fitting import fit_tile
+from dlcv.runtime.fitting.fitting import fit_tile
+from dlcv.train.checkpoints.session import TorchSession
 from dlcv.train.models.registry import model_entry
-from dlcv.train.session import TorchSession
 
 IMAGES = 4
 """Tiles at each further size: a shape that was baked in shows on the first."""

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from dlcv.export.gate import require_held
 from dlcv.export.verify import twin_session
-from dlcv.runtime.card import ModelCard
-from dlcv.runtime.comparison import Comparing, Comparison
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.errors import DlcvError
-from dlcv.runtime.evaluation import answer_images
+from dlcv.runtime.scoring.comparison import Comparing, Comparison
+from dlcv.runtime.scoring.evaluation import answer_images
 from dlcv.runtime.sessions import open_session
 from dlcv.runtime.sessions.base import Session
 

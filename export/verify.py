@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from dlcv.export.onnx_from_checkpoint import logits_name
 from dlcv.export.precision.rounding import rounded_twin
 from dlcv.runtime.answers import softmax
-from dlcv.runtime.card import ModelCard
-from dlcv.runtime.comparison import MAX_PROBABILITY_DIFFERENCE
-from dlcv.runtime.comparison import MIN_AGREEMENT as MIN_AGREEMENT_BY_PRECISION
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import ExportError, VerdictError, one_line
-from dlcv.runtime.evaluation import NOUNS
+from dlcv.runtime.scoring.comparison import MAX_PROBABILITY_DIFFERENCE
+from dlcv.runtime.scoring.comparison import MIN_AGREEMENT as MIN_AGREEMENT_BY_PRECISION
+from dlcv.runtime.scoring.evaluation import NOUNS
 from dlcv.runtime.sessions.base import Session
 
 MIN_AGREEMENT = 0.9999

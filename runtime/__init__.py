@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from dlcv.runtime.version import __version__
 
 if TYPE_CHECKING:
-    from dlcv.runtime.card import ModelCard
-    from dlcv.runtime.card_reader import read_card
+    from dlcv.runtime.card.card import ModelCard
+    from dlcv.runtime.card.reader import read_card
     from dlcv.runtime.errors import DlcvError, TileError
-    from dlcv.runtime.model import Model, load
+    from dlcv.runtime.model.model import Model, load
     from dlcv.runtime.sessions import Session, open_session
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -29,13 +29,13 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOME = {
     "DlcvError": "dlcv.runtime.errors",
-    "Model": "dlcv.runtime.model",
-    "ModelCard": "dlcv.runtime.card",
+    "Model": "dlcv.runtime.model.model",
+    "ModelCard": "dlcv.runtime.card.card",
     "Session": "dlcv.runtime.sessions",
     "TileError": "dlcv.runtime.errors",
-    "load": "dlcv.runtime.model",
+    "load": "dlcv.runtime.model.model",
     "open_session": "dlcv.runtime.sessions",
-    "read_card": "dlcv.runtime.card_reader",
+    "read_card": "dlcv.runtime.card.reader",
 }
 
 __all__ = [

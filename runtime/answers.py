@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 
 CONFIDENT = np.dtype([("index", np.uint8), ("confidence", np.float32)])
 """A pixel's class and its probability in one array, so that windows are cut and joined as masks are: 5 bytes a pixel, where

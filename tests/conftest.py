@@ -10,8 +10,10 @@ import faulthandler
 import hashlib
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from dlcv.runtime.card import ModelCard
+    from dlcv.runtime.card.card import ModelCard
 
 with suppress(ModuleNotFoundError):  # GPU machines may lack it: what runs there does without
     import hypothesis
@@ -38,6 +40,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads cost more 
 TINY_HW = (64, 64)
 TINY_WIDTH = 0.05
 PROBE_SCENES = 6
+
+TRANSLATED = "DLCV_TRANSLATED"
+"""Names the folder that `exported_graphs.py` shares between the processes of a run."""
 
 LEAN = importlib.util.find_spec("torch") is None
 
@@ -65,10 +70,10 @@ def tiny_scenes() -> list[NDArray[np.uint8]]:
 def tiny_card() -> ModelCard:
     """The card of the tiny model's checkpoint: DeepGlobe's 7 classes, 64 x 64, head `none`."""
     if LEAN:
-        from dlcv.runtime.card_reader import read_card
+        from dlcv.runtime.card.reader import read_card
 
         return read_card(kept("run") / "best.pt")
-    from dlcv.runtime.card import ModelCard
+    from dlcv.runtime.card.card import ModelCard
     from dlcv.runtime.datasets.masks.description import load_description
     from dlcv.train.preprocess import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
 
@@ -158,8 +163,8 @@ def tiny_checkpoint(
     from dlcv.runtime.datasets.masks.description import load_description
     from dlcv.runtime.datasets.masks.pairs import find_pairs
     from dlcv.runtime.datasets.masks.tiles import SegmentationSet
-    from dlcv.train.checkpoint import Checkpoint, save_checkpoint
-    from dlcv.train.probe import write_probe
+    from dlcv.train.checkpoints.checkpoint import Checkpoint, save_checkpoint
+    from dlcv.train.folder.probe import write_probe
 
     folder = tmp_path_factory.mktemp("tiny-run")
     description = load_description("deepglobe")
@@ -223,11 +228,11 @@ def tiny_classifier(tmp_path_factory: pytest.TempPathFactory, tiny_classified: P
     import torch
     from tiny_colours import TINY_CLASSES, trained_on_colours
 
-    from dlcv.runtime.card import ModelCard
+    from dlcv.runtime.card.card import ModelCard
     from dlcv.runtime.datasets.loading import labelled_for
-    from dlcv.train.checkpoint import Checkpoint, save_checkpoint
+    from dlcv.train.checkpoints.checkpoint import Checkpoint, save_checkpoint
+    from dlcv.train.folder.probe import write_probe
     from dlcv.train.preprocess import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
-    from dlcv.train.probe import write_probe
 
     card = ModelCard(
         model="cnn3", width=0.1, task="classification", classes=TINY_CLASSES, palette=(), input_size_hw=(32, 32),
@@ -330,9 +335,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     from chromium import Browser, find_chromium
 
     if (path := find_chromium()) is None:
-        (pytest.fail if os.environ.get("DLCV_NEEDS_CHROMIUM") else pytest.skip)(
-            "no chromium on this machine: apt-get install chromium"
-        )
+        pytest.skip("no chromium on this machine: apt-get install chromium")
     found = Browser(path, tmp_path_factory.mktemp("profile"))
     try:
         yield found
@@ -358,17 +361,21 @@ def _logits(model: nn.Module, card: ModelCard, images: Sequence[NDArray[np.uint8
 
 
 LONGEST_FIRST = (
-    "test_docs", "contracts/test_exports", "train/test_torchrun", "runtime/large/test_memory", "benchmarks/suite/test_plants",
+    "test_docs", "contracts/test_exports", "train/processes/test_torchrun", "runtime/large/test_memory", "benchmarks/suite/test_plants",
     "faults/test_kill", "faults/test_refused", "faults/test_load", "faults/test_sigterm", "faults/test_disk_full",
     "export/precision/test_low_precision", "export/test_sizes", "test_planted_precision", "test_planted_faults_export",
-    "test_planted_faults_parity", "export/cli/test_export", "runtime/test_interruption", "export/precision/test_auto",
+    "test_planted_faults_parity", "export/cli/test_export", "runtime/run/test_interruption", "export/precision/test_auto",
     "export/precision/test_calibration", "export/test_classification", "benchmarks/gpu_suite/test_programs",
-    "runtime/cli/test_infer", "runtime/test_inference_extras", "runtime/large/test_run",
+    "runtime/cli/test_infer", "runtime/run/test_inference_extras", "runtime/large/test_run",
 )  # fmt: skip
 """Files of tests, by what they take of a core: begun first, none keeps one process at work when the others have nothing left."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if "chromium" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
     place = {Path(__file__).parent / f"{name}.py": number for number, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: place.get(item.path, len(place)))
     if not config.getoption("--long"):
@@ -377,10 +384,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason="takes minutes; run with pytest --long"))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if TRANSLATED not in os.environ:  # xdist's processes have it of the one that starts them
+        os.environ[TRANSLATED] = tempfile.mkdtemp(prefix="dlcv-translated-")
+        config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(TRANSLATED), ignore_errors=True))
+    if needed := os.environ.get("DLCV_NEEDS", "").split():
+        from needs import insist
+
+        insist(needed)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    from exported_graphs import translate_once
     from exporter_table import read_once
 
     read_once()
+    if "torch" in sys.modules:
+        translate_once(Path(os.environ[TRANSLATED]))
     if item.get_closest_marker("long"):
         faulthandler.cancel_dump_traceback_later()  # the limit of setup.cfg is for what takes seconds
 

@@ -104,3 +104,44 @@ def test_a_test_that_hangs_ends_by_itself(tmp_path: Path, pytestconfig: pytest.C
     assert (done.returncode, names) == (1, [])
     assert "crashed while running 'tests/test_planted.py::test_hangs'" in done.stdout
     assert "second try, alone" in done.stdout
+
+
+NEEDY = "import pytest\n\ndef test_needy(): pytest.importorskip('broken_here')\n"
+"""Of a module that is there and imports one that is not: without DLCV_NEEDS it would be skipped."""
+
+
+@pytest.mark.parametrize(
+    ("needs", "code", "told"),
+    [
+        ("", 0, "1 skipped"),
+        ("click", 0, "1 skipped"),
+        ("click broken_here", 1, "No module named 'gone_here'"),
+        ("click gone_here", 4, "DLCV_NEEDS names what is missing, for which tests would be skipped: gone_here"),
+    ],
+)
+def test_what_is_needed_is_not_skipped(tmp_path: Path, needs: str, code: int, told: str) -> None:
+    (tmp_path / "test_needy.py").write_text(NEEDY)
+    (tmp_path / "broken_here.py").write_text("import gone_here\n")
+    (tmp_path / "conftest.py").write_text(
+        "import os\nfrom needs import insist\ndef pytest_configure(): insist(os.environ['DLCV_NEEDS'].split())\n"
+    )
+    (tmp_path / "setup.cfg").write_text(f"[tool:pytest]\npythonpath = . {ROOT / 'tests/helpers'}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
+        env=os.environ | {"DLCV_NEEDS": needs, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    assert told in done.stdout + done.stderr
+
+
+def test_ci_needs_what_tests_are_skipped_for() -> None:
+    """Every module that a test of ours skips for is needed in CI, but for those that are nobody's extra, or torch's own."""
+    skipped = set()
+    for path in (ROOT / "tests").rglob("*.py"):
+        skipped |= {name.partition(".")[0] for name in re.findall(r'importorskip\(\s*"([\w.]+)"', path.read_text())}
+    needed = set("".join(re.findall(r'^ *needs\+?="([^"]*)"', (ROOT / ".ci/run").read_text(), re.MULTILINE)).split())
+    assert skipped - needed <= {"packaging", "pycuda"}, (
+        "an exception says why: one comes with pytest, one needs a GPU's driver"
+    )
+    assert {"chromium", "openvino", "tensorrt_rtx", "rasterio", "ray", "tritonclient", "minisign"} <= needed

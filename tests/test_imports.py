@@ -86,7 +86,9 @@ LOADED = f"print(sorted(set({(*HEAVY, 'click')!r}) & set(sys.modules)))"
 def test_importing_the_runtime_loads_nothing() -> None:
     assert python(f"import dlcv.runtime\n{LOADED}") == "[]\n"
     assert (
-        python(f"import dlcv.runtime.card, dlcv.runtime.errors, dlcv.runtime.tiles, dlcv.runtime.manifest\n{LOADED}")
+        python(
+            f"import dlcv.runtime.card.card, dlcv.runtime.errors, dlcv.runtime.tiles.listing, dlcv.runtime.run.manifest\n{LOADED}"
+        )
         == "[]\n"
     )
     assert python(f"import dlcv.runtime.metrics, dlcv.runtime.sessions.base\n{LOADED}") == "['numpy']\n"
@@ -98,7 +100,7 @@ def test_what_the_runtime_promises_is_there() -> None:
         assert getattr(runtime, name) is not None
     assert set(runtime._HOME) == set(runtime.__all__) - {"__version__"}
     from dlcv.runtime import load
-    from dlcv.runtime.model import load as same
+    from dlcv.runtime.model.model import load as same
 
     assert load is same
     with pytest.raises(

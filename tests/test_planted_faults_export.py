@@ -148,7 +148,7 @@ def test_export_finds_nan_that_the_mask_hides(fault: bool, quiet_class: Path, ti
     assert "argmax agreement" not in result.stderr, "the mask alone shows nothing"
     assert os.listdir(out) == []
     (out / "planted.onnx").write_bytes(proto.SerializeToString())
-    from dlcv.train.session import open_checkpoint
+    from dlcv.train.checkpoints.session import open_checkpoint
 
     batch = np.stack(tiny_scenes)
     with (

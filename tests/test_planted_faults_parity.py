@@ -34,8 +34,8 @@ from planted_faults import (  # noqa: E402
     quiet_checkpoint,
 )
 
-from dlcv.runtime.card_reader import ONNX_KEY, read_card  # noqa: E402
-from dlcv.runtime.comparison import Comparing  # noqa: E402
+from dlcv.runtime.card.reader import ONNX_KEY, read_card  # noqa: E402
+from dlcv.runtime.scoring.comparison import Comparing  # noqa: E402
 
 if TYPE_CHECKING:
     pass
@@ -112,7 +112,7 @@ def test_no_tile_in_common_is_nothing_to_compare(references: dict[str, Path], ti
     shutil.copytree(tiny_data, other)
     for path in other.glob("*_sat.jpg"):
         path.write_bytes(path.read_bytes() + b"\0")
-    assert_failed(parity_of(references["npz"], tiny_onnx, other), 1, "nothing to compare: no tile was compared")
+    assert_failed(parity_of(references["npz"], tiny_onnx, other), 1, "nothing to compare: none of the 6 tiles of ")
     assert parity_of(references["checkpoint"], tiny_onnx, other).exit_code == 0, "the control: the tiles can be read"
 
 

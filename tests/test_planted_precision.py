@@ -20,8 +20,8 @@ torch = pytest.importorskip("torch", reason="the export extra is not installed")
 from planted_faults import changed_checkpoint  # noqa: E402
 
 from dlcv.export.precision.calibration import int8_from_onnx  # noqa: E402
-from dlcv.export.precision.proof import layers_of  # noqa: E402
-from dlcv.runtime.card_reader import read_card  # noqa: E402
+from dlcv.export.precision.layers import layers_of  # noqa: E402
+from dlcv.runtime.card.reader import read_card  # noqa: E402
 
 if TYPE_CHECKING:
     from click.testing import Result

@@ -85,7 +85,7 @@ def test_a_graph_that_was_edited_after_the_export(
     """With its sidecar it is refused; whoever can edit the sidecar too is stopped by a hash alone."""
     import json
 
-    from dlcv.runtime.card_reader import read_card
+    from dlcv.runtime.card.reader import read_card
 
     exported = sha256_of(engine)
     sidecar = engine.with_suffix(".json")

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dlcv.runtime.evaluation import one_class_note
 from dlcv.runtime.metrics import Tally, per_class_lines
+from dlcv.runtime.scoring.evaluation import one_class_note
 
 
 @dataclass(frozen=True)

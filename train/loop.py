@@ -12,35 +12,35 @@ from typing import Any
 import torch
 from torch import nn
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.cli.termination import saving
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.errors import DlcvError, Interrupted
 from dlcv.runtime.metrics import Scores, Tally
 from dlcv.runtime.progress import Progress
-from dlcv.train.checkpoint import Checkpoint, save_checkpoint
+from dlcv.train.checkpoints.checkpoint import Checkpoint, save_checkpoint
+from dlcv.train.checkpoints.session import TorchSession
+from dlcv.train.checkpoints.weights import initialise
 from dlcv.train.data.augment import Augmentation
 from dlcv.train.data.balance import image_weights
 from dlcv.train.data.examples import EpochBatches, TrainingImages
 from dlcv.train.data.loading import Batch, Steps
-from dlcv.train.distributed import ALONE, Processes
-from dlcv.train.ema import AveragedModel
 from dlcv.train.epoch_line import EpochFigures, epoch_line
-from dlcv.train.history import History
+from dlcv.train.folder.history import History
+from dlcv.train.folder.kept import KeptCheckpoints
 from dlcv.train.interruption import stop_signal
-from dlcv.train.kept import KeptCheckpoints
-from dlcv.train.losses import make_loss
 from dlcv.train.models import create_model
-from dlcv.train.optimizers import highest_rate, make_optimizer
-from dlcv.train.precision import MixedPrecision
+from dlcv.train.processes.distributed import ALONE, Processes
 from dlcv.train.random_state import random_states, restore_random_state, seed_process
-from dlcv.train.schedules import share_of_rate, warm_up_steps
-from dlcv.train.session import TorchSession
-from dlcv.train.settings import TrainSettings
-from dlcv.train.stepper import NotFinite, Stepper
+from dlcv.train.settings.settings import TrainSettings
+from dlcv.train.steps.ema import AveragedModel
+from dlcv.train.steps.losses import make_loss
+from dlcv.train.steps.optimizers import highest_rate, make_optimizer
+from dlcv.train.steps.precision import MixedPrecision
+from dlcv.train.steps.schedules import share_of_rate, warm_up_steps
+from dlcv.train.steps.stepper import NotFinite, Stepper
 from dlcv.train.validation import validate_together
 from dlcv.train.watching import Watchers
-from dlcv.train.weights import initialise
 
 
 @dataclass(frozen=True)

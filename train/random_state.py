@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dlcv.train.distributed import Processes
+from dlcv.train.processes.distributed import Processes
 
 
 def seed_process(processes: Processes, *seed: int) -> None:

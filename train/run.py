@@ -7,24 +7,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.datasets.classes.text_rows import listed
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.datasets.split import write_split
 from dlcv.runtime.errors import CheckpointError, UsageError
 from dlcv.runtime.files import make_folder, remove_partials, write_bytes
-from dlcv.train.checkpoint import Checkpoint, resumable
-from dlcv.train.checks import check, try_a_step
-from dlcv.train.config import SETTINGS_NAME, settings_text
-from dlcv.train.distributed import ALONE, Processes
-from dlcv.train.folder import PROBE_FOLDER, SPLIT_NAME
-from dlcv.train.kept import FOLDER as KEPT_FOLDER
-from dlcv.train.kept import KeptCheckpoints, kept_files
-from dlcv.train.lock import hold
+from dlcv.train.checkpoints.checkpoint import Checkpoint, resumable
+from dlcv.train.folder.kept import FOLDER as KEPT_FOLDER
+from dlcv.train.folder.kept import KeptCheckpoints, kept_files
+from dlcv.train.folder.lock import hold
+from dlcv.train.folder.names import PROBE_FOLDER, SPLIT_NAME
+from dlcv.train.folder.probe import write_probe
 from dlcv.train.loop import Run, Trainer
 from dlcv.train.plan import data_of, plan_of
-from dlcv.train.probe import write_probe
-from dlcv.train.settings import TrainSettings, settings_on_resume
+from dlcv.train.processes.distributed import ALONE, Processes
+from dlcv.train.settings.checks import check, try_a_step
+from dlcv.train.settings.config import SETTINGS_NAME, settings_text
+from dlcv.train.settings.settings import TrainSettings, settings_on_resume
 from dlcv.train.watching import forget_watched
 
 Labelled = LabelledSet[Any]
@@ -47,6 +47,8 @@ def start(
     check(settings)
     older = [(folder / name).exists() for name in ("last.pt", "best.pt")] + [bool(kept_files(folder))]
     if processes.main and not overwrite and any(older):
+        if settings.data != "sample" and not Path(settings.data).exists():
+            plan_of(settings, say, processes)  # says so: of two mistakes the one that is to be mended in any case
         raise UsageError(
             f"{folder} holds a run already; go on with it by --resume, start again with --overwrite, or name another folder with --output"
         )

@@ -20,8 +20,8 @@ from dlcv.runtime.pipeline.outcome import Outcome
 from dlcv.runtime.pipeline.pipeline import Pipeline
 from dlcv.runtime.pipeline.settings import PipelineSettings
 from dlcv.runtime.progress import Progress
-from dlcv.train.distributed import Processes
-from dlcv.train.session import TorchSession
+from dlcv.train.checkpoints.session import TorchSession
+from dlcv.train.processes.distributed import Processes
 
 
 @dataclass(frozen=True)

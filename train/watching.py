@@ -7,13 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlcv.runtime.evaluation import evaluate
 from dlcv.runtime.metrics import Scores
 from dlcv.runtime.pipeline.settings import PipelineSettings
+from dlcv.runtime.scoring.evaluation import evaluate
+from dlcv.train.checkpoints.session import TorchSession
 from dlcv.train.epoch_line import EpochFigures
-from dlcv.train.history import TRAINING_NAME, History
-from dlcv.train.session import TorchSession
-from dlcv.train.snapshots import Snapshots, forget_snapshots
+from dlcv.train.folder.history import TRAINING_NAME, History
+from dlcv.train.folder.snapshots import Snapshots, forget_snapshots
 from dlcv.train.tensorboard import EventFiles, forget_events
 
 if TYPE_CHECKING:

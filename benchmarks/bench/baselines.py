@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import EngineError, reason_of
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def _network(work: Work, precision: str) -> Any:
 
     card = work.card
     if work.checkpoint is not None:
-        from dlcv.train.checkpoint import load_checkpoint, model_from_checkpoint
+        from dlcv.train.checkpoints.checkpoint import load_checkpoint, model_from_checkpoint
 
         network = model_from_checkpoint(load_checkpoint(work.checkpoint, model=card.model)).eval()
     elif card.members > 1:

@@ -15,14 +15,14 @@ from dlcv.benchmarks.bench.images import paths_of
 from dlcv.benchmarks.bench.measure import Way, interleaved, timed
 from dlcv.benchmarks.bench.request import Running, Shared
 from dlcv.benchmarks.bench.result import AGAIN, FILES, OURS, Case
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import EngineError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dlcv.runtime.inference import InferSettings
+    from dlcv.runtime.run.inference import InferSettings
 
 SERIAL = "serial loop"
 
@@ -48,7 +48,7 @@ def _serial(running: Running, shared: Shared, paths: Sequence[Path]) -> tuple[di
     """The serial loop by its name, or why there is none."""
     if not running.opened.baselines:
         return {}, {SERIAL: "it runs the engine in the bare library: add bare to --baselines"}
-    from dlcv.runtime.card_reader import read_card
+    from dlcv.runtime.card.reader import read_card
 
     bare = running.opened.baselines[0]
     way = timed(serial_loop(paths, read_card(running.group.path), bare.run, fresh_folder(shared.scratch / "serial")))
@@ -66,7 +66,7 @@ class InferPipeline:
         self._stages: list[dict[str, float]] = []
 
     def __call__(self) -> float:
-        from dlcv.runtime.inference import infer
+        from dlcv.runtime.run.inference import infer
 
         summary = infer(self._settings)
         if summary.failed:
@@ -83,7 +83,7 @@ class InferPipeline:
 
 def infer_settings(paths: Sequence[Path], engine: Path, output: Path, batch: int, **how: Any) -> InferSettings:
     """What `dlcv-infer --batch N --overwrite` does with these files; `how`: device, session, compute, trust."""
-    from dlcv.runtime.inference import InferSettings
+    from dlcv.runtime.run.inference import InferSettings
 
     return InferSettings.of(
         sources=tuple(map(str, paths)), engine=engine, output=output, batch=batch, overwrite=True, quiet=True, **how
@@ -105,7 +105,7 @@ def serial_loop(
     import numpy as np
 
     from dlcv.runtime.answers import answers_of
-    from dlcv.runtime.fitting import fit_to_card
+    from dlcv.runtime.fitting.fitting import fit_to_card
 
     def answer_of(path: Path) -> NDArray[Any]:
         image_bgr = cv2.imread(str(path))

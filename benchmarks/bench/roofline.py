@@ -20,7 +20,7 @@ from dlcv.benchmarks.bench.measure import Effort, Way, interleaved, on, timed
 from dlcv.benchmarks.bench.request import Running, Shared
 from dlcv.benchmarks.bench.result import DEVICE, HOST, OURS, Case, Roofline, Timing
 from dlcv.benchmarks.untrained import untrained_card
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import DlcvError, EngineError, reason_of
 from dlcv.runtime.sessions import open_session
 
@@ -119,7 +119,7 @@ def product_graph(path: Path, precision: str, product: Product, *, plan: bool = 
     if not plan:
         return path
     from dlcv.export.builders.build import build_plan
-    from dlcv.runtime.card_reader import read_card
+    from dlcv.runtime.card.reader import read_card
 
     target = path.with_suffix(".plan")
     if not target.exists():
@@ -190,7 +190,7 @@ def engine_multiply_adds(card: ModelCard, graph: Path | None = None) -> int:
             raise
         import onnx
 
-        from dlcv.export.precision.proof import layers_of
+        from dlcv.export.precision.layers import layers_of
 
         proto = onnx.load(graph, load_external_data=False)  # shapes are enough, and a user's graph may name any file
         return sum(layer.multiply_adds for layer in layers_of(proto))

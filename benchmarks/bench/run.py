@@ -23,7 +23,7 @@ from dlcv.benchmarks.bench.nvml import find_gpu
 from dlcv.benchmarks.bench.request import Request, Running, Shared
 from dlcv.benchmarks.bench.result import HOST, OURS, Case, Engine, Result
 from dlcv.benchmarks.bench.roofline import engine_multiply_adds, with_roofline
-from dlcv.runtime.card_reader import kind_of
+from dlcv.runtime.card.reader import kind_of
 from dlcv.runtime.errors import DlcvError, EngineError, reason_of
 from dlcv.runtime.files import sha256_of
 from dlcv.runtime.provenance import check_engine

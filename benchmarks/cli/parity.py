@@ -64,8 +64,8 @@ def main(
     from dlcv.benchmarks.parity import check_parity
     from dlcv.benchmarks.tables import comparison_table
     from dlcv.runtime.errors import VerdictError
-    from dlcv.runtime.evaluation import NOUNS
     from dlcv.runtime.files import checkpoint_files, write_bytes
+    from dlcv.runtime.scoring.evaluation import NOUNS
 
     sides = checkpoint_files(reference), checkpoint_files(candidate)
     refuse_to_overwrite(json_file, *sides[0], *sides[1], *filter(None, [options["split"]]))
@@ -73,9 +73,10 @@ def main(
     report = check_parity(*sides, data, trust=trust, say=note, **options)
     comparison = report.comparison
     noun = NOUNS[comparison.task]
-    if comparison.images < report.given:
+    if 0 < comparison.images < report.given:
         note(f"{comparison.images} of {report.given} {noun}s are known to the reference; the others were left out")
-    click.echo(comparison_table(comparison))
+    if comparison.images:
+        click.echo(comparison_table(comparison))
     if json_file:
         import json
 
@@ -84,6 +85,11 @@ def main(
             named = {"file": str(files[0])} if len(files) == 1 else {"files": [str(file) for file in files]}
             facts[side] = named | {"run_by": run_by}
         write_bytes(json_file, (json.dumps(facts, indent=1) + "\n").encode())
+    if comparison.images == 0:
+        raise VerdictError(
+            f"parity failed: nothing to compare: none of the {report.given} {noun}s of {data} is among those that {sides[0][0]} has answers to; "
+            "give --data the images of that export"
+        )
     if report.problems:
         raise VerdictError("parity failed: " + "; ".join(report.problems))
     if report.not_shown:

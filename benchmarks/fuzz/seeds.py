@@ -125,7 +125,7 @@ def _masks() -> Iterator[tuple[str, str, bytes]]:
 
 
 def _card(**values: Any) -> Any:
-    from dlcv.runtime.card import ModelCard
+    from dlcv.runtime.card.card import ModelCard
 
     given = {
         "model": "cnn3", "width": 0.05, "task": "classification", "classes": CLASSES, "palette": (),
@@ -143,7 +143,7 @@ def _models() -> Iterator[tuple[str, str, bytes]]:
     from safetensors.torch import save
 
     from dlcv.export.onnx_from_checkpoint import onnx_from_model
-    from dlcv.train.checkpoint import Checkpoint, save_checkpoint
+    from dlcv.train.checkpoints.checkpoint import Checkpoint, save_checkpoint
     from dlcv.train.models import create_model
 
     torch.manual_seed(0)
@@ -193,8 +193,8 @@ def _cards() -> Iterator[tuple[str, str, bytes]]:
 def _texts() -> Iterator[tuple[str, str, bytes]]:
     from dlcv.runtime.datasets.masks.description import DatasetDescription
     from dlcv.runtime.journal import csv_line
-    from dlcv.runtime.manifest import COLUMNS
     from dlcv.runtime.outputs.predictions import FORMATS, Prediction
+    from dlcv.runtime.run.manifest import COLUMNS
 
     yield "table", "files", b"file,label,split\na.png,cat,train\nb.png,dog,train\nsub/c.png,cat,validation\n"
     yield "table", "pixels", b'emotion,pixels,Usage\n0,0 255 3 4,Training\n1,"1 2 3 4",PublicTest\n'

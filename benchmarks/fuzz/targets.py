@@ -41,8 +41,8 @@ def _image(path: Path) -> None:
     """As 8 bits, and with a scale as 16; what comes back must be of the header's size."""
     import numpy as np
 
-    from dlcv.runtime.decode import DecodeOptions, decode_bytes, read_file
     from dlcv.runtime.headers import read_header
+    from dlcv.runtime.tiles.decode import DecodeOptions, decode_bytes, read_file
 
     data = read_file(path)
 
@@ -63,7 +63,7 @@ def _geotiff(path: Path) -> None:
     """As a run does: is it large, then window after window."""
     from dlcv.runtime.large.detect import mark_large
     from dlcv.runtime.large.source import Source
-    from dlcv.runtime.tiles import Tile, TileList
+    from dlcv.runtime.tiles.tile_list import Tile, TileList
 
     mark_large(TileList([Tile(path, path.name)]), max_pixels=MAX_PIXELS)
     source = Source(path, (16, 16), 0.25)
@@ -89,14 +89,14 @@ def _mask(path: Path) -> None:
 
 def _checkpoint(path: Path) -> None:
     from dlcv.runtime.inspection import inspect_file
-    from dlcv.train.checkpoint import load_checkpoint, model_from_checkpoint
+    from dlcv.train.checkpoints.checkpoint import load_checkpoint, model_from_checkpoint
 
     _all(lambda: inspect_file(path), lambda: model_from_checkpoint(load_checkpoint(path)))
 
 
 def _weights(path: Path) -> None:
+    from dlcv.train.checkpoints.weights import initialise_from
     from dlcv.train.models import create_model
-    from dlcv.train.weights import initialise_from
 
     initialise_from(create_model("cnn3", classes=3, width=0.05), path)
 
@@ -117,16 +117,16 @@ def _onnx(path: Path) -> None:
 
 def _reference(path: Path) -> None:
     from dlcv.runtime.inspection import inspect_file
-    from dlcv.runtime.reference import read_reference
+    from dlcv.runtime.scoring.reference import read_reference
 
     _all(lambda: inspect_file(path), lambda: read_reference(path))
 
 
 def _plan(path: Path) -> None:
-    from dlcv.runtime.card_reader import read_card
+    from dlcv.runtime.card.plan_header import Here, preflight, read_plan_header, with_card
+    from dlcv.runtime.card.reader import read_card
     from dlcv.runtime.inspection import inspect_file
     from dlcv.runtime.inspection.report import inspection_text
-    from dlcv.runtime.plan_header import Here, preflight, read_plan_header, with_card
 
     full = Here("", "tensorrt", "10.13.2.6", ("NVIDIA H200", "9.0"))
     rtx = Here("", "tensorrt_rtx", "1.7.1.116", ("NVIDIA RTX A6000", "8.6"))
@@ -143,9 +143,9 @@ ENGINE = b"an engine"
 
 
 def _sidecar(path: Path) -> None:
-    from dlcv.runtime.card_reader import read_card
+    from dlcv.runtime.card.reader import read_card
+    from dlcv.runtime.card.sidecar import check_sidecar
     from dlcv.runtime.inspection import inspect_file
-    from dlcv.runtime.sidecar import check_sidecar
 
     engine = path.with_suffix(".onnx")
     engine.write_bytes(ENGINE)
@@ -153,7 +153,7 @@ def _sidecar(path: Path) -> None:
 
 
 def _card(path: Path) -> None:
-    from dlcv.runtime.card import card_from_json
+    from dlcv.runtime.card.card import card_from_json
 
     card = card_from_json(path.read_bytes(), str(path))
     if card_from_json(card.to_json(), "again") != card:
@@ -192,7 +192,7 @@ def _config(path: Path) -> None:
 
 def _manifest(path: Path) -> None:
     """Read, continued and tidied as a resumed run does."""
-    from dlcv.runtime.manifest import Manifest, Row, forget, read_manifest
+    from dlcv.runtime.run.manifest import Manifest, Row, forget, read_manifest
 
     def go_on() -> None:
         with Manifest(path) as manifest:
@@ -206,7 +206,7 @@ def _manifest(path: Path) -> None:
 
 
 def _run(path: Path) -> None:
-    from dlcv.runtime.run_folder import RunFolder
+    from dlcv.runtime.run.folder import RunFolder
 
     identity = {"folders": ["tiles"], "engine_sha256": "00" * 32, "compute": "card"}
     manifest = path.parent / "manifest.csv"
@@ -235,7 +235,7 @@ def _predictions(path: Path) -> None:
 
 
 def _history(path: Path) -> None:
-    from dlcv.train.history import History
+    from dlcv.train.folder.history import History
 
     _ = History(path, ("a", "b"), epoch=2).rows
 

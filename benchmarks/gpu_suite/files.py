@@ -185,9 +185,9 @@ def _codec(paths: list[Path], count: int, card: Any, answer: Any, folder: Path) 
     """Seconds in which all cores read `count` tiles and write as many masks."""
     import numpy as np
 
-    from dlcv.runtime.decode import decode_file
     from dlcv.runtime.machine import cpu_count
     from dlcv.runtime.outputs.masks import write_mask
+    from dlcv.runtime.tiles.decode import decode_file
 
     folder.mkdir(parents=True, exist_ok=True)
     masks = [np.ascontiguousarray(mask) for mask in answer] if card.task == "segmentation" else []

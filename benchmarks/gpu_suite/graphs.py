@@ -65,7 +65,7 @@ def _work(given: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
     import torch
 
-    from dlcv.runtime.comparison import MIN_AGREEMENT, bound_precision
+    from dlcv.runtime.scoring.comparison import MIN_AGREEMENT, bound_precision
     from dlcv.runtime.sessions import open_session
     from dlcv.train.models import create_model
     from dlcv.train.models.registry import model_entry

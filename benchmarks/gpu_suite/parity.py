@@ -7,8 +7,8 @@ from typing import Any
 
 from dlcv.benchmarks.gpu_suite.graphs import MODEL, reference_path, require_graph
 from dlcv.benchmarks.gpu_suite.part import median_s, run_part, say
-from dlcv.runtime.comparison import MIN_AGREEMENT, bound_precision
 from dlcv.runtime.errors import VerdictError
+from dlcv.runtime.scoring.comparison import MIN_AGREEMENT, bound_precision
 
 WAYS = (("fp32", "card"), ("fp32", "tf32"), ("fp16", "card"))
 """(precision of the graph, `--compute`)."""

@@ -85,7 +85,7 @@ def _plan(
     from dlcv.benchmarks.bench.bare_tensorrt import TensorrtLoop
     from dlcv.export.builders.build import build_plan
     from dlcv.export.builders.options import BuildOptions
-    from dlcv.runtime.card_reader import read_card
+    from dlcv.runtime.card.reader import read_card
     from dlcv.runtime.sessions.trt import open_plan
 
     card, top = read_card(graph), max(BATCHES)

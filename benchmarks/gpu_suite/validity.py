@@ -17,7 +17,7 @@ def ask(model: str) -> dict[str, Any]:
     """Builds a plan, which needs no GPU, and asks."""
     from dlcv.export.builders.build import build_plan
     from dlcv.export.builders.options import BuildOptions
-    from dlcv.runtime.card_reader import read_card
+    from dlcv.runtime.card.reader import read_card
     from dlcv.runtime.sessions import cuda
     from dlcv.runtime.sessions.trt_library import find_library
 

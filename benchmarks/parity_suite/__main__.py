@@ -59,20 +59,23 @@ def main(
     from dlcv.train.models.registry import list_models
 
     ways = {"cpu": CPU, "cuda": GPU, "both": (*CPU, *GPU)}[device]
-    wanted = precisions or PRECISION_NAMES
+    wanted, facts = precisions or PRECISION_NAMES, environment(command_line())
+
+    def keep(found: Sequence[Cell]) -> None:
+        if output is not None:
+            _write(output, found, facts)
+
     if runs:
         if models or every or len(data) not in (1, len(runs)):
             raise UsageError(
                 f"--run takes no --model and no --all, and --data once or for each run; got {len(runs)} run{'s' * (len(runs) > 1)} "
                 f"and --data {len(data)} times"
             )
-        cells = run_on_runs([*zip(runs, data * (len(runs) // len(data)))], ways, wanted, images=images, say=note)
+        pairs = [*zip(runs, data * (len(runs) // len(data)))]
+        cells = run_on_runs(pairs, ways, wanted, images=images, say=note, keep=keep)
     else:
-        cells = run_suite(list_models() if every else models or QUICK, ways, wanted, width=width, say=note)
-    facts = environment(command_line())
+        cells = run_suite(list_models() if every else models or QUICK, ways, wanted, width=width, say=note, keep=keep)
     click.echo(as_markdown(cells, facts), nl=False)
-    if output is not None:
-        _write(output, cells, facts)
     if not any(one.stage for one in cells):
         raise VerdictError("nothing ran, so nothing was compared: " + "; ".join(lines_of(cells)))
     if any(one.problems for one in cells):

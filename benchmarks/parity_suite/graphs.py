@@ -68,7 +68,7 @@ def file_for(way: Way, graph: Path) -> Path:
     if way.session != "tensorrt":
         return graph
     from dlcv.export.builders.build import build_plan
-    from dlcv.runtime.card_reader import read_card
+    from dlcv.runtime.card.reader import read_card
 
     plan = graph.with_suffix(".plan")
     if not plan.exists():

@@ -12,15 +12,16 @@ from typing import Any
 from dlcv.benchmarks.parity_suite.graphs import PRECISIONS, Way, file_for, write_graph
 from dlcv.benchmarks.parity_suite.trained import Trained, from_run, train
 from dlcv.export.stages import RememberingSession, Stage, compare_stages
-from dlcv.runtime.comparison import MIN_AGREEMENT, bound_precision
 from dlcv.runtime.errors import DlcvError, MissingPackageError, PrecisionError
 from dlcv.runtime.machine import cpu_count
+from dlcv.runtime.scoring.comparison import MIN_AGREEMENT, bound_precision
 from dlcv.runtime.sessions import Session, open_session
 
 MAX_DROP = {"fp32": 0.005, "fp16": 0.01, "bf16": 0.02, "int8": 0.03}
 """How far mean IoU or accuracy may fall: a narrow network of seconds of training is nearer to its boundaries than one of hours,
 and an image of 48 is 0.02 of accuracy; what is held is that nothing breaks, not what a model loses."""
 Say = Callable[[str], None]
+Keep = Callable[[Sequence["Cell"]], None]
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Cell:
 
 def run_suite(
     models: Sequence[str], ways: Sequence[Way], precisions: Sequence[str] = PRECISIONS, *, width: float = 0.1,
-    say: Say = lambda _: None,
+    say: Say = lambda _: None, keep: Keep = lambda _: None,
 ) -> list[Cell]:  # fmt: skip
     """Runs the suite.
 
@@ -63,6 +64,7 @@ def run_suite(
         precisions: of the graphs.
         width: of the models.
         say: takes a line a model.
+        keep: takes all cells there are after each model, so that what ends the suite takes one model alone.
 
     Raises:
         UsageError: for an unknown model.
@@ -72,18 +74,19 @@ def run_suite(
         for name in models:
             say(f"{name}: training at width {width:g}")
             cells += _told(cells_of(train(name, Path(scratch), width), ways, precisions, Path(scratch)), say)
+            keep(cells)
     return cells
 
 
 def run_on_runs(
     runs: Sequence[tuple[Path, Path]], ways: Sequence[Way], precisions: Sequence[str] = PRECISIONS, *, images: int,
-    say: Say = lambda _: None,
+    say: Say = lambda _: None, keep: Keep = lambda _: None,
 ) -> list[Cell]:  # fmt: skip
     """The suite on trained weights and real images.
 
     Args:
         runs: of each the folder that dlcv-train wrote, and the data that it was trained on.
-        ways, precisions, say: as in `run_suite`.
+        ways, precisions, say, keep: as in `run_suite`.
         images: of a run's validation, at most.
 
     Raises:
@@ -95,12 +98,15 @@ def run_on_runs(
             trained = from_run(run, data, images)
             say(f"{trained.called}: {len(trained.labelled)} images, {len(trained.calibration)} for calibration")
             cells += _told(cells_of(trained, ways, precisions, Path(scratch)), say)
+            keep(cells)
     return cells
 
 
 def _told(cells: list[Cell], say: Say) -> list[Cell]:
     words = ", ".join(f"{one.precision} in {one.way.label} {one.verdict}" for one in cells)
     say(f"{cells[0].model}: {words}")
+    if failed := [one for one in cells if one.problems]:
+        say(f"{failed[0].model} {failed[0].precision} in {failed[0].way.label} fails: {'; '.join(failed[0].problems)}")
     return cells
 
 
@@ -108,7 +114,7 @@ def cells_of(trained: Trained, ways: Sequence[Way], precisions: Sequence[str], f
     """A trained model's row of the matrix, in one pass over its images."""
     import torch
 
-    from dlcv.train.session import TorchSession
+    from dlcv.train.checkpoints.session import TorchSession
 
     model, cells = trained.called, []
     places = [(precision, way) for precision in precisions for way in ways if way.takes(precision)]

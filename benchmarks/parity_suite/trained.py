@@ -6,10 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.datasets.labelled import LabelledSet
 
 EPOCHS = {"segmentation": 30, "classification": 15}
+LONGER = (1, 3)
+"""Times so many epochs, until it has learned something: `fcn32s-fc1x1` had mean IoU 0.056 after 30, below the majority predictor's 0.059, and
+0.177 after 90."""
+LEARNED = 1.2
+"""Of the majority predictor's score."""
 SIDE = 64
 COUNTS = {"segmentation": (32, 8), "classification": (96, 120)}
 """Tiles for training and for validation; a classifier sees an image as one answer, so it needs more of them."""
@@ -66,17 +71,20 @@ def train(name: str, folder: Path, width: float) -> Trained:
         UsageError: for an unknown name.
     """
     from dlcv.train import run
-    from dlcv.train.checkpoint import load_checkpoint, model_from_checkpoint
+    from dlcv.train.checkpoints.checkpoint import load_checkpoint, model_from_checkpoint
     from dlcv.train.models.registry import model_entry
     from dlcv.train.plan import data_of
-    from dlcv.train.settings import TrainSettings
+    from dlcv.train.settings.settings import TrainSettings
 
     task = model_entry(name).task
-    settings = TrainSettings(
-        model=name, data=str(sample(folder, task)), width=width, batch=4, crop=SIDE, workers=0, device="cpu",
-        epochs=EPOCHS[task],
-    )  # fmt: skip
-    run.start(settings, folder / name, overwrite=True, say=lambda _: None).train()
+    for longer in LONGER:
+        settings = TrainSettings(
+            model=name, data=str(sample(folder, task)), width=width, batch=4, crop=SIDE, workers=0, device="cpu",
+            epochs=longer * EPOCHS[task],
+        )  # fmt: skip
+        scores = run.start(settings, folder / name, overwrite=True, say=lambda _: None).train()
+        if scores is not None and scores.headline > LEARNED * scores.majority:
+            break
     best = load_checkpoint(folder / name / "best.pt")
     training, validation = data_of(settings, lambda _: None)
     return Trained(model_from_checkpoint(best).eval(), best.card.changed(head="logits"), validation, training)
@@ -94,8 +102,8 @@ def from_run(run: Path, data: Path, images: int) -> Trained:
         DatasetError, CheckpointError, UsageError: when either cannot be used.
     """
     from dlcv.runtime.datasets.loading import labelled_for
-    from dlcv.train.checkpoint import load_checkpoint, model_from_checkpoint
-    from dlcv.train.folder import SPLIT_NAME
+    from dlcv.train.checkpoints.checkpoint import load_checkpoint, model_from_checkpoint
+    from dlcv.train.folder.names import SPLIT_NAME
 
     best = load_checkpoint(run / "best.pt")
     labelled = labelled_for(best.card, data, split=run / SPLIT_NAME)

@@ -21,7 +21,7 @@ def main(count: int, rounds: int) -> None:
     """Print the paired ratio."""
     from dlcv.benchmarks.pipeline.scenes import many_tiles
     from dlcv.benchmarks.untrained import untrained
-    from dlcv.runtime.inference import InferSettings, infer
+    from dlcv.runtime.run.inference import InferSettings, infer
 
     with tempfile.TemporaryDirectory() as scratch:
         tiles, masks = Path(scratch) / "tiles", Path(scratch) / "masks"

@@ -8,7 +8,7 @@ from pathlib import Path
 def tile_paths(given: Path | None, scratch: Path, count: int, size: int) -> list[Path]:
     """Paths of `count` tiles: the first of a folder, or generated scenes, JPEGs of `size` x `size`, in `scratch`."""
     if given is not None:
-        from dlcv.runtime.tiles import find_tiles
+        from dlcv.runtime.tiles.listing import find_tiles
 
         return [tile.path for tile in find_tiles([str(given)])][:count]
     from dlcv.train.data.sample import write_sample

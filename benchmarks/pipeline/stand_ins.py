@@ -87,10 +87,10 @@ def ways_of(paths: list[Path], folder: Path, side: int, batch: int, sleep_ms: fl
     """The four ways, to be called in turn: pipeline, session, codec, serial."""
     import numpy as np
 
-    from dlcv.runtime.decode import decode_file
     from dlcv.runtime.outputs.masks import write_mask
     from dlcv.runtime.pipeline.pipeline import Pipeline
     from dlcv.runtime.pipeline.settings import PipelineSettings
+    from dlcv.runtime.tiles.decode import decode_file
 
     session, palette = sleeping_session(side, sleep_ms), [(0, 0, 0)] * 8
     windows = np.zeros((batch, side, side, 3), np.uint8)
@@ -126,7 +126,7 @@ def mask_of(images: Any) -> Any:
 
 def sleeping_session(side: int, sleep_ms: float) -> Session:
     """A session whose batches take `sleep_ms`, whatever they hold; its masks are `mask_of`."""
-    from dlcv.runtime.card import ModelCard
+    from dlcv.runtime.card.card import ModelCard
     from dlcv.runtime.sessions import Session
 
     class Sleeping(Session):

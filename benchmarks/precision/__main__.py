@@ -1,4 +1,4 @@
-"""`python -m dlcv.benchmarks.precision`: the tables of a trained run; exit code 1 when a planted fault is not caught."""
+"""`python -m dlcv.benchmarks.precision`: the tables of a trained run; exit code 1 when a planted fault that does harm is not caught."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from pathlib import Path
 import click
 
 from dlcv.runtime.cli.common import Command, note
+
+FAULT_NAMES = (
+    "overflow", "small overflow", "uneven channels", "uniform noise", "grey noise", "swapped fp32", "swapped fp16", "swapped int8",
+)  # fmt: skip
+"""Of `plants.FAULTS`: here again, so that the help needs no import."""
 
 
 @click.command("precision", cls=Command)
@@ -25,10 +30,24 @@ from dlcv.runtime.cli.common import Command, note
 @click.option("--pairs", type=click.IntRange(0), default=15, show_default=True, help="Rounds of timing; 0 for none.")
 @click.option("--plant", is_flag=True, help="Plant faults instead, and see each caught.")
 @click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    type=click.Choice(FAULT_NAMES),
+    help="With --plant, several times.  [default: all]",
+)
+@click.option(
     "--output", type=click.Path(path_type=Path), default=None, help="Folder for precision-MODEL.md and .json."
 )
 def main(
-    run: Path, data: Path, images: int | None, precisions: tuple[str, ...], pairs: int, plant: bool, output: Path | None
+    run: Path,
+    data: Path,
+    images: int | None,
+    precisions: tuple[str, ...],
+    pairs: int,
+    plant: bool,
+    faults: tuple[str, ...],
+    output: Path | None,
 ) -> None:
     """Score every precision of a trained run at every stage of its export, and time it; or plant faults in it.
 
@@ -44,9 +63,11 @@ def main(
     from dlcv.benchmarks.precision.stages import PRECISIONS, SESSIONS, row_of, torch_session
     from dlcv.benchmarks.precision.subject import subject_of
     from dlcv.export.images import first_windows
-    from dlcv.runtime.errors import VerdictError
-    from dlcv.runtime.evaluation import NOUNS
+    from dlcv.runtime.errors import UsageError, VerdictError
+    from dlcv.runtime.scoring.evaluation import NOUNS
 
+    if faults and not plant:
+        raise UsageError("--fault chooses what --plant plants; give --plant as well, or leave it out")
     facts = environment(command_line())
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
@@ -54,7 +75,7 @@ def main(
         words = f"{len(subject.validation)} of {subject.given} validation {NOUNS[subject.card.task]}s"
         rows, speed, planted = [], {}, []
         if plant:
-            planted = plants_of(subject, scratch, note)
+            planted = plants_of(subject, scratch, note, faults or FAULT_NAMES)
         else:
             reference = torch_session(subject.checkpoint)
             for precision in precisions or PRECISIONS:
@@ -72,7 +93,7 @@ def main(
         stem.with_suffix(".md").write_text(text)
         values = to_dict(subject.card.model, words, rows, speed, planted, facts)
         stem.with_suffix(".json").write_text(json.dumps(values, indent=1) + "\n")
-    if missed := [one.fault for one in planted if not one.caught]:
+    if missed := [one.fault for one in planted if one.missed]:
         raise VerdictError(f"not caught: {'; '.join(missed)}")
 
 

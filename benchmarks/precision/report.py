@@ -105,8 +105,7 @@ def plant_table(planted: Sequence[Planted]) -> str:
     header = ["fault", "precision", "caught", "repaired by restoring", "torch fp32", "without the gate", "left by the export"]  # fmt: skip
     cells = [
         [
-            one.fault, one.precision, "yes" if one.caught else "NO",
-            ", ".join(one.repaired) or ("-" if one.after is not None else "no: refused"),
+            one.fault, one.precision, one.verdict, ", ".join(one.repaired) or "-",
             f"{one.torch:.4f}", f"{one.unguarded:.4f}",
             f"{one.after:.4f}" if one.after is not None else f"{one.files} files",
         ]
@@ -151,7 +150,7 @@ def to_dict(
         "kind": "dlcv-precision", "schema": SCHEMA, "environment": dict(environment), "model": name, "images": images,
         "rows": [_row(row) for row in rows],
         "speed": [{"precision": key[0], "session": key[1], "wall": _ratio(one.wall), "cpu": _ratio(one.cpu)} for key, one in speed.items()],
-        "planted": [asdict(one) for one in planted],
+        "planted": [asdict(one) | {"harmless": one.harmless, "verdict": one.verdict} for one in planted],
     }  # fmt: skip
 
 

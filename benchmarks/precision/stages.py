@@ -19,13 +19,13 @@ from dlcv.benchmarks.precision.subject import Subject
 from dlcv.export.export_model import ExportSettings, export_model
 from dlcv.export.precision.low_precision import PrecisionSettings
 from dlcv.export.stages import RememberingSession, Stage, TwinSession, compare_stages
-from dlcv.runtime.card_reader import read_card
+from dlcv.runtime.card.reader import read_card
 from dlcv.runtime.errors import DlcvError, ExportError, VerdictError
 from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.sessions import open_session
 from dlcv.runtime.sessions.base import Session
-from dlcv.train.checkpoint import load_checkpoint, model_from_checkpoint
-from dlcv.train.session import TorchSession
+from dlcv.train.checkpoints.checkpoint import load_checkpoint, model_from_checkpoint
+from dlcv.train.checkpoints.session import TorchSession
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8 with fp16")
 SESSIONS = ("onnxruntime", "openvino")

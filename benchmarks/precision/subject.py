@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.datasets.classes.images import ClassificationSet
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.datasets.loading import training_split, write_labelled_csv
@@ -17,7 +17,7 @@ from dlcv.runtime.datasets.masks.pairs import load_split
 from dlcv.runtime.datasets.masks.tiles import SegmentationSet
 from dlcv.runtime.datasets.split import read_split
 from dlcv.runtime.errors import DatasetError
-from dlcv.train.checkpoint import load_checkpoint
+from dlcv.train.checkpoints.checkpoint import load_checkpoint
 
 CALIBRATION = 64
 """Training images that int8 is calibrated on."""

@@ -85,7 +85,7 @@ def _nothing(times: float) -> Iterator[None]:
 
 
 def _decode(times: float) -> Any:
-    from dlcv.runtime.decode import Decoder
+    from dlcv.runtime.tiles.decode import Decoder
 
     return replaced(Decoder, "decode_file", lambda work: slower(work, times, clock=time.thread_time))
 
@@ -118,7 +118,7 @@ def _int8(times: float) -> Any:
 
 def _tile(times: float) -> Any:
     """At each row of the manifest, a busy loop in proportion to the CPU time since the row before."""
-    from dlcv.runtime.manifest import Manifest
+    from dlcv.runtime.run.manifest import Manifest
 
     last = [0.0]
 
@@ -144,7 +144,7 @@ def _lock(times: float) -> Any:
     """
     from threading import Lock
 
-    from dlcv.runtime.decode import Decoder
+    from dlcv.runtime.tiles.decode import Decoder
 
     one = Lock()
 
@@ -181,7 +181,7 @@ PLANTS = {
     "session": Plant("a call of a session", ("session",), _session),
     "call": Plant("our Python around a session's call", ("call",), _call),
     "tile": Plant("all that a tile costs", ("tile",), _tile, times=2),
-    "int8": Plant("a call in int8", ("int8-onnxruntime", "int8-openvino"), _int8, times=1.7),
+    "int8": Plant("a call in int8", ("int8-onnxruntime", "int8-openvino"), _int8, times=2.0),
     "import": Plant("a process that imports dlcv.runtime", ("import", "load", "help-dlcv-infer"), _nothing, before=_slow_import, times=2),
     "pipeline": Plant("reading a file", ("file-to-file", "serial"), _decode, times=31),
     "lock": Plant("reading a file, one after the other, with pauses of 0.25 s and more", ("serial",), _lock, times=21),

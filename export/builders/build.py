@@ -17,10 +17,10 @@ from dlcv.export.builders.network import Build, check_opset
 from dlcv.export.builders.options import BuildOptions
 from dlcv.export.builders.plan_proof import PlanProof, least_share
 from dlcv.export.builders.readback import read_back, sentence
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
+from dlcv.runtime.card.plan_header import AMPERE_PLUS, TF32, PlanHeader
 from dlcv.runtime.errors import ExportError
 from dlcv.runtime.files import sha256_of, whole_file
-from dlcv.runtime.plan_header import AMPERE_PLUS, TF32, PlanHeader
 from dlcv.runtime.sessions.cuda import gpu_name_and_capability
 
 

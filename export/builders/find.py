@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from dlcv.export.builders.capabilities import Capabilities, Opsets, capabilities_of, opsets_of
+from dlcv.runtime.card.plan_header import INSTALL, LABELS
 from dlcv.runtime.errors import ExportError, MissingPackageError, UsageError
-from dlcv.runtime.plan_header import INSTALL, LABELS
 from dlcv.runtime.sessions.cuda import driver_problem
 from dlcv.runtime.sessions.trt_library import TrtLibrary, find_library
 

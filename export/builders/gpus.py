@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dlcv.export.builders.find import Builder
 from dlcv.export.builders.options import BuildOptions
+from dlcv.runtime.card.plan_header import RTX_GPUS
 from dlcv.runtime.errors import ExportError, UsageError
-from dlcv.runtime.plan_header import RTX_GPUS
 from dlcv.runtime.sessions.cuda import gpu_name_and_capability
 
 OLDEST = {"bf16": "8.0"}

@@ -18,11 +18,11 @@ from dlcv.export.builders.plan_proof import PlanProof, card_sentence, known
 from dlcv.export.builders.plan_types import executed_in, require_held, told
 from dlcv.export.builders.timing import TimingCache
 from dlcv.export.builders.watch import BuildWatch
-from dlcv.runtime.card import ModelCard
-from dlcv.runtime.card_reader import PLAN_PREFIX
+from dlcv.runtime.card.card import ModelCard
+from dlcv.runtime.card.plan_header import RTX_TARGETS
+from dlcv.runtime.card.reader import PLAN_PREFIX
 from dlcv.runtime.errors import EngineError, ExportError, one_line
 from dlcv.runtime.inspection.onnx_graph import read_onnx_graph
-from dlcv.runtime.plan_header import RTX_TARGETS
 from dlcv.runtime.sessions.cuda import gpu_name_and_capability
 from dlcv.runtime.sessions.executed import Executed
 from dlcv.runtime.sessions.trt_layers import INPUT
@@ -181,7 +181,7 @@ class Build:
             ExportError: when TensorRT chose the types and does not tell them.
         """
         compiled, why_not = self._compiled(plan)
-        proof = PlanProof(self.card.precision, self._network_types, compiled, why_not, min_share)
+        proof = PlanProof(self.card.precision, self._network_types, compiled, why_not, min_share, self._options.tf32)
         if self._can.typed_by_graph:
             proof.require()
             return proof, proof.sentence()

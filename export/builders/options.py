@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dlcv.export.builders.capabilities import Capabilities
+from dlcv.runtime.card.plan_header import RTX_TARGETS
 from dlcv.runtime.errors import UsageError
-from dlcv.runtime.plan_header import RTX_TARGETS
 
 DEFAULT_OPT_BATCH = 8
 MAX_BATCH = 1024

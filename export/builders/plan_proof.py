@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dlcv.export.builders.plan_types import FUSED
@@ -45,6 +45,7 @@ class PlanProof:
         compiled: what the layers of the plan were told to run in; None where nobody told.
         why_not: why nobody did, in words; empty where one did.
         min_share: of the multiply-adds that must be in `precision`, 0..1.
+        tf32: whether the builder was allowed to compute float32 in TF32: then that is what float32 means here, and no less than the network says.
     """
 
     precision: str
@@ -52,6 +53,7 @@ class PlanProof:
     compiled: Executed | None
     why_not: str
     min_share: float
+    tf32: bool = False
 
     @property
     def coverage(self) -> float:
@@ -84,6 +86,8 @@ class PlanProof:
 
     def problems(self) -> list[str]:
         """What speaks against the card, in words; empty when nothing does."""
+        if self.tf32 and self.compiled is not None:
+            return replace(self, compiled=as_float32(self.compiled), tf32=False).problems()
         found = []
         for told in (self.network, self.compiled if self.is_known else None):
             if told is None or not told.operators:
@@ -120,6 +124,8 @@ class PlanProof:
         """
         if self.network is None or self.compiled is None:
             return ()
+        if self.tf32:
+            return replace(self, compiled=as_float32(self.compiled), tf32=False).lowered(allowed=allowed)
         said = {one.name: one.precision for one in self.network.operators}
         return tuple(
             one for one in self.compiled.operators
@@ -139,7 +145,8 @@ class PlanProof:
         if self.lowered(allowed=self.precision == "bf16"):
             return "export with another --precision, or build with full TensorRT"
         found = [] if self.network is None or not self.network.operators else [self.network.share(self.precision)]
-        found += [] if self.compiled is None else [self._at_most(self.compiled)]
+        compiled = as_float32(self.compiled) if self.compiled is not None and self.tf32 else self.compiled
+        found += [] if compiled is None else [self._at_most(compiled)]
         reached = math.floor(100 * min(found)) / 100
         return f"export with another --precision, or accept it with --min-share {reached:.2f}"
 
@@ -180,6 +187,14 @@ class PlanProof:
     def _named(operators: Sequence[Operator]) -> str:
         named = [f"{one.name} ({one.kind}) in {one.precision}" for one in operators[:_NAMED]]
         return ", ".join(named) + (f" and {len(operators) - _NAMED} more" if len(operators) > _NAMED else "")
+
+
+def as_float32(ran: Executed) -> Executed:
+    """What ran, with TF32 told as the float32 that it was asked for as."""
+    return replace(
+        ran,
+        operators=tuple(replace(one, precision="fp32") if one.precision == "tf32" else one for one in ran.operators),
+    )
 
 
 def shares(told: Executed) -> str:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from dlcv.export.builders.find import Builder
 from dlcv.export.builders.options import BuildOptions
-from dlcv.runtime.card import ModelCard
-from dlcv.runtime.card_reader import read_card
+from dlcv.runtime.card.card import ModelCard
+from dlcv.runtime.card.plan_header import RTX_GPUS, PlanHeader, read_plan_header
+from dlcv.runtime.card.reader import read_card
 from dlcv.runtime.errors import DlcvError, ExportError
-from dlcv.runtime.plan_header import RTX_GPUS, PlanHeader, read_plan_header
 from dlcv.runtime.sessions.cuda import gpu_name_and_capability
 
 

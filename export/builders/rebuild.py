@@ -13,11 +13,11 @@ from typing import Any
 from dlcv.export.builders.build import PlanReport, build_plan
 from dlcv.export.builders.options import BuildOptions
 from dlcv.export.builders.timing import SUFFIX as TIMING_SUFFIX
-from dlcv.runtime.card_reader import kind_of, read_card
+from dlcv.runtime.card.reader import kind_of, read_card
+from dlcv.runtime.card.sidecar import check_sidecar, listed_files
 from dlcv.runtime.errors import ExportError, UsageError
 from dlcv.runtime.files import make_folder, sha256_of, write_bytes
 from dlcv.runtime.provenance.graph import check_graph
-from dlcv.runtime.sidecar import check_sidecar, listed_files
 
 RTX_CACHE_SUFFIX = ".rtxcache"
 

@@ -68,6 +68,12 @@ HEADINGS = {
     help="Labelled images to verify on.  [default: the run's probe/]",
 )
 @click.option(
+    "--split",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Of --data its validation images alone.  [default: the run's split.csv, where it fits]",
+)
+@click.option(
     "--size",
     type=click.IntRange(8),
     nargs=2,
@@ -208,7 +214,7 @@ def main(
 def _tell(report: ExportReport) -> None:
     """How the export went, for people, and its files on stdout."""
     from dlcv.export.stages import stage_table
-    from dlcv.runtime.evaluation import NOUNS
+    from dlcv.runtime.scoring.evaluation import NOUNS
 
     verified = report.verification
     note(

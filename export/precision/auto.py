@@ -13,7 +13,7 @@ import onnx
 from dlcv.export.precision.calibration import CalibrationTiles
 from dlcv.export.precision.low_precision import Given, LowPrecision, PrecisionSettings, low_precision
 from dlcv.export.precision.race import Ran, race
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import DlcvError, ExportError, VerdictError
 
 CANDIDATES = {

@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 
 from dlcv.export.precision.calibration_looks import LOOKED_AT, Looks, doubts, looks_of
 from dlcv.export.precision.pairs import LAYERS, arrange, free_restored
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.datasets.labelled import LabelledSet
-from dlcv.runtime.decode import decode_file
 from dlcv.runtime.errors import DatasetError, ExportError, TileError, UsageError, one_line
-from dlcv.runtime.evaluation import NOUNS
 from dlcv.runtime.files import sha256_of
-from dlcv.runtime.fitting import fit_to_card
-from dlcv.runtime.tiles import find_tiles
+from dlcv.runtime.fitting.fitting import fit_to_card
+from dlcv.runtime.scoring.evaluation import NOUNS
+from dlcv.runtime.tiles.decode import decode_file
+from dlcv.runtime.tiles.listing import find_tiles
 
 METHODS = {
     "entropy": "the range whose int8 histogram is nearest to the float one (Kullback-Leibler): cuts rare large values",

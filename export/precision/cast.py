@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from dlcv.runtime.errors import ExportError
-from dlcv.train.ensemble import EnsembleNetwork
+from dlcv.train.checkpoints.ensemble import EnsembleNetwork
 
 LOW = {"fp16": torch.float16, "bf16": torch.bfloat16}
 KEPT: dict[str, tuple[type[nn.Module], ...]] = {

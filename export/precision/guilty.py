@@ -19,14 +19,17 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from dlcv.export.precision.layer_names import layer_name, makers_of
+from dlcv.export.precision.layers import Layer
 from dlcv.export.precision.pairs import LAYERS
-from dlcv.export.precision.proof import Layer
 from dlcv.export.precision.rounding import type_of_values
 from dlcv.export.verify import graph_session
 
 LARGEST = {"fp16": 65504.0}
 """The largest number of a type where float32 goes further."""
 KINDS = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
+BLAMELESS_DB = {"fp16": 60.0, "bf16": 42.0}
+"""Signal to noise of a layer that loses nothing but the rounding of what it reads and makes: 6 dB for each of 11 and 8 bits, less a few. int8 has
+no such figure: it depends on how a layer's values are spread over the range."""
 WINDOWS = 8
 """Of the images that are verified on: enough to see what a layer's values are like."""
 MANY_CLIPPED = 0.01

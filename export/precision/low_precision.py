@@ -5,7 +5,9 @@ Where it is not what torch is, the layers that lose it are found (`guilty.py`) a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +22,7 @@ from dlcv.export.gate import not_shown_proof
 from dlcv.export.onnx_from_checkpoint import onnx_from_model, with_card
 from dlcv.export.precision.calibration import METHODS, CalibrationTiles, int8_by_ranges, ranges_of
 from dlcv.export.precision.cast import network_at
-from dlcv.export.precision.guilty import guilty_layers
+from dlcv.export.precision.guilty import BLAMELESS_DB, guilty_layers
 from dlcv.export.precision.int8_with_fp16 import for_tensorrt
 from dlcv.export.precision.layer_names import layer_name, makers_of
 from dlcv.export.precision.pairs import LAYERS
@@ -29,10 +31,10 @@ from dlcv.export.precision.proof_openvino import executed_in_openvino, require_a
 from dlcv.export.precision.repair import Repair, Repairing
 from dlcv.export.stages import Stage, TwinSession, compare_stages
 from dlcv.export.verify import Verification, verify_graph
-from dlcv.runtime.card import PRECISIONS, RESTS, ModelCard
-from dlcv.runtime.comparison import MAX_DROP
+from dlcv.runtime.card.card import PRECISIONS, RESTS, ModelCard
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.errors import UsageError, VerdictError
+from dlcv.runtime.scoring.comparison import MAX_DROP
 from dlcv.runtime.sessions.base import Session
 from dlcv.runtime.sessions.executed import Executed
 
@@ -166,7 +168,8 @@ def low_precision(
     say(f"{failed}; looking for the layers that lose it")
     guilty = guilty_layers(given.proto, proto, settings.precision, proof.layers, given.windows, rest=settings.rest)
     room = proof.share - proof.min_share
-    result, repair = Repairing(made.attempt, guilty, room, failed, say).run()
+    blameless_db = BLAMELESS_DB.get(settings.precision, math.inf)
+    result, repair = Repairing(made.attempt, guilty, room, failed, say, blameless_db).run()
     return replace(result, repair=repair)
 
 
@@ -200,8 +203,12 @@ class _Made:
         if settings.rest == "fp32":  # else what ONNX Runtime makes of it says nothing of the graph that is left
             self.proof.require()
         executed, sentence = None, self.proof.sentence()
-        if settings.rest == "fp16":  # for TensorRT alone: a CPU computes such a graph in float32
+        if settings.rest == "fp16":
             self.proto, self.proof, sentence = for_tensorrt(self.proto, self.proof)
+            with suppress(
+                VerdictError
+            ):  # it is for TensorRT: what a CPU's library makes of it is told, and holds nothing
+                executed = executed_in_openvino(self.proto, card)
         else:
             executed = executed_in_openvino(self.proto, card)
             if executed is not None and not executed.share(precision) >= self.proof.min_share:

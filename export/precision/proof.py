@@ -14,54 +14,16 @@ from typing import Any
 
 import onnx
 import onnxruntime as ort
-from onnx import TensorProto
 
-from dlcv.export.precision.layer_names import layer_name, makers_of
+from dlcv.export.precision.layers import Layer, layers_of
+from dlcv.export.precision.proof_onnxruntime import operators_of, optimised_graph
 from dlcv.export.shares import MIN_SHARE
-from dlcv.runtime.card import card_from_json
-from dlcv.runtime.card_reader import ONNX_KEY
-from dlcv.runtime.errors import ExportError, VerdictError, one_line
+from dlcv.runtime.errors import VerdictError
 from dlcv.runtime.sessions.executed import MIN_SESSION_SHARE
-from dlcv.runtime.sessions.onnxrt_graph import (
-    FLOAT_OPERATORS,
-    INT8_OPERATORS,
-    LAYERS,
-    Graph,
-    float_type,
-    optimised_path,
-    precisions_run,
-    read_graph,
-)
+from dlcv.runtime.sessions.onnxrt_graph import LAYERS, precisions_run, read_graph
 
-OPERATORS = LAYERS
-KINDS: dict[int, str] = {
-    TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16", TensorProto.BFLOAT16: "bf16", TensorProto.DOUBLE: "fp64",
-    TensorProto.INT8: "int8", TensorProto.UINT8: "uint8",
-}  # fmt: skip
 _NAMED = 5
 """How many layers a message names."""
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A layer with multiply-adds.
-
-    Attributes:
-        name: the model's own, such as `features.0`, else of its node.
-        operator: one of `OPERATORS`.
-        kind: the type of its input and weight: `fp32`, `fp16`, `bf16`, `int8`, or both where they differ, such as `fp32 x int8`.
-        multiply_adds: for one image.
-        ran: what ONNX Runtime computes it in on a CPU; empty where that is not known.
-        may_be_int8: whether ONNX Runtime could compute it in int8. It has no transposed convolution in int8, and what gives the
-            logits, or is a matrix product, hands on float32 (`pairs.py`, `calibration.py`), which its int8 kernels do not.
-    """
-
-    name: str
-    operator: str
-    kind: str
-    multiply_adds: int
-    ran: str = ""
-    may_be_int8: bool = True
 
 
 @dataclass(frozen=True)
@@ -138,12 +100,17 @@ class Proof:
         if found := self.problems():
             raise VerdictError(f"the graph is not in {self.precision}, no file was written: {'; '.join(found)}")
 
-    def sentence(self) -> str:
-        """What is proven, in a line: it stands on the model card."""
+    def graph_sentence(self) -> str:
+        """What is proven of the graph alone, in a line."""
         text = f"{self.share:.1%} of the graph's multiply-adds in {self.precision}"
         if self.restored:
             more = f" and {len(self.restored) - _NAMED} more" if len(self.restored) > _NAMED else ""
             text += f"; restored to fp32: {', '.join(self.restored[:_NAMED])}{more}"
+        return text
+
+    def sentence(self) -> str:
+        """What is proven, in a line: it stands on the model card."""
+        text = self.graph_sentence()
         if self.precision == "int8":
             ran = self.ran_share
             by = f"ONNX Runtime {ort.__version__} on {'CPU' if ran is not None else 'a CPU'}"
@@ -210,146 +177,26 @@ def prove(proto: onnx.ModelProto, precision: str, min_share: float | None = None
     least = MIN_SHARE[precision] if min_share is None else min_share
     layers, optimised = layers_of(proto), optimised_graph(proto)
     if precision != "int8" or optimised is None:
-        return Proof(precision, layers, _operators(optimised), least)
+        return Proof(precision, layers, operators_of(optimised), least)
     source = read_graph(proto.SerializeToString())
     ran, logits = precisions_run(source, optimised) or [""] * len(layers), _gives_logits(proto.graph)
     known = [
         replace(layer, ran=kind, may_be_int8=layer.operator == "Conv" and node.outputs[0] not in logits)
         for layer, kind, node in zip(layers, ran, source.layers(), strict=True)
     ]
-    return Proof(precision, tuple(known), _operators(optimised), least)
-
-
-def layers_of(proto: onnx.ModelProto) -> tuple[Layer, ...]:
-    """The layers with multiply-adds, in the graph's order.
-
-    A layer is in int8 when both its input and its weight come from a DequantizeLinear of int8: that is what an engine takes for an
-    int8 layer. Otherwise it is in the types of the two.
-
-    Raises:
-        ExportError: when a layer's shapes are not known.
-    """
-    graph = _single(proto).graph
-    values = (*graph.input, *graph.value_info, *graph.output)
-    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
-    kinds = {v.name: v.type.tensor_type.elem_type for v in values}
-    for tensor in graph.initializer:
-        shapes[tensor.name], kinds[tensor.name] = list(tensor.dims), tensor.data_type
-    makers = makers_of(graph)
-    found = []
-    for node in graph.node:
-        if node.op_type in OPERATORS:
-            sides = [_kind(name, kinds, makers) for name in node.input[:2]]
-            kind = sides[0] if sides[0] == sides[1] else " x ".join(sides)
-            found.append(Layer(layer_name(node, makers), node.op_type, kind, _multiply_adds(node, shapes)))
-    return tuple(found)
-
-
-def session_operators(proto: onnx.ModelProto) -> dict[str, int] | None:
-    """The operators with multiply-adds of the graph that ONNX Runtime made of this one on a CPU, with their types.
-
-    Returns:
-        How many there are of each, such as `{"QLinearConv int8": 20, "Gemm fp32": 1}`; None where it does not take the graph.
-    """
-    return _operators(optimised_graph(proto))
-
-
-def optimised_graph(proto: onnx.ModelProto) -> Graph | None:
-    """The graph that ONNX Runtime runs on a CPU; None where it does not take it.
-
-    Raises:
-        ExportError: when ONNX Runtime refuses the graph for another reason than an operator that it does not have.
-    """
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    with optimised_path(options) as path:
-        try:
-            ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's exceptions share no base of their own
-            if "NOT_IMPLEMENTED" in str(error) or "INVALID_GRAPH" in str(error):
-                return None
-            raise ExportError(f"ONNX Runtime {ort.__version__} refuses the graph: {one_line(error)[:400]}") from error
-        return read_graph(path)
-
-
-def _operators(optimised: Graph | None) -> dict[str, int] | None:
-    if optimised is None:
-        return None
-    found: Counter[str] = Counter()
-    for node in optimised.nodes:
-        if node.operator in INT8_OPERATORS:
-            found[f"{node.operator} int8"] += 1
-        elif node.operator in FLOAT_OPERATORS:
-            found[f"{node.operator} {float_type(node, optimised)}"] += 1
-    return dict(found)
+    return Proof(precision, tuple(known), operators_of(optimised), least)
 
 
 def _gives_logits(graph: onnx.GraphProto) -> set[str]:
     """The outputs of layers that no other layer follows."""
     feeds_a_layer: set[str] = set()
     for node in reversed(graph.node):
-        if node.op_type in OPERATORS or feeds_a_layer & set(node.output):
+        if node.op_type in LAYERS or feeds_a_layer & set(node.output):
             feeds_a_layer.update(node.input)
-    return {node.output[0] for node in graph.node if node.op_type in OPERATORS} - feeds_a_layer
+    return {node.output[0] for node in graph.node if node.op_type in LAYERS} - feeds_a_layer
 
 
 def _share(layers: Sequence[Layer]) -> float:
     """Of the multiply-adds of some layers, those that run in int8, 0..1."""
     total = sum(layer.multiply_adds for layer in layers)
     return sum(layer.multiply_adds for layer in layers if layer.ran == "int8") / total if total else 0.0
-
-
-def _single(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph for a batch of one of its card's size, with all shapes that can be known."""
-    single = onnx.ModelProto()
-    single.CopyFrom(proto)
-    del single.graph.value_info[:]
-    for value in (*single.graph.input, *single.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_value = 1
-    _pin_size(single)
-    try:
-        return onnx.shape_inference.infer_shapes(single, data_prop=True)
-    except Exception as error:  # a graph that onnx cannot read
-        raise ExportError(f"the graph's multiply-adds cannot be counted: {one_line(error)[:400]}") from error
-
-
-def _pin_size(proto: onnx.ModelProto) -> None:
-    """Gives height and width their card's size where they vary; what follows from them is left to be inferred."""
-    image = proto.graph.input[0].type.tensor_type.shape.dim
-    card = next((entry.value for entry in proto.metadata_props if entry.key == ONNX_KEY), None)
-    if card is None or all(side.HasField("dim_value") for side in image):
-        return
-    for side, pixels in zip(image[1:3], card_from_json(card, "the graph").input_size_hw):
-        side.dim_value = pixels
-    for output in proto.graph.output:
-        for side in output.type.tensor_type.shape.dim:
-            side.ClearField("dim_param")
-
-
-def _kind(name: str, kinds: Mapping[str, int], makers: Mapping[str, onnx.NodeProto]) -> str:
-    maker = makers.get(name)
-    if maker is not None and maker.op_type == "DequantizeLinear":
-        name = maker.input[0]
-    return KINDS.get(kinds.get(name, 0), "of unknown type")
-
-
-def _multiply_adds(node: onnx.NodeProto, shapes: Mapping[str, list[int]]) -> int:
-    """For one image, from the shapes of input, weight and output."""
-    first, weight, out = (shapes.get(name, []) for name in (*node.input[:2], node.output[0]))
-    if not all(first) or not all(weight) or not all(out) or not (first and weight and out):
-        raise ExportError(
-            f"the multiply-adds of {node.name} ({node.op_type}) cannot be counted: its shapes are not known"
-        )
-    if node.op_type == "Conv":
-        return _product(out) * _product(weight[1:])
-    if node.op_type == "ConvTranspose":
-        return _product(first) * _product(weight[1:])
-    transposed = node.op_type == "Gemm" and any(a.name == "transA" and a.i for a in node.attribute)
-    return _product(out) * first[0 if transposed else -1]
-
-
-def _product(sides: list[int]) -> int:
-    total = 1
-    for side in sides:
-        total *= side
-    return total

@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from dlcv.export.verify import twin_session
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import EngineError, MissingPackageError, PrecisionError, VerdictError
 from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.sessions.executed import Executed

@@ -5,6 +5,7 @@ The proof's share bounds how many can be put back. Layers whose values overflow 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -67,16 +68,18 @@ class Repairing(Generic[T]):
         room: share of the multiply-adds that may leave the precision, 0..1.
         failed: of the graph without repair.
         say: takes a line as each try begins.
+        blameless_db: signal to noise of a layer that loses nothing: where all have it, none is put back.
     """
 
     def __init__(
         self, attempt: Callable[[tuple[str, ...]], T], guilty: Sequence[Guilty], room: float, failed: VerdictError,
-        say: Callable[[str], None],
+        say: Callable[[str], None], blameless_db: float = math.inf,
     ) -> None:  # fmt: skip
         self._attempt, self._guilty, self._room, self._failed, self._say = attempt, guilty, room, failed, say
         self._order = _affordable(guilty, room)
         self._together = sum(layer.overflows for layer in self._order)
         self._rounds: list[Round] = []
+        self._blameless_db = blameless_db
 
     def run(self) -> tuple[T, Repair]:
         """The graph that passes with the fewest layers put back that were found, and how.
@@ -84,6 +87,8 @@ class Repairing(Generic[T]):
         Raises:
             VerdictError: when none passes: the first failure, the guilty layers, and what to do.
         """
+        if self._guilty and all(layer.snr_db >= self._blameless_db and not layer.overflows for layer in self._guilty):
+            raise self._blameless()
         if not self._order or any(layer.overflows for layer in self._guilty if layer not in self._order):
             raise self._verdict()
         low, high, result = self._up()
@@ -122,6 +127,13 @@ class Repairing(Generic[T]):
             return None
         self._rounds.append(Round(names, ""))
         return result
+
+    def _blameless(self) -> VerdictError:
+        least = min(layer.snr_db for layer in self._guilty)
+        return VerdictError(
+            f"{self._failed}; no layer loses anything by itself (the least signal to noise is {least:.1f} dB), so that putting some back helps nothing: "
+            "the graph computes something else, or the network as a whole needs more; take another --precision, or allow more with --max-drop"
+        )
 
     def _verdict(self) -> VerdictError:
         overflowing = [layer for layer in self._guilty if layer.overflows]

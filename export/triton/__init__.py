@@ -14,11 +14,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dlcv.export.triton.config import CONFIG, LABELS, MODEL_FILES, Config, config_of, read_config
-from dlcv.runtime.card import ModelCard
-from dlcv.runtime.card_reader import kind_of, read_card
+from dlcv.runtime.card.card import ModelCard
+from dlcv.runtime.card.plan_header import read_plan_header
+from dlcv.runtime.card.reader import kind_of, read_card
 from dlcv.runtime.errors import EngineError, ExportError, OutputError, one_line
 from dlcv.runtime.files import make_folder, write_bytes
-from dlcv.runtime.plan_header import read_plan_header
 from dlcv.runtime.provenance.graph import check_graph
 
 __all__ = ["check_triton", "servable", "triton_model"]

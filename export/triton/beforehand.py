@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from dlcv.export.builders.find import find_builder
 from dlcv.export.builders.options import BuildOptions
 from dlcv.export.triton import check_name, check_triton
-from dlcv.runtime.card_reader import read_card
+from dlcv.runtime.card.reader import read_card
 from dlcv.runtime.errors import DlcvError
 
 if TYPE_CHECKING:

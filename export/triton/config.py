@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import ExportError, one_line
 from dlcv.runtime.inspection.facts import Port, ports_of_card
 from dlcv.runtime.inspection.onnx_graph import read_onnx_graph

@@ -44,8 +44,8 @@ def main(
         return
     if options["resume"] and options["overwrite"]:
         raise UsageError("--resume keeps what is done and --overwrite forgets it; pass one of them")
-    from dlcv.runtime.decode import DecodeOptions
-    from dlcv.runtime.inference import InferSettings, default_output, infer
+    from dlcv.runtime.run.inference import InferSettings, default_output, infer
+    from dlcv.runtime.tiles.decode import DecodeOptions
 
     options["output"] = options["output"] or default_output(options["engine"])
     try:

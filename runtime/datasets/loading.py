@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.datasets.classes.formats import LABELS_NAME, read_images
 from dlcv.runtime.datasets.classes.images import ClassificationSet, LabelledImage
 from dlcv.runtime.datasets.classes.names import CLASSES_NAME, check_classes, narrowed, read_classes
@@ -19,12 +19,12 @@ from dlcv.runtime.datasets.masks.description import load_description
 from dlcv.runtime.datasets.masks.pairs import all_count_note, load_split, validation_pairs
 from dlcv.runtime.datasets.masks.tiles import DESCRIPTION_NAME, SegmentationSet, find_description
 from dlcv.runtime.datasets.split import TRAIN, VALIDATION, read_split, split_folders, stratified, validation_folder
-from dlcv.runtime.decode import read_file
 from dlcv.runtime.errors import DatasetError, TileError
 from dlcv.runtime.files import make_folder, write_bytes
-from dlcv.runtime.tiles import IMAGE_SUFFIXES
+from dlcv.runtime.tiles.decode import read_file
+from dlcv.runtime.tiles.names import IMAGE_SUFFIXES
 
-__all__ = ["LABELS_NAME", "labelled_for", "training_split", "write_labelled_csv"]
+__all__ = ["LABELS_NAME", "labelled_for", "listed_in", "training_split", "write_labelled_csv"]
 
 Say = Callable[[str], None]
 
@@ -91,13 +91,37 @@ def labelled_for(
     """
     labelled, all_count = _pairs_for(card, data, dataset) if card.task == "segmentation" else _images_for(data, say)
     if split is not None:
-        labelled = _listed_in(split, data, labelled)
+        labelled = listed_in(split, data, labelled)
     if isinstance(labelled, ClassificationSet) and set(card.classes) <= set(labelled.classes):
         labelled = narrowed(labelled, card.classes, say)
     labelled.require_same_classes(card)
     if all_count and split is None and (note := all_count_note(data, len(labelled), all_count, most)):
         say(note)
     return labelled
+
+
+def listed_in(split: Path, data: Path, labelled: LabelledSet[Any]) -> LabelledSet[Any]:
+    """Of some images those that a run's `split.csv` lists for validation, in its order.
+
+    Args:
+        split: the file.
+        data: where the images are from, for what is told.
+        labelled: the images.
+
+    Raises:
+        DatasetError: when the file is no such list, lists none for validation, or one that is not among the images.
+    """
+    names = read_split(split)[1]
+    if not names:
+        raise DatasetError(f"{split} lists no image for {VALIDATION}")
+    known = {example.name: example for example in labelled.examples}
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise DatasetError(
+            f"{len(missing)} of the {len(names)} validation images in {split} are not in {data}, the first is {shown(missing[0])}; "
+            "expected the data that the run was trained on"
+        )
+    return labelled.with_examples([known[name] for name in names])
 
 
 def write_labelled_csv(folder: Path, labelled: ClassificationSet) -> None:
@@ -198,20 +222,6 @@ def _images_for(data: Path, say: Say) -> tuple[LabelledSet[Any], str]:
     if not (validation := found.part(VALIDATION, say)).examples:
         raise DatasetError(f"the split column of {data} has no row for {VALIDATION}")
     return validation, ""
-
-
-def _listed_in(split: Path, data: Path, labelled: LabelledSet[Any]) -> LabelledSet[Any]:
-    names = read_split(split)[1]
-    if not names:
-        raise DatasetError(f"{split} lists no image for {VALIDATION}")
-    known = {example.name: example for example in labelled.examples}
-    missing = [name for name in names if name not in known]
-    if missing:
-        raise DatasetError(
-            f"{len(missing)} of the {len(names)} validation images in {split} are not in {data}, the first is {shown(missing[0])}; "
-            "expected the data that the run was trained on"
-        )
-    return labelled.with_examples([known[name] for name in names])
 
 
 def _file_of(image: LabelledImage) -> tuple[bytes, str]:

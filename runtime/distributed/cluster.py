@@ -7,16 +7,19 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 from dlcv.runtime.errors import EngineError, MissingPackageError, UsageError
 from dlcv.runtime.machine import cpu_count
 
 LOCAL = "local"
+WAIT_S = 10.0
+"""Seconds without any answer after which a person is told what is waited for."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ def joined(address: str) -> Iterator[Any]:
     """
     if address == LOCAL:  # what a tool does on one machine is told to nobody; a cluster's owner has decided for himself
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # by Ray's own choice workers run at niceness 15: beside anything else on this machine they got 1/28 of a core
+        os.environ.setdefault("RAY_worker_niceness", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as Ray will do; until then it warns
     try:
         import ray
@@ -72,13 +77,46 @@ def joined(address: str) -> Iterator[Any]:
             ray.init(address=address, **quiet)
     except Exception as error:  # ConnectionError, ValueError, RuntimeError, ray's own, by release
         words = " ".join(str(error).split())[:300]
-        raise EngineError(f"no Ray cluster at {address}: {words}; start one with: ray start --head") from error
+        raise EngineError(f"no Ray cluster at {address}: {words}; {_advice(address)}") from error
     try:
         _handled_by(sigterm)
         yield ray
     finally:
         ray.shutdown()
         _handled_by(sigterm)
+
+
+def _advice(address: str) -> str:
+    if address != LOCAL and "RAY_AUTH_MODE" not in os.environ:
+        return (
+            "start one with: ray start --head; to one with token authentication, as its start says: RAY_AUTH_MODE=token"
+        )
+    return "start one with: ray start --head"
+
+
+@contextmanager
+def waiting(say: Callable[[str], None], what: Callable[[float], str], every_s: float = WAIT_S) -> Iterator[Event]:
+    """Says what is waited for, each `every_s` seconds, until the event that it gives is set, or the end.
+
+    Args:
+        say: takes a line.
+        what: gives the line, from the seconds so far; one that fails is left out.
+        every_s: first after these seconds, then after twice as many, and so on.
+    """
+    over, started = Event(), time.monotonic()
+
+    def tell() -> None:
+        pause = every_s
+        while not over.wait(pause):
+            pause *= 2
+            with suppress(Exception):  # a cluster that does not answer is heard of where the tiles are
+                say(what(time.monotonic() - started))
+
+    Thread(target=tell, name="dlcv-waiting", daemon=True).start()
+    try:
+        yield over
+    finally:
+        over.set()
 
 
 @contextmanager

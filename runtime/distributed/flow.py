@@ -13,21 +13,24 @@ import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dlcv.runtime.distributed.cluster import Layout, joined, layout_of, without_lines
+from dlcv.runtime.distributed.cluster import Layout, joined, layout_of, waiting, without_lines
 from dlcv.runtime.distributed.worker import ATTEMPTS, Attempts, BlockReport, BlockWorker, Order
 from dlcv.runtime.errors import EngineError, TileError, UsageError
-from dlcv.runtime.infer_settings import InferSettings
 from dlcv.runtime.pipeline.outcome import Outcome
 from dlcv.runtime.pipeline.times import StageTimes
-from dlcv.runtime.tiles import Tile
-from dlcv.runtime.urls import is_url
-from dlcv.runtime.work import TileWork
+from dlcv.runtime.run.settings import InferSettings
+from dlcv.runtime.run.work import TileWork
+from dlcv.runtime.tiles.tile_list import Tile
+from dlcv.runtime.tiles.urls import is_url
 
 BLOCK = 64
 """Tiles that a worker takes at a time, and the most that are run again when it ends."""
+ASK_S = 5.0
+"""Seconds that a question to the cluster may take which is asked only to tell people."""
 MOST_LOST = 32
 """Blocks that ended their worker each time before the run is given up."""
 
@@ -51,7 +54,7 @@ def absolute(settings: InferSettings) -> InferSettings:
 
 
 class RayFlow:
-    """Runs tiles in workers; see `Flow` in `runtime/flow.py`.
+    """Runs tiles in workers; see `Flow` in `runtime/run/flow.py`.
 
     Args:
         order: what the workers are told; its `cpus` are set here.
@@ -150,13 +153,26 @@ class RayFlow:
                 num_cpus=layout.cpus,
                 num_gpus=layout.gpus or None,
             )
-            for row in reports.iter_rows():
-                yield pickle.loads(row["report"])
+            with waiting(self._say, partial(_what_is_waited_for, ray, attempts)) as answered:
+                for row in reports.iter_rows():
+                    answered.set()
+                    yield pickle.loads(row["report"])
         except ray.exceptions.RayError as error:
             words = str(error).strip().splitlines()[-1][:300]
             raise EngineError(f"Ray gave up: {words}; go on with --resume") from error
         finally:
             context.enable_progress_bars = bars
+
+
+def _what_is_waited_for(ray: Any, attempts: Any, seconds: float) -> str:
+    """Whether the workers have begun, and what keeps them where they have not: a cluster whose cores others hold says nothing itself."""
+    free, cores = (int(found.get("CPU", 0)) for found in (ray.available_resources(), ray.cluster_resources()))
+    try:
+        begun = ray.get(attempts.blocks.remote(), timeout=ASK_S)
+    except ray.exceptions.GetTimeoutError:
+        begun = 0
+    doing = f"{begun} block{'s' if begun > 1 else ''} of tiles begun, none done" if begun else "none has begun"
+    return f"waiting for Ray's workers, {seconds:.0f} s: {doing}; {free} of {cores} cores of the cluster are free"
 
 
 def _anywhere(tile: Tile) -> Tile:

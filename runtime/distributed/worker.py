@@ -10,19 +10,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import DlcvError, EngineError, OutputError
 from dlcv.runtime.files import sha256_of
-from dlcv.runtime.infer_settings import InferSettings
 from dlcv.runtime.large.dispatch import tile_pipeline
 from dlcv.runtime.machine import limit_cores
 from dlcv.runtime.outputs.chosen import chosen_output
 from dlcv.runtime.pipeline.outcome import Outcome
-from dlcv.runtime.run_folder import RUN
+from dlcv.runtime.run.folder import RUN
+from dlcv.runtime.run.settings import InferSettings
+from dlcv.runtime.run.work import TileHands, TileWork
 from dlcv.runtime.sessions import Session, open_session
 from dlcv.runtime.sessions.restarting import RestartingSession
-from dlcv.runtime.tiles import Fingerprint, Tile
-from dlcv.runtime.work import TileHands, TileWork
+from dlcv.runtime.tiles.tile_list import Fingerprint, Tile
 
 ATTEMPTS = 2
 """How often a block is begun: a machine may go down for reasons of its own."""
@@ -89,6 +89,10 @@ class Attempts:
         """Counts one more; gives the number."""
         self._begun[block] += 1
         return self._begun[block]
+
+    def blocks(self) -> int:
+        """How many were begun so far."""
+        return len(self._begun)
 
 
 class BlockWorker:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dlcv.runtime.card.plan_header import INSTALL, LABELS, RTX_TARGETS
 from dlcv.runtime.doctor.packages import ONNX_RUNTIME, Advice, preferred, unfit
 from dlcv.runtime.doctor.probes import Loaded
-from dlcv.runtime.plan_header import INSTALL, LABELS, RTX_TARGETS
 
 _TRAIN = ("torch", "safetensors")
 _EXPORT = (*_TRAIN, "onnx", "onnxscript")

@@ -9,13 +9,13 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from dlcv.runtime.card import ModelCard
-from dlcv.runtime.card_reader import find_card, kind_of, read_card
+from dlcv.runtime.card.card import ModelCard
+from dlcv.runtime.card.reader import find_card, kind_of, read_card
+from dlcv.runtime.card.sidecar import compiled_of_plan, listed_files, sidecar_state
 from dlcv.runtime.errors import EngineError
 from dlcv.runtime.files import sha256_of
 from dlcv.runtime.inspection.facts import Inspection, Port, ports_of_card
 from dlcv.runtime.inspection.signed import signature_state
-from dlcv.runtime.sidecar import compiled_of_plan, listed_files, sidecar_state
 
 __all__ = ["Inspection", "Port", "inspect_file"]
 
@@ -89,7 +89,7 @@ def _onnx(path: Path) -> dict[str, Any]:
 
 
 def _plan(path: Path) -> dict[str, Any]:
-    from dlcv.runtime.plan_header import read_plan_header
+    from dlcv.runtime.card.plan_header import read_plan_header
 
     header = read_plan_header(path)
     return {

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
+from dlcv.runtime.card.plan_header import RTX_GPUS
 from dlcv.runtime.errors import one_line
 from dlcv.runtime.inspection.facts import Inspection
-from dlcv.runtime.plan_header import RTX_GPUS
 from dlcv.runtime.tables import markdown_table
 
 KINDS = {"onnx": "ONNX graph", "plan": "TensorRT plan", "checkpoint": "checkpoint", "reference": "torch's answers",

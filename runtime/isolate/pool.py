@@ -23,9 +23,9 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.decode import DecodeOptions, Decoder
 from dlcv.runtime.errors import DlcvError, TileError, UsageError
 from dlcv.runtime.isolate.wire import BYTES, ORDER, PATH, READY, REPLY, START_S
+from dlcv.runtime.tiles.decode import DecodeOptions, Decoder
 
 KEPT_BYTES = 64 << 20
 """Of its file in memory that a process keeps from one tile to the next."""

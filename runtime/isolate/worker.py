@@ -21,8 +21,8 @@ def serve(pixels: int, scale_16bit: tuple[float, float] | None, max_pixels: int,
         scale_16bit, max_pixels, max_bytes: see `DecodeOptions`.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the run decides
-    from dlcv.runtime.decode import DecodeOptions, decode_bytes, decode_file, warm_up
     from dlcv.runtime.errors import TileError
+    from dlcv.runtime.tiles.decode import DecodeOptions, decode_bytes, decode_file, warm_up
 
     options = DecodeOptions(scale_16bit, max_pixels, max_bytes)
     warm_up()

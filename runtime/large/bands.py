@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.decode import table_16bit
 from dlcv.runtime.errors import TileError
 from dlcv.runtime.large.library import rasterio
+from dlcv.runtime.tiles.decode import table_16bit
 
 _16BIT = ("uint16", "int16")
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.files import remove_file
 from dlcv.runtime.large.area import square_metres
 from dlcv.runtime.large.strip_file import StripFile

@@ -16,8 +16,9 @@ from typing import BinaryIO
 
 from dlcv.runtime.headers.jpeg import FRAMES as JPEG_FRAMES
 from dlcv.runtime.large.library import has_rasterio
-from dlcv.runtime.tiles import Looks, Tile, TileList
-from dlcv.runtime.urls import is_url
+from dlcv.runtime.tiles.looks import Looks
+from dlcv.runtime.tiles.tile_list import Tile, TileList
+from dlcv.runtime.tiles.urls import is_url
 
 LARGE_TIFF_PIXELS = 1 << 26
 """Of a TIFF without georeference: 8192 x 8192, 201 MB as RGB; from there on it is not decoded whole."""

@@ -10,16 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlcv.runtime.answers import answers_for, confident_answers_of
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.files import make_folder
-from dlcv.runtime.infer_settings import InferSettings, pipeline_settings
 from dlcv.runtime.large.detect import mark_large
 from dlcv.runtime.large.flow import TilePipeline, Work
 from dlcv.runtime.large.run import LargeSettings
-from dlcv.runtime.output_names import DEFAULT_TEMPLATE, name_of
 from dlcv.runtime.outputs.base import Output
+from dlcv.runtime.run.output_names import DEFAULT_TEMPLATE, name_of
+from dlcv.runtime.run.settings import InferSettings, pipeline_settings
 from dlcv.runtime.sessions.base import Session
-from dlcv.runtime.tiles import Looks, Tile, TileList
+from dlcv.runtime.tiles.looks import Looks
+from dlcv.runtime.tiles.tile_list import Tile, TileList
 
 R = TypeVar("R")
 W = TypeVar("W", bound=Work)

@@ -21,7 +21,7 @@ from dlcv.runtime.pipeline.pipeline import Pipeline
 from dlcv.runtime.pipeline.settings import PipelineSettings
 from dlcv.runtime.pipeline.times import StageTimes
 from dlcv.runtime.sessions.base import Session
-from dlcv.runtime.tiles import Tile
+from dlcv.runtime.tiles.tile_list import Tile
 
 R = TypeVar("R")
 

@@ -15,7 +15,9 @@ WGS84 = "EPSG:4326"
 DEGREE_DIGITS, MAP_DIGITS = 9, 4
 """Of coordinates: a tenth of a millimetre, in degrees and in metres."""
 MAP_NOTE = "coordinates are the image's own map coordinates, whose system it does not tell; they may be no longitudes"
+ACROSS_NOTE = "the image lies across the antimeridian: longitudes go on beyond 180, and polygons are not cut there"
 _FAR = 90.0
+_ROUND = 180.0 + 1e-6  # a map of the whole Earth ends there, give or take its last digit
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,14 @@ class Ground:
         source: the transform's CRS, of rasterio, where coordinates become longitudes and latitudes; else None.
         crs: authority and code of the coordinates, such as `EPSG:4326`; None where there is none.
         across: the image lies across the antimeridian: its western longitudes are above 180, so that no polygon runs round the Earth.
+        beyond: some of its longitudes are beyond 180, for that reason or since its own transform says so.
     """
 
     transform: tuple[float, ...] | None = None
     source: Any = None
     crs: str | None = None
     across: bool = False
+    beyond: bool = False
 
     @classmethod
     def of(cls, dataset: Any) -> Ground:
@@ -54,7 +58,7 @@ class Ground:
             return own  # its projection has no way back
         longitudes = degrees[:, 0]
         across = bool(dataset.crs.is_projected and np.ptp(longitudes) > 2 * _FAR and abs(longitudes[4]) > _FAR)
-        return cls(transform, dataset.crs, WGS84, across)
+        return cls(transform, dataset.crs, WGS84, across, across or bool(np.abs(longitudes).max() > _ROUND))
 
     @property
     def digits(self) -> int | None:
@@ -66,6 +70,8 @@ class Ground:
     @property
     def note(self) -> str | None:
         """What a reader of the coordinates must know; None where they are what they are taken for, or pixels."""
+        if self.beyond:
+            return ACROSS_NOTE
         return MAP_NOTE if self.transform is not None and self.crs is None else None
 
     def place(self, corners: NDArray[np.float64]) -> NDArray[np.float64]:

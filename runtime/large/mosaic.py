@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlcv.runtime.answers import Segmented, segmented_of
-from dlcv.runtime.blending import Side
 from dlcv.runtime.errors import TileError
+from dlcv.runtime.fitting.blending import Side
 
 SCALE = 60_000
 """A probability of 1 as uint16: its rounding is a thousandth of a per cent, and there is room above for rounding up."""

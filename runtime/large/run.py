@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import TileError
 from dlcv.runtime.large.cog import CogMask, nodata_of
 from dlcv.runtime.large.mosaic import Mosaic
@@ -18,7 +18,7 @@ from dlcv.runtime.large.scene import Scene
 from dlcv.runtime.large.source import Source
 from dlcv.runtime.large.sureness import Sureness
 from dlcv.runtime.outputs.base import Counted
-from dlcv.runtime.tiles import Tile
+from dlcv.runtime.tiles.tile_list import Tile
 
 R = TypeVar("R")
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.blending import Side
 from dlcv.runtime.errors import TileError, one_line
-from dlcv.runtime.fitting import padded
+from dlcv.runtime.fitting.blending import Side
+from dlcv.runtime.fitting.fitting import padded
 from dlcv.runtime.large.bands import Bands
 from dlcv.runtime.large.last_out import LastOut
 from dlcv.runtime.large.library import gdal_environment, open_image, rasterio

@@ -11,7 +11,7 @@ from dlcv.runtime.journal import csv_line
 from dlcv.runtime.outputs.base import Counted
 from dlcv.runtime.outputs.extras import Seen, TableExtra
 from dlcv.runtime.outputs.mask_folder import class_pixels
-from dlcv.runtime.tiles import Tile
+from dlcv.runtime.tiles.tile_list import Tile
 
 
 class Areas(TableExtra):

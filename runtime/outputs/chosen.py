@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.outputs.base import Output
 from dlcv.runtime.outputs.extras import Extra
 from dlcv.runtime.outputs.mask_folder import MaskFolder
 from dlcv.runtime.outputs.prediction_table import PredictionTable
 from dlcv.runtime.outputs.with_extras import WithExtras
-from dlcv.runtime.tiles import Tile
+from dlcv.runtime.tiles.tile_list import Tile
 
 
 def chosen_output(

@@ -20,13 +20,13 @@ from dlcv.runtime.answers import Segmented
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.files import remove_partials, write_bytes
 from dlcv.runtime.journal import Journal, csv_line, csv_rows, csv_values, is_torn, whole_lines
-from dlcv.runtime.manifest import Row
 from dlcv.runtime.outputs.base import Counted
 from dlcv.runtime.outputs.beside import beside
 from dlcv.runtime.outputs.named_files import NamedFiles
-from dlcv.runtime.resume import FilesThere
-from dlcv.runtime.tile_list import Tile
-from dlcv.runtime.twins import twins
+from dlcv.runtime.run.manifest import Row
+from dlcv.runtime.run.resume import FilesThere
+from dlcv.runtime.tiles.tile_list import Tile
+from dlcv.runtime.tiles.twins import twins
 
 if TYPE_CHECKING:
     from dlcv.runtime.large.scene import Scene

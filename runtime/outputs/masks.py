@@ -80,8 +80,8 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
 
     from PIL import Image
 
-    from dlcv.runtime.decode import read_file
     from dlcv.runtime.headers import png
+    from dlcv.runtime.tiles.decode import read_file
 
     data = read_file(path)
     if not png.matches(data):

@@ -12,7 +12,7 @@ from dlcv.runtime.outputs.base import Counted
 from dlcv.runtime.outputs.beside import OVERLAY_JPG, OVERLAY_PNG, OVERLAY_TIF, beside
 from dlcv.runtime.outputs.extras import FileExtra, Seen, scene_of
 from dlcv.runtime.outputs.masks import Palette
-from dlcv.runtime.tiles import Tile
+from dlcv.runtime.tiles.tile_list import Tile
 
 DEFAULT_ALPHA = 0.4
 """Enough to tell the classes apart, and the ground below is still seen."""

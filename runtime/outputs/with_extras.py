@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.answers import segmented_of
 from dlcv.runtime.errors import DlcvError
-from dlcv.runtime.manifest import Row
 from dlcv.runtime.outputs.base import Counted, Output
 from dlcv.runtime.outputs.extras import Extra, Seen, refuse_one_name_twice
-from dlcv.runtime.tiles import Tile
+from dlcv.runtime.run.manifest import Row
+from dlcv.runtime.tiles.tile_list import Tile
 
 R = TypeVar("R")
 

@@ -1,4 +1,4 @@
-"""Batches through a session that may run out of memory or stumble over one image; and how large a batch should be.
+"""Batches through a session that may run out of memory or stumble over one image.
 
 A batch that does not fit into memory is halved, for good. A batch that fails otherwise is halved until the image that breaks
 it stands alone; whether that image or the session itself is at fault is told by an image that is known to be harmless. A session
@@ -8,24 +8,20 @@ the same tile one that fails is enough.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from threading import Condition, Lock, get_ident
-from types import TracebackType
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dlcv.runtime.errors import EngineError, OutOfMemory, SessionLost
+from dlcv.runtime.pipeline.gate import Gate
 from dlcv.runtime.sessions.base import Session
 
 MOST_IN_A_ROW = 20
 """Images, or tiles of several, that fail one after the other before the session is opened anew once, then given up, harmless image or not."""
-GROWTH = 1.1
-"""A batch of twice the size must bring that many times the images a second to be worth its memory."""
-LARGEST_BATCH = 256
 
 Failed = dict[Hashable, EngineError]
 """What was put aside of the images that are asked for together: owner -> its error."""
@@ -54,7 +50,7 @@ class BatchRunner:
     ) -> None:
         self._session, self._answers, self._say, self._gives_up = session, answers, say, gives_up
         self.limit, self.calls = batch, 0
-        self._lock, self._gate = Lock(), _Gate(max(1, session.parallel))
+        self._lock, self._gate = Lock(), Gate(max(1, session.parallel))
         self._harmless: NDArray[np.uint8] | None = None
         self._in_a_row: set[Hashable] = set()
         self._reopened_for_a_row = False
@@ -245,95 +241,3 @@ class BatchRunner:
         except EngineError:
             return False
         return True
-
-
-class _Gate:
-    """Lets `allowed` threads in at a time, and fewer after `narrow`; while one is `alone`, no other."""
-
-    def __init__(self, allowed: int) -> None:
-        self.allowed, self._changed = allowed, Condition()
-        self._inside: set[int | None] = set()
-        self._alone: int | None = None
-
-    def narrow(self, allowed: int) -> bool:
-        """Lets one less in than `allowed`; False where so few are let in already, or it would be none."""
-        with self._changed:
-            narrower = 1 < allowed <= self.allowed
-            if narrower:
-                self.allowed = allowed - 1
-            return narrower
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Within it nobody else is inside; the thread itself may go in."""
-        me = get_ident()
-        try:
-            with self._changed:
-                while self._alone is not None:
-                    self._changed.wait()
-                self._alone = me
-                while self._inside:  # Ctrl-C may come here: others must not wait for ever then
-                    self._changed.wait()
-            yield
-        finally:
-            self.leave(me)
-
-    def leave(self, thread: int | None) -> None:
-        """A thread is neither inside nor alone any more, or is counted so: it hangs there."""
-        with self._changed:
-            self._inside.discard(thread)
-            if self._alone == thread:
-                self._alone = None
-            self._changed.notify_all()
-
-    def __enter__(self) -> None:
-        me = get_ident()
-        with self._changed:
-            while len(self._inside) >= self.allowed or self._alone not in (None, me):
-                self._changed.wait()
-            self._inside.add(me)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._changed:
-            self._inside.discard(get_ident())
-            self._changed.notify_all()
-
-
-def automatic_batch(session: Session, clock: Callable[[], float] = time.perf_counter) -> int:
-    """The smallest batch that gets nearly most out of a session: 1, 2, 4, ... until twice the size brings little more.
-
-    Stops where memory runs out, and at the session's own largest. What the timed batches hold does not matter to a network.
-
-    Args:
-        session: opened.
-        clock: seconds.
-
-    Raises:
-        EngineError: when the session fails, other than for memory.
-    """
-    largest = min(LARGEST_BATCH, session.max_batch or LARGEST_BATCH)
-    best, best_rate, batch = 1, 0.0, 1
-    while batch <= largest:
-        try:
-            rate = _images_a_second(session, batch, clock)
-        except OutOfMemory:
-            if batch == 1:
-                raise
-            break
-        if rate < GROWTH * best_rate:
-            break
-        best, best_rate, batch = batch, rate, batch * 2
-    return best
-
-
-def _images_a_second(session: Session, batch: int, clock: Callable[[], float]) -> float:
-    images = np.zeros((batch, *session.card.input_size_hw, 3), np.uint8)
-    session.run(images)  # plans, compiles, allocates
-    times = []
-    for _ in range(3):
-        start = clock()
-        session.run(images)
-        times.append(clock() - start)
-    return batch / max(min(times), 1e-9)

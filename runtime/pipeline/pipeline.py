@@ -11,10 +11,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Lock, Semaphore
+from threading import Semaphore
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -23,10 +22,11 @@ from numpy.typing import NDArray
 from dlcv.runtime.answers import answers_of
 from dlcv.runtime.channel import Aborted, Channel
 from dlcv.runtime.errors import DatasetError, EngineError, TileError
-from dlcv.runtime.fitting import FittedTile, fit_to_card
+from dlcv.runtime.fitting.fitting import FittedTile, fit_to_card
 from dlcv.runtime.pipeline.batches import Batch, Batches
 from dlcv.runtime.pipeline.batching import BatchRunner
 from dlcv.runtime.pipeline.feed import Feed, Known, More
+from dlcv.runtime.pipeline.jobs import Asked, Job, Settled
 from dlcv.runtime.pipeline.outcome import Outcome
 from dlcv.runtime.pipeline.settings import PipelineSettings
 from dlcv.runtime.pipeline.times import StageTimes
@@ -43,57 +43,6 @@ MOST_HUNG = 32
 a tile."""
 LAST_DECODES_S = 5.0
 """How long the end of a run that is cut short waits for tiles that are being read."""
-
-
-class _Job(Generic[T]):
-    """A tile on its way: how its windows lie, and the answers that have come back."""
-
-    def __init__(self, tile: T, fitted: FittedTile) -> None:
-        self.tile, self.layout = tile, fitted.layout
-        self.answers: list[NDArray[Any] | None] = [None] * fitted.layout.count
-        self.failed = False
-        self._missing, self._lock = fitted.layout.count, Lock()
-        self.suspect = False  # it was in a batch on which the session hung
-
-    def take(self, index: int, answer: NDArray[Any]) -> bool:
-        """Keeps the answer of a window; True when it was the last one."""
-        with self._lock:
-            self.answers[index] = answer
-            self._missing -= 1
-            return self._missing == 0
-
-    def answer(self) -> NDArray[Any]:
-        """Of the whole tile, when those of all windows are there."""
-        return self.layout.join([answer for answer in self.answers if answer is not None])
-
-    def fail(self) -> bool:
-        """Puts the tile aside; True the first time."""
-        with self._lock:
-            first, self.failed = not self.failed, True
-            return first
-
-
-@dataclass(frozen=True)
-class _Settled(Generic[T]):
-    """A tile on its way to `finish` alone."""
-
-    tile: T
-    known: Known
-
-    def answer(self) -> Any:
-        """What was known."""
-        return self.known.answer
-
-
-@dataclass(frozen=True)
-class _Asked(Generic[T]):
-    """What a session that was opened anew since one hung is given first: a harmless image.
-
-    Attributes:
-        blamed: see `Pipeline._ask_and_infer`.
-    """
-
-    blamed: _Job[T] | None
 
 
 class Pipeline(Generic[T, R]):
@@ -170,15 +119,15 @@ class Pipeline(Generic[T, R]):
         self._feed = Feed(tiles)
         self._hung_in_session = 0
         self._hung: list[object] = []
-        self._alone: deque[Batch[tuple[_Job[T], int]]] = deque()
+        self._alone: deque[Batch[tuple[Job[T], int]]] = deque()
         self._messages: SimpleQueue[Outcome[T, R] | BaseException | None] = SimpleQueue()
         self._room = Semaphore(UNREPORTED)
         hands = self._lanes + 1  # one more gives answers on while the others' batches are in the session
         ahead = max(hands, -(-settings.decoders // settings.batch))
-        self._windows: Batches[tuple[_Job[T], int]] = Batches(
+        self._windows: Batches[tuple[Job[T], int]] = Batches(
             settings.batch, hands + ahead, self._session.card.input_size_hw, settings.decoders
         )
-        self._answered: Channel[_Job[T] | _Settled[T]] = Channel(max(settings.batch, 2 * settings.writers), hands)
+        self._answered: Channel[Job[T] | Settled[T]] = Channel(max(settings.batch, 2 * settings.writers), hands)
         self._workers = [
             *(self._worker("decode", self._decode) for _ in range(settings.decoders)),
             *(self._worker("session", self._infer) for _ in range(hands)),
@@ -240,18 +189,18 @@ class Pipeline(Generic[T, R]):
                 raise DatasetError(f"{len(self._hung)} tiles hang: {error}")
             self._replace(worker, self._decode)
 
-    def _leave_session(self, worker: Worker, generation: int, work: Batch[tuple[_Job[T], int]] | _Asked[T]) -> None:
+    def _leave_session(self, worker: Worker, generation: int, work: Batch[tuple[Job[T], int]] | Asked[T]) -> None:
         """Leaves a session behind that hangs, and has the next one asked whether it answers at all."""
-        hangs = self._hangs(1 if isinstance(work, _Asked) else len(work.tags))
+        hangs = self._hangs(1 if isinstance(work, Asked) else len(work.tags))
         error = EngineError(
             f"the session has {hangs}; its library or its device hangs: look at it with dlcv-doctor, and go on with --resume"
         )
         self._session.restart(generation, error, why=f"it had {hangs}", hung=True)
-        blamed = work.blamed if isinstance(work, _Asked) else self._to_be_blamed(work, error)
+        blamed = work.blamed if isinstance(work, Asked) else self._to_be_blamed(work, error)
         self._runner.abandon(worker.thread.ident)
         self._replace(worker, partial(self._ask_and_infer, blamed))
 
-    def _to_be_blamed(self, batch: Batch[tuple[_Job[T], int]], error: EngineError) -> _Job[T] | None:
+    def _to_be_blamed(self, batch: Batch[tuple[Job[T], int]], error: EngineError) -> Job[T] | None:
         """The tile on which the session hung twice, the second time with nothing beside it; a batch is run again else, tile by tile."""
         ((job, _), *others), blamed = batch.tags, None
         if others or not job.suspect:
@@ -311,9 +260,9 @@ class Pipeline(Generic[T, R]):
                 continue
             self._feed.done()
             if isinstance(found, Known):
-                self._answered.put(_Settled(tile, found))
+                self._answered.put(Settled(tile, found))
                 continue
-            job = _Job(tile, found)
+            job = Job(tile, found)
             for index, window in enumerate(found.windows):
                 self._windows.put(window, (job, index))
             del found, window  # while the next one is read
@@ -332,7 +281,7 @@ class Pipeline(Generic[T, R]):
             tta=settings.tta,
         )
 
-    def _ask_and_infer(self, blamed: _Job[T] | None, worker: Worker) -> None:
+    def _ask_and_infer(self, blamed: Job[T] | None, worker: Worker) -> None:
         """In the place of a worker that hangs.
 
         Args:
@@ -340,7 +289,7 @@ class Pipeline(Generic[T, R]):
         """
         hangs = self._hangs(1)
         self._runner.ask(
-            EngineError(f"the session has {hangs}"), lambda: worker.at((self._session.generation, _Asked(blamed)))
+            EngineError(f"the session has {hangs}"), lambda: worker.at((self._session.generation, Asked(blamed)))
         )
         if blamed is not None:
             self._session.excuse()
@@ -353,7 +302,7 @@ class Pipeline(Generic[T, R]):
                 batch.images, lambda: worker.at((self._session.generation, batch)), [job for job, _ in batch.tags]
             )
             self._windows.release(batch)
-            complete: list[_Job[T] | _Settled[T]] = []
+            complete: list[Job[T] | Settled[T]] = []
             for (job, index), answer in zip(batch.tags, answers):
                 if isinstance(answer, EngineError):
                     if job.fail():
@@ -363,7 +312,7 @@ class Pipeline(Generic[T, R]):
             self._answered.put_many(complete)
         self._answered.close()
 
-    def _next_batch(self) -> Batch[tuple[_Job[T], int]] | None:
+    def _next_batch(self) -> Batch[tuple[Job[T], int]] | None:
         """The next batch, without the windows of tiles that were put aside; None when no more will come.
 
         What was in a batch on which the session hung comes first, each tile alone.

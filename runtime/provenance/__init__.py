@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dlcv.runtime.card.sidecar import check_sidecar
 from dlcv.runtime.errors import EngineError
 from dlcv.runtime.provenance.trust import Trust
-from dlcv.runtime.sidecar import check_sidecar
 
 __all__ = ["Trust", "check_engine", "check_file"]
 

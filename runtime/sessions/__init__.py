@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlcv.runtime.card import ModelCard
-from dlcv.runtime.card_reader import kind_of, read_card
+from dlcv.runtime.card.card import ModelCard
+from dlcv.runtime.card.plan_header import instead_of, read_plan_header
+from dlcv.runtime.card.reader import kind_of, read_card
 from dlcv.runtime.errors import EngineError
-from dlcv.runtime.plan_header import instead_of, read_plan_header
 from dlcv.runtime.provenance import Trust, check_engine
 from dlcv.runtime.sessions.base import Session
 from dlcv.runtime.sessions.wanted import COMPUTES, DEVICES, SESSIONS, Wanted

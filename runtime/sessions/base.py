@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import EngineError
 from dlcv.runtime.sessions.executed import Executed
 
@@ -119,7 +119,7 @@ class Session(ABC):
         height, width = self.card.input_size_hw
         if images.ndim != 4 or images.shape[1:] != (height, width, 3) or images.dtype != np.uint8:
             raise EngineError(
-                f"expected images as uint8 (n, {height}, {width}, 3), got {images.dtype} {images.shape}; fit tiles with dlcv.runtime.fitting"
+                f"expected images as uint8 (n, {height}, {width}, 3), got {images.dtype} {images.shape}; fit tiles with dlcv.runtime.fitting.fitting"
             )
         if len(images) == 0 or (self.max_batch is not None and len(images) > self.max_batch):
             most = f"1 to {self.max_batch}" if self.max_batch else "1 or more"

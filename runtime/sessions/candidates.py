@@ -49,7 +49,9 @@ class Candidate:
     def check(self, wanted: Wanted) -> None:
         """Raises DlcvError when it cannot run the file at the precision asked for, as far as that is known before it is opened."""
         if self.kind != wanted.kind:
-            raise EngineError(f"it runs .{self.kind} files, and {wanted.path} is a .{wanted.kind}; {_MAKE[self.kind]}")
+            raise EngineError(
+                f"{self.session} runs .{self.kind} files, and {wanted.path} is a .{wanted.kind}; {_MAKE[self.kind]}"
+            )
         if self.kind == "onnx" and self.device == "cuda" and (missing := driver_library_missing()):
             raise EngineError(f"this machine has {missing}")  # before a library is imported for nothing
         self._function("check")(wanted)
@@ -184,8 +186,7 @@ def _not_asked_for(one: Candidate, wanted: Wanted) -> str:
 def _nothing_left(wanted: Wanted, refused: dict[Candidate, DlcvError]) -> DlcvError:
     fitting = {one: error for one, error in refused.items() if one.kind == wanted.kind} or refused
     if len(fitting) == 1:
-        ((one, error),) = fitting.items()
-        return type(error)(f"{one.name}: {error}") if str(error).startswith("it ") else error
+        return next(iter(fitting.values()))
     if wanted.device == "cuda":
         return EngineError(f"--device cuda: {fitting[ORT_CUDA]}; run with --device cpu")
     fitting.pop(ORT_TENSORRT, None)  # only where it alone is asked for

@@ -80,7 +80,10 @@ class Executed:
             named = ", ".join(f"{one.name} in {one.precision}" for one in others[:_NAMED])
             more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
             found.append(f"{self.by} runs {share:.1%} of the multiply-adds in less than {computes}: {named}{more}")
-        elif not self.share(computes) >= MIN_SESSION_SHARE and computes != "fp32":
+        elif not self.share(computes) >= MIN_SESSION_SHARE and computes not in (
+            "fp32",
+            "tf32",
+        ):  # allowed, never demanded
             found.append(
                 f"{self.by} runs {self.share(computes):.1%} of the multiply-adds in {computes}, expected at least {MIN_SESSION_SHARE:.0%}"
             )

@@ -15,14 +15,14 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import EngineError, OutOfMemory, PrecisionError, one_line
 from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.sessions.base import Session, check_head
 from dlcv.runtime.sessions.cuda import driver_library_missing
 from dlcv.runtime.sessions.executed import Executed
 from dlcv.runtime.sessions.memory import says_out_of_memory
-from dlcv.runtime.sessions.onnxrt_graph import operators_run, optimised_path, read_graph
+from dlcv.runtime.sessions.onnxrt_graph import operators_run, optimised_path, precisions_run, read_graph
 from dlcv.runtime.sessions.wanted import Wanted
 
 _LOG_FATAL = 4
@@ -97,6 +97,11 @@ def check_cpu(wanted: Wanted) -> None:
         raise PrecisionError(
             "ONNX Runtime has no bfloat16 convolution on a CPU; run it with --session openvino, or export with --precision fp32"
         )
+    if wanted.card.rest == "fp16" and wanted.session == "auto":
+        raise PrecisionError(
+            "ONNX Runtime computes int8 beside float16 (--rest fp16) in float32 on a CPU, several times slower than the float32 graph; "
+            "ask for it with --session onnxruntime, install OpenVINO, which computes it in int8 (pip install 'dlcv-edge[openvino]'), or export without --rest fp16"
+        )
 
 
 def open_cpu(wanted: Wanted) -> OnnxSession:
@@ -120,7 +125,14 @@ def open_cpu(wanted: Wanted) -> OnnxSession:
 
 def _open_int8(wanted: Wanted) -> OnnxSession:
     """ONNX Runtime leaves in float32 what it does not fuse: an int8 session says how much is in int8, or is refused."""
-    session, executed = _session_and_executed(wanted)
+    session, executed, kinds = _session_and_executed(wanted)
+    if wanted.card.rest == "fp16" and kinds and "int8" not in kinds:
+        (computes,) = kinds  # no label makes it int8; who asked for this session has it
+        opened = OnnxSession(
+            session, wanted.card, on="CPU", device="cpu", computes=computes, parallel=wanted.lanes, executed=lambda: executed
+        )  # fmt: skip
+        opened.description += ", none of it in int8: its int8 kernels take no float16 beside them"
+        return opened
     opened = OnnxSession(
         session, wanted.card, on="CPU", device="cpu", computes="int8", parallel=wanted.lanes, executed=lambda: executed
     )
@@ -135,16 +147,17 @@ def _open_int8(wanted: Wanted) -> OnnxSession:
     return opened
 
 
-def _session_and_executed(wanted: Wanted) -> tuple[ort.InferenceSession, Executed | None]:
-    """A session on the CPU, and what each layer of the file became in it."""
+def _session_and_executed(wanted: Wanted) -> tuple[ort.InferenceSession, Executed | None, frozenset[str]]:
+    """A session on the CPU, what each layer of the file became in it, and the types that its layers are in; None and empty where not known."""
     options = ort.SessionOptions()
     with optimised_path(options) as path:
         session = _session(wanted, ["CPUExecutionProvider"], options)
         try:
-            found = operators_run(read_graph(wanted.path if wanted.data is None else wanted.data), read_graph(path))
+            source, optimised = read_graph(wanted.path if wanted.data is None else wanted.data), read_graph(path)
+            found, kinds = operators_run(source, optimised), precisions_run(source, optimised)
         except EngineError:  # a later version may write it in another way: then nothing is known
-            found = None
-    return session, None if found is None else Executed(_name("CPU"), found)
+            found = kinds = None
+    return session, None if found is None else Executed(_name("CPU"), found), frozenset(kinds or ())
 
 
 def _name(on: str) -> str:

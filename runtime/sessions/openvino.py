@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import EngineError, MissingPackageError, PrecisionError, one_line
 from dlcv.runtime.machine import cpu_count, cpu_name
 from dlcv.runtime.sessions.base import Session, check_head

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.card import ModelCard
-from dlcv.runtime.card_reader import read_card
+from dlcv.runtime.card.card import ModelCard
+from dlcv.runtime.card.plan_header import LABELS, TF32, Here, PlanHeader, preflight, read_plan_header, with_card
+from dlcv.runtime.card.reader import read_card
 from dlcv.runtime.errors import EngineError, OutOfMemory
-from dlcv.runtime.plan_header import LABELS, TF32, Here, PlanHeader, preflight, read_plan_header, with_card
 from dlcv.runtime.sessions import cuda
 from dlcv.runtime.sessions.base import Session
 from dlcv.runtime.sessions.cuda_graph import Graph, GraphRecorder
@@ -168,6 +168,10 @@ class TrtSession(Session):
             return
         if ran is not None:
             told = tuple(one for one in ran.operators if one.precision != UNKNOWN)
+            if (
+                self.card.versions.get(TF32) and self.computes != TF32
+            ):  # of a low precision, what is beside it in float32
+                told = tuple(replace(one, precision="fp32") if one.precision == "tf32" else one for one in told)
             replace(ran, operators=told).require(self.computes, str(self._path))
 
     def _new_context(self) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import EngineError
 from dlcv.runtime.sessions.base import check_head, head_output
 from dlcv.runtime.sessions.trt_layers import INPUT

@@ -12,8 +12,8 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
+from dlcv.runtime.card.plan_header import INSTALL
 from dlcv.runtime.errors import EngineError
-from dlcv.runtime.plan_header import INSTALL
 
 MODULES = {"tensorrt": ("tensorrt", "tensorrt_lean"), "tensorrt-rtx": ("tensorrt_rtx",)}
 """The modules that run a plan of each kind, the preferred first; the first one of each also builds."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 
 DEVICES = ("auto", "cpu", "cuda")
 SESSIONS = ("auto", "tensorrt", "onnxruntime-tensorrt", "onnxruntime", "openvino")

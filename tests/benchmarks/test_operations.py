@@ -8,7 +8,7 @@ from dlcv.benchmarks.models import measure, table
 from dlcv.benchmarks.operations import count_operations
 from dlcv.benchmarks.untrained import untrained_card
 from dlcv.export.onnx_from_checkpoint import onnx_from_model
-from dlcv.export.precision.proof import layers_of
+from dlcv.export.precision.layers import layers_of
 from dlcv.train.models import create_model
 from dlcv.train.models.registry import model_entry
 

@@ -17,8 +17,8 @@ from onnx import numpy_helper
 
 from dlcv.benchmarks.cli.parity import main
 from dlcv.benchmarks.parity import EngineSide, compare, open_side, same_model
-from dlcv.runtime.card import ModelCard
-from dlcv.runtime.card_reader import read_card
+from dlcv.runtime.card.card import ModelCard
+from dlcv.runtime.card.reader import read_card
 from dlcv.runtime.datasets.masks.description import load_description
 from dlcv.runtime.datasets.masks.pairs import find_pairs
 from dlcv.runtime.datasets.masks.tiles import SegmentationSet
@@ -48,7 +48,7 @@ def probe(tiny_checkpoint: Path) -> Path:
 def stored(tiny_checkpoint: Path, tiny_onnx: Path, probe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The `.reference.npz` of an export."""
     from dlcv.export.reference import reference_bytes
-    from dlcv.train.session import open_checkpoint
+    from dlcv.train.checkpoints.session import open_checkpoint
 
     path = tmp_path_factory.mktemp("reference") / "fcn8s.reference.npz"
     with open_checkpoint(tiny_checkpoint) as session:
@@ -239,7 +239,7 @@ def test_tiles_that_the_reference_does_not_know_are_left_out(
         write_tile(data / f"t{k}_sat.jpg", tiny_scenes[k][::-1])
     code, _, err = invoke(stored, tiny_onnx, data, "--json", tmp_path / "p.json")
     assert code == 1
-    assert "parity failed: nothing to compare: no tile was compared" in err
+    assert "parity failed: nothing to compare: none of the 6 tiles of " in err
     facts = json.loads((tmp_path / "p.json").read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert facts["tiles"] == 0
     assert facts["agreement"] is None

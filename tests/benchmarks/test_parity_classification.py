@@ -173,6 +173,14 @@ def test_images_that_the_reference_does_not_know_are_left_out(
     assert code == 0, err
     assert "18 images, argmax agreement" in out
     assert "18 of 24 images are known to the reference; the others were left out" in err
+    for path in data.rglob("*.png"):
+        path.write_bytes(path.read_bytes() + b"\0")
+    code, out, err = invoke([stored], [exported["one"]], data)
+    assert (code, out) == (1, ""), "no table of what was not compared"
+    assert err.splitlines()[-1] == (
+        f"dlcv-parity: parity failed: nothing to compare: none of the 24 images of {data} is among those that {stored} has answers to; "
+        "give --data the images of that export"
+    )
 
 
 def test_a_classifier_is_not_compared_with_a_segmentation_model(

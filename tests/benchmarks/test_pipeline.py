@@ -58,8 +58,8 @@ def test_stand_ins(tmp_path: Path) -> None:
 
 
 def test_all_ways_give_the_same_masks(tmp_path: Path) -> None:
-    from dlcv.runtime.decode import decode_file
     from dlcv.runtime.outputs.masks import read_mask
+    from dlcv.runtime.tiles.decode import decode_file
 
     many_tiles(tmp_path / "tiles", 5, 64)
     paths = sorted((tmp_path / "tiles").rglob("*.jpg"))

@@ -1,4 +1,4 @@
-"""One process beside several: what is told of differences; that several train alike is tested in `tests/train/test_torchrun.py`."""
+"""One process beside several: what is told of differences; that several train alike is tested in `tests/train/processes/test_torchrun.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from dlcv.benchmarks import processes
 from dlcv.train import run
 from dlcv.train.data.sample import write_sample
-from dlcv.train.settings import TrainSettings
+from dlcv.train.settings.settings import TrainSettings
 
 
 def test_a_difference_is_told_relative_to_one_process() -> None:

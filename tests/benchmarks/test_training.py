@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from dlcv.benchmarks import training
 from dlcv.train import run
 from dlcv.train.data.sample import write_sample
-from dlcv.train.settings import TrainSettings
+from dlcv.train.settings.settings import TrainSettings
 
 
 def settings_of(folder: Path) -> TrainSettings:

@@ -22,16 +22,16 @@ from dlcv.export.builders.build import build_plan  # noqa: E402
 from dlcv.export.builders.options import BuildOptions  # noqa: E402
 from dlcv.export.onnx_from_checkpoint import onnx_from_model  # noqa: E402
 from dlcv.export.verify import verify_graph  # noqa: E402
-from dlcv.runtime.card import ModelCard  # noqa: E402
-from dlcv.runtime.card_reader import read_card  # noqa: E402
-from dlcv.runtime.evaluation import answer_images  # noqa: E402
+from dlcv.runtime.card.card import ModelCard  # noqa: E402
+from dlcv.runtime.card.reader import read_card  # noqa: E402
 from dlcv.runtime.files import sha256_of  # noqa: E402
+from dlcv.runtime.scoring.evaluation import answer_images  # noqa: E402
 from dlcv.runtime.sessions import open_session  # noqa: E402
+from dlcv.train.checkpoints.session import TorchSession  # noqa: E402
 from dlcv.train.data.scenes import make_scene  # noqa: E402
 from dlcv.train.models import create_model, list_models  # noqa: E402
 from dlcv.train.models.registry import MODELS  # noqa: E402
 from dlcv.train.preprocess import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB, normalise  # noqa: E402
-from dlcv.train.session import TorchSession  # noqa: E402
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

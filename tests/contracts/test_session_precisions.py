@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from session_openers import OPENERS, WORLDS, World, open_torch
 
-from dlcv.runtime.card import PRECISIONS
-from dlcv.runtime.comparison import MIN_AGREEMENT, bound_precision
+from dlcv.runtime.card.card import PRECISIONS
 from dlcv.runtime.errors import PrecisionError
+from dlcv.runtime.scoring.comparison import MIN_AGREEMENT, bound_precision
 from dlcv.runtime.sessions import Session, open_session
 
 LOW_HEADS = {"segmentation": "mask", "classification": "probs"}
@@ -52,7 +52,7 @@ class LowWorld:
             self.model, card = request.getfixturevalue("tiny_model"), request.getfixturevalue("tiny_card")
             self.images = np.stack(request.getfixturevalue("tiny_scenes"))
         else:
-            from dlcv.train.checkpoint import load_checkpoint, model_from_checkpoint
+            from dlcv.train.checkpoints.checkpoint import load_checkpoint, model_from_checkpoint
 
             checkpoint = load_checkpoint(request.getfixturevalue("tiny_classifier")(0))
             self.model, card = model_from_checkpoint(checkpoint).eval(), checkpoint.card
@@ -187,7 +187,7 @@ def test_an_int8_label_on_float32_convolutions_is_caught_twice(low: LowWorld, ta
     """By the types in the file, for every session; and by what OpenVINO runs, where the file looks right."""
     import onnx
 
-    from dlcv.runtime.card_reader import ONNX_KEY
+    from dlcv.runtime.card.reader import ONNX_KEY
     from dlcv.runtime.sessions import candidates
 
     proto, path = onnx.load(low.graph("fp32")), tmp_path / "mislabelled.onnx"
@@ -208,7 +208,7 @@ def test_lanes_in_int8_say_what_one_says(tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     from dlcv.export.onnx_from_checkpoint import onnx_from_model, with_card
     from dlcv.export.precision.calibration import int8_from_onnx
-    from dlcv.runtime.card import ModelCard
+    from dlcv.runtime.card.card import ModelCard
     from dlcv.train.models import create_model
 
     card = ModelCard(

@@ -14,8 +14,8 @@ import pytest
 from numpy.typing import NDArray
 from session_openers import OPENERS, WORLDS, Images, World, open_torch
 
-from dlcv.runtime.comparison import MIN_AGREEMENT
 from dlcv.runtime.errors import EngineError
+from dlcv.runtime.scoring.comparison import MIN_AGREEMENT
 from dlcv.runtime.sessions import Session
 
 LOGIT_TOLERANCE = 1e-3

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from dlcv.runtime.card import ModelCard
-    from dlcv.train.session import TorchSession
+    from dlcv.runtime.card.card import ModelCard
+    from dlcv.train.checkpoints.session import TorchSession
 
 Export = Callable[..., "Result"]
 
@@ -33,7 +33,7 @@ def graph_of(tiny_graph: Callable[[str], Path]) -> Callable[[str], onnx.ModelPro
 @pytest.fixture
 def card_of(tiny_graph: Callable[[str], Path]) -> Callable[[str], ModelCard]:
     """head -> the card that was asked for when the graph of that head was exported."""
-    from dlcv.runtime.card_reader import read_card
+    from dlcv.runtime.card.reader import read_card
 
     return lambda head: read_card(tiny_graph(head))
 
@@ -41,7 +41,7 @@ def card_of(tiny_graph: Callable[[str], Path]) -> Callable[[str], ModelCard]:
 @pytest.fixture(scope="session")
 def torch_session(tiny_model: nn.Module, tiny_card: ModelCard) -> TorchSession:
     """The tiny model in torch, normalised by training's own code."""
-    from dlcv.train.session import TorchSession
+    from dlcv.train.checkpoints.session import TorchSession
 
     return TorchSession(tiny_model, tiny_card, torch.device("cpu"))
 
@@ -75,6 +75,16 @@ def export() -> Export:
         return result
 
     return run
+
+
+@pytest.fixture
+def classifier_graph(tiny_classifier: Callable[[int], Path]) -> onnx.ModelProto:
+    """The tiny cnn3, in float32."""
+    from dlcv.export.onnx_from_checkpoint import onnx_from_model
+    from dlcv.train.checkpoints.checkpoint import load_checkpoint, model_from_checkpoint
+
+    checkpoint = load_checkpoint(tiny_classifier(0))
+    return onnx_from_model(model_from_checkpoint(checkpoint), checkpoint.card.changed(head="probs"))
 
 
 @pytest.fixture

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from dlcv.export.graph import ExportGraph
 from dlcv.export.onnx_from_checkpoint import check_contract
-from dlcv.runtime.card_reader import read_card
+from dlcv.runtime.card.reader import read_card
 from dlcv.runtime.errors import CardError, EngineError, ExportError
 from dlcv.runtime.files import sha256_of
-from dlcv.runtime.reference import read_reference
+from dlcv.runtime.scoring.reference import read_reference
 from dlcv.runtime.sessions import open_session
-from dlcv.train.session import open_checkpoint
+from dlcv.train.checkpoints.session import open_checkpoint
 
 Export = Callable[..., Any]
 
@@ -98,7 +98,7 @@ def test_an_ensembles_graph_gives_the_mean_of_its_members(engines: Path, batch: 
 def test_an_ensemble_of_segmentation_models(export: Export, tiny_checkpoint: Path, tiny_scenes: Any, tmp_path: Path) -> None:  # fmt: skip
     from dataclasses import replace
 
-    from dlcv.train.checkpoint import load_checkpoint, save_checkpoint
+    from dlcv.train.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 
     loaded = load_checkpoint(tiny_checkpoint)
     weights = {name: weight * 0.9 for name, weight in loaded.weights.items()}

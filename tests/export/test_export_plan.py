@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from dlcv.export import export_plan, stages
 from dlcv.export.logits_graph import logits_graph
 from dlcv.export.stages import Stage, TwinSession, plan_stage
-from dlcv.runtime.card import ModelCard
-from dlcv.runtime.card_reader import read_card
+from dlcv.runtime.card.card import ModelCard
+from dlcv.runtime.card.reader import read_card
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.errors import ExportError
 from dlcv.runtime.sessions.base import Session

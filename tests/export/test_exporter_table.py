@@ -6,6 +6,7 @@ import importlib
 from typing import Any
 
 import exporter_table
+import torch
 
 
 def _functions(registry: Any) -> dict[Any, list[Any]]:
@@ -13,7 +14,7 @@ def _functions(registry: Any) -> dict[Any, list[Any]]:
 
 
 def test_an_export_gets_the_table_that_torch_reads() -> None:
-    module = importlib.import_module(exporter_table.MODULE)
+    module, known = importlib.import_module(exporter_table.MODULE), exporter_table.operators()
     exporter_table.read_once()
     exporter_table.read_once()
     registry = module.ONNXRegistry
@@ -24,6 +25,9 @@ def test_an_export_gets_the_table_that_torch_reads() -> None:
     assert {k: v for k, v in vars(first).items() if k != "functions"} == {
         k: v for k, v in vars(real).items() if k != "functions"
     }
+    torch.library.define("dlcv_test::nothing", "(Tensor x) -> Tensor")
+    assert registry.from_torchlib(opset_version=18).functions.keys() == real.functions.keys()
+    assert exporter_table.operators() == known + 1, "a new operator has the table read anew"
     target = next(iter(first.functions))
     first.functions[target].clear()
     assert second.functions[target], "what one export adds to its table is not in another's"

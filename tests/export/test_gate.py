@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dlcv.export.gate import images_for, not_shown_proof, nothing_to_lose, require_held
-from dlcv.runtime.comparison import Comparing, Comparison
 from dlcv.runtime.errors import VerdictError
+from dlcv.runtime.scoring.comparison import Comparing, Comparison
 
 
 def _classified(images: int, lost: int) -> Comparison:

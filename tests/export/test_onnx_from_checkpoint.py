@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from dlcv.export.onnx_from_checkpoint import OPSET, check_contract, logits_name, onnx_from_model
-from dlcv.runtime.card import ModelCard
-from dlcv.runtime.card_reader import read_card
+from dlcv.runtime.card.card import ModelCard
+from dlcv.runtime.card.reader import read_card
 from dlcv.runtime.errors import ExportError
 from dlcv.runtime.sessions import open_session
-from dlcv.train.session import TorchSession
+from dlcv.train.checkpoints.session import TorchSession
 
 onnx = pytest.importorskip("onnx", reason="the export extra is not installed")
 

@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 
 from dlcv.export.reference import IMAGES_WITH_LOGITS, reference_bytes
-from dlcv.runtime.card import ModelCard
-from dlcv.runtime.card_reader import read_card
+from dlcv.runtime.card.card import ModelCard
+from dlcv.runtime.card.reader import read_card
 from dlcv.runtime.datasets.masks.description import load_description
 from dlcv.runtime.datasets.masks.pairs import find_pairs
 from dlcv.runtime.datasets.masks.tiles import SegmentationSet
 from dlcv.runtime.errors import CardError, EngineError
 from dlcv.runtime.files import sha256_of
-from dlcv.runtime.reference import read_reference
-from dlcv.train.session import TorchSession
+from dlcv.runtime.scoring.reference import read_reference
+from dlcv.train.checkpoints.session import TorchSession
 
 MASK = "mask_" + "0" * 64
 
@@ -42,7 +42,7 @@ def test_what_is_written_is_what_is_read(exported: Any, torch_session: TorchSess
     assert set(reference.answers) == {sha256_of(pair.image) for pair in pairs}
     assert len(pairs) == 6
     assert set(reference.logits) == {sha256_of(pair.image) for pair in pairs[:IMAGES_WITH_LOGITS]}
-    from dlcv.runtime.decode import decode_file
+    from dlcv.runtime.tiles.decode import decode_file
 
     for pair in pairs:
         answer = torch_session.run(decode_file(pair.image)[None])

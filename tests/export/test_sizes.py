@@ -16,10 +16,10 @@ torch = pytest.importorskip("torch", reason="the export extra is not installed")
 from dlcv.export.onnx_from_checkpoint import onnx_from_model  # noqa: E402
 from dlcv.export.precision.proof import prove  # noqa: E402
 from dlcv.export.sizes import range_for  # noqa: E402
-from dlcv.runtime.card import SizeRange  # noqa: E402
-from dlcv.runtime.card_reader import read_card  # noqa: E402
+from dlcv.runtime.card.card import SizeRange  # noqa: E402
+from dlcv.runtime.card.reader import read_card  # noqa: E402
 from dlcv.runtime.errors import ExportError, UsageError  # noqa: E402
-from dlcv.runtime.model import load  # noqa: E402
+from dlcv.runtime.model.model import load  # noqa: E402
 
 Export = Callable[..., Any]
 SHALLOW = (1, 1, 2, 2)
@@ -146,7 +146,7 @@ def test_the_card_and_the_sidecar_say_the_range(dynamic: Path) -> None:
 
 
 def test_a_window_of_another_size_is_what_torch_gives_there(dynamic: Path, tiny_model: Any, tiny_card: Any) -> None:
-    from dlcv.train.session import TorchSession
+    from dlcv.train.checkpoints.session import TorchSession
 
     image = np.random.default_rng(1).integers(0, 256, (96, 128, 3), dtype=np.uint8)
     with load(dynamic, window_hw=(96, 128)) as model:

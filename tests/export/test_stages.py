@@ -10,12 +10,12 @@ import pytest
 from numpy.typing import NDArray
 
 from dlcv.export.stages import RememberingSession, compare_stages, plan_stage, stage_table
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.datasets.masks.description import load_description
 from dlcv.runtime.datasets.masks.pairs import find_pairs
 from dlcv.runtime.datasets.masks.tiles import SegmentationSet
 from dlcv.runtime.sessions.base import Session
-from dlcv.train.session import TorchSession
+from dlcv.train.checkpoints.session import TorchSession
 
 
 class Faulty(Session):

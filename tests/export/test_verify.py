@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from dlcv.export.verify import MAX_LOGIT_DIFFERENCE, MIN_AGREEMENT, Verification, verify_graph
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import ExportError, VerdictError
-from dlcv.train.session import TorchSession
+from dlcv.train.checkpoints.session import TorchSession
 
 GraphOf = Callable[[str], onnx.ModelProto]
 CardOf = Callable[[str], ModelCard]

@@ -81,11 +81,11 @@ def start(
 
 
 WITH_TORCH = (
-    "torch", "torch._dynamo", "torch.profiler", "dlcv.train.run", "dlcv.train.cli.train", "dlcv.train.config",
+    "torch", "torch._dynamo", "torch.profiler", "dlcv.train.run", "dlcv.train.cli.train", "dlcv.train.settings.config",
     "dlcv.export.export_model", "dlcv.export.cli.export",
 )  # fmt: skip
 PRELOADED = {
-    "dlcv-infer": ("dlcv.runtime.cli.infer", "dlcv.runtime.inference", "dlcv.runtime.sessions.onnxrt", "cv2"),
+    "dlcv-infer": ("dlcv.runtime.cli.infer", "dlcv.runtime.run.inference", "dlcv.runtime.sessions.onnxrt", "cv2"),
     "dlcv-train": WITH_TORCH,
     "dlcv-export": WITH_TORCH,
 }
@@ -137,7 +137,7 @@ def fork(servers: Callable[[str], Any]) -> Iterator[Callable[..., Any]]:
 @pytest.fixture
 def go_on() -> Callable[..., None]:
     """`dlcv-infer --resume` without a process of its own: what is on the disk is all that it goes on from."""
-    from dlcv.runtime.inference import InferSettings, infer
+    from dlcv.runtime.run.inference import InferSettings, infer
 
     def go_on(tiles: Path, engine: Path, folder: Path, **options: Any) -> None:
         settings = InferSettings.of(

@@ -29,9 +29,9 @@ class Protection(NamedTuple):
 
 _FAULTS, _RUNTIME = "tests/faults/", "tests/runtime/"
 _BATCHING, _PIPELINE = "runtime/pipeline/batching.py", "runtime/pipeline/pipeline.py"
-_RUN_FOLDER = "runtime/run_folder.py"
+_RUN_FOLDER = "runtime/run/folder.py"
 _TRUST, _GRAPH = "runtime/provenance/__init__.py", "runtime/provenance/graph.py"
-_TERMINATION, _DECODE = "runtime/cli/termination.py", "runtime/decode.py"
+_TERMINATION, _DECODE = "runtime/cli/termination.py", "runtime/tiles/decode.py"
 
 NOTHING_LOST = (
     Protection(
@@ -40,7 +40,7 @@ NOTHING_LOST = (
     ),
     Protection(
         "a torn last line is cut before the next", "runtime/journal.py", 'if not tail.endswith(b"\\n"):', "if False:",
-        _RUNTIME + "test_manifest.py::test_torn_anywhere_only_the_last_row_is_lost",
+        _RUNTIME + "run/test_manifest.py::test_torn_anywhere_only_the_last_row_is_lost",
     ),
     Protection(
         "a row is with the system at once", "runtime/journal.py", "        self._file.flush()\n", "",
@@ -48,7 +48,7 @@ NOTHING_LOST = (
     ),
     Protection(
         "a name with a line break is one line", "runtime/journal.py", "[escape(value) for value in values]", "list(values)",
-        _RUNTIME + "test_hostile_folder.py::test_every_entry_has_its_row",
+        _RUNTIME + "run/test_hostile_folder.py::test_every_entry_has_its_row",
     ),
     Protection(
         "a file has its name once it is whole", "runtime/files.py",
@@ -60,22 +60,22 @@ NOTHING_LOST = (
         _FAULTS + "test_kill.py::test_inference_killed_anywhere_goes_on_to_the_same_bytes",
     ),
     Protection(
-        "a tile that is run again loses its row", "runtime/inference.py",
+        "a tile that is run again loses its row", "runtime/run/course.py",
         "        forget(self._folder.manifest, again)\n", "",
         _FAULTS + "test_refused.py::test_tiles_that_may_not_be_read_fail_and_are_done_when_they_may",
     ),
     Protection(
-        "a tile that is run again loses what was made of it", "runtime/inference.py",
-        "        self._folder.remove_outputs_of(again)\n", "",
-        _RUNTIME + "test_inference_extras.py::test_a_tile_that_fails_when_it_is_run_again_leaves_nothing_behind",
+        "a tile that is run again loses what was made of it", "runtime/run/course.py",
+        "        self._folder.remove_files_of([rows[key] for key in again if key in rows])\n", "",
+        _RUNTIME + "run/test_inference_extras.py::test_a_tile_that_fails_when_it_is_run_again_leaves_nothing_behind",
     ),
     Protection(
-        "a tile that changed is run again", "runtime/resume.py", "not (row.tile == now if row.tile is not None else _as_old(now, row, folder))", "False",
+        "a tile that changed is run again", "runtime/run/resume.py", "not (row.tile == now if row.tile is not None else _as_old(now, row, folder))", "False",
         _FAULTS + "test_refused.py::test_tiles_that_vanish_or_change_meanwhile",
     ),
     Protection(
-        "a probe has its name once it is whole", "train/probe.py", "    staging = partial_name(folder)\n", "    staging = folder\n",
-        "tests/train/test_probe.py::test_at_no_moment_is_there_half_of_a_probe",
+        "a probe has its name once it is whole", "train/folder/probe.py", "    staging = partial_name(folder)\n", "    staging = folder\n",
+        "tests/train/folder/test_probe.py::test_at_no_moment_is_there_half_of_a_probe",
     ),
     Protection(
         "an export's files get their names together", "export/staging.py", "dir=output))", "dir=output)).parent",
@@ -96,7 +96,7 @@ FAULTS = (
     Protection(
         "a manifest that takes no more is a line", "runtime/journal.py",
         "            self._write(line)\n        except OSError as error:", "            self._write(line)\n        except ZeroDivisionError as error:",
-        _RUNTIME + "test_manifest.py::test_a_full_disk_is_told",
+        _RUNTIME + "run/test_manifest.py::test_a_full_disk_is_told",
     ),
     Protection(
         "a tile that may not be read fails alone", _DECODE, "    except (OSError, ValueError) as error:", "    except ZeroDivisionError as error:",
@@ -112,10 +112,10 @@ FAULTS = (
         _FAULTS + "test_refused.py::test_a_folder_that_may_not_be_written_is_a_sentence",
     ),
     Protection(
-        "a folder of tiles that cannot be listed is no empty one", "runtime/tiles.py",
+        "a folder of tiles that cannot be listed is no empty one", "runtime/tiles/folders.py",
         "    except OSError as error:\n        raise UsageError(\n            f\"the folder",
         "    except OSError as error:\n        return\n        raise UsageError(\n            f\"the folder",
-        _RUNTIME + "test_tiles.py::test_a_folder_that_cannot_be_listed_is_no_empty_one",
+        _RUNTIME + "tiles/test_listing.py::test_a_folder_that_cannot_be_listed_is_no_empty_one",
     ),
     Protection(
         "figures of a run come from a clock that only goes on", "runtime/pipeline/times.py",
@@ -139,7 +139,7 @@ FAULTS = (
         _RUNTIME + "pipeline/test_batching.py::test_a_batch_that_does_not_fit_is_halved_for_good",
     ),
     Protection(
-        "a batch of 1 that does not fit makes fewer at a time", _BATCHING, "self.allowed = allowed - 1", "pass",
+        "a batch of 1 that does not fit makes fewer at a time", "runtime/pipeline/gate.py", "self.allowed = allowed - 1", "pass",
         _RUNTIME + "pipeline/test_batching.py::test_one_batch_at_a_time_when_two_of_one_do_not_fit",
     ),
     Protection(
@@ -174,7 +174,7 @@ FAULTS = (
     ),
     Protection(
         "a session that hangs on everything blames no tile", _PIPELINE,
-        "        self._runner.ask(\n            EngineError(f\"the session has {hangs}\"), lambda: worker.at((self._session.generation, _Asked(blamed)))\n        )\n", "",
+        "        self._runner.ask(\n            EngineError(f\"the session has {hangs}\"), lambda: worker.at((self._session.generation, Asked(blamed)))\n        )\n", "",
         _RUNTIME + "pipeline/test_restarts.py::test_a_session_that_hangs_on_everything_ends_the_run_and_blames_no_tile",
     ),
     Protection(
@@ -182,7 +182,7 @@ FAULTS = (
         _RUNTIME + "pipeline/test_restarts.py::test_one_that_hangs_on_every_tile_but_not_on_the_harmless_ends_the_run",
     ),
     Protection(
-        "an exchanged engine is not opened in its place", "runtime/run_engine.py", 'if sha256_of(engine.path) != identity["engine_sha256"]:', "if False:",
+        "an exchanged engine is not opened in its place", "runtime/run/engine.py", 'if sha256_of(engine.path) != identity["engine_sha256"]:', "if False:",
         _FAULTS + "test_sessions.py::test_an_engine_exchanged_meanwhile_is_not_opened_in_its_place",
     ),
     Protection(
@@ -214,65 +214,65 @@ FAULTS = (
 NOBODY_IN = (
     Protection(
         "a manifest's path does not lead out of the folder", _RUN_FOLDER, ' and ".." not in Path(output).parts', "",
-        _RUNTIME + "test_run_folder.py::test_overwrite_removes_nothing_outside_the_folder",
+        _RUNTIME + "run/test_folder.py::test_overwrite_removes_nothing_outside_the_folder",
     ),
     Protection(
         "... nor an absolute one", _RUN_FOLDER, "if output and not os.path.isabs(output) and", "if output and",
-        _RUNTIME + "test_run_folder.py::test_overwrite_removes_nothing_outside_the_folder",
+        _RUNTIME + "run/test_folder.py::test_overwrite_removes_nothing_outside_the_folder",
     ),
     Protection(
-        "two tiles do not share an output", "runtime/twins.py", "        if name in first:\n", "        if False:\n",
-        _RUNTIME + "test_output_names.py::test_two_tiles_of_one_output_are_refused",
+        "two tiles do not share an output", "runtime/tiles/twins.py", "        if name in first:\n", "        if False:\n",
+        _RUNTIME + "run/test_output_names.py::test_two_tiles_of_one_output_are_refused",
     ),
     Protection(
-        "names whose hashes alone are equal are two", "runtime/twins.py", "        if name in first:\n", "        if first:\n",
-        _RUNTIME + "test_tile_list.py::test_names_that_are_there_twice_are_found_and_equal_hashes_alone_are_not",
+        "names whose hashes alone are equal are two", "runtime/tiles/twins.py", "        if name in first:\n", "        if first:\n",
+        _RUNTIME + "tiles/test_tile_list.py::test_names_that_are_there_twice_are_found_and_equal_hashes_alone_are_not",
     ),
     Protection(
-        "the names of a folder are not held as strings", "runtime/tiles.py", "in_order(_listed(where, base, folders, search.looks))",
+        "the names of a folder are not held as strings", "runtime/tiles/folders.py", "in_order(_listed(where, base, folders, search.looks))",
         "iter(sorted(_listed(where, base, folders, search.looks)))",
-        _RUNTIME + "test_hostile_folder.py::test_many_files_in_one_folder_are_listed_in_bounded_memory",
+        _RUNTIME + "run/test_hostile_folder.py::test_many_files_in_one_folder_are_listed_in_bounded_memory",
     ),
     Protection(
-        "the tiles of a run are kept packed", "runtime/tile_list.py",
+        "the tiles of a run are kept packed", "runtime/tiles/tile_list.py",
         'return zlib.compress("/".join(names).encode("utf-8", "surrogatepass"), 1)', 'return "/".join(names).encode("utf-8", "surrogatepass")',
-        _RUNTIME + "test_tile_list.py::test_a_tile_of_a_run_takes_few_bytes",
+        _RUNTIME + "tiles/test_tile_list.py::test_a_tile_of_a_run_takes_few_bytes",
     ),
     Protection(
-        "a tile's name does not lead out of the folder", "runtime/output_names.py", 'or name.startswith("/") or ".." in parts or', "or",
-        _RUNTIME + "test_hostile_folder.py::test_a_key_never_leads_out",
+        "a tile's name does not lead out of the folder", "runtime/run/output_names.py", 'or name.startswith("/") or ".." in parts or', "or",
+        _RUNTIME + "run/test_hostile_folder.py::test_a_key_never_leads_out",
     ),
     Protection(
-        "an engine that is not its sidecar's is refused", "runtime/sidecar.py", 'if found != listed.get("sha256"):', "if False:",
-        _RUNTIME + "test_sidecar.py::test_another_file_is_refused_in_one_line",
+        "an engine that is not its sidecar's is refused", "runtime/card/sidecar.py", 'if found != listed.get("sha256"):', "if False:",
+        _RUNTIME + "card/test_sidecar.py::test_another_file_is_refused_in_one_line",
     ),
     Protection(
         "the sidecar is asked before a library is", _TRUST, "    check_sidecar(path)\n", "",
-        _RUNTIME + "test_sidecar.py::test_open_session_checks_a_graph_before_it_is_loaded",
+        _RUNTIME + "card/test_sidecar.py::test_open_session_checks_a_graph_before_it_is_loaded",
     ),
     Protection(
-        "a checkpoint runs no code", "train/checkpoint.py", "weights_only=True)\n", "weights_only=False)\n",
-        "tests/train/test_checkpoint.py::test_a_pickle_that_would_run_code_is_refused",
+        "a checkpoint runs no code", "train/checkpoints/checkpoint.py", "weights_only=True)\n", "weights_only=False)\n",
+        "tests/train/checkpoints/test_checkpoint.py::test_a_pickle_that_would_run_code_is_refused",
     ),
     Protection(
-        "weights run no code", "train/checkpoint.py", "weights_only=True)\n", "weights_only=False)\n",
-        "tests/train/test_weights.py::test_no_form_of_a_pickle_runs_code",
+        "weights run no code", "train/checkpoints/checkpoint.py", "weights_only=True)\n", "weights_only=False)\n",
+        "tests/train/checkpoints/test_weights.py::test_no_form_of_a_pickle_runs_code",
     ),
     Protection(
-        "a reference runs no code", "runtime/reference.py", "allow_pickle=False", "allow_pickle=True",
+        "a reference runs no code", "runtime/scoring/reference.py", "allow_pickle=False", "allow_pickle=True",
         "tests/export/test_reference.py::test_nothing_is_unpickled",
     ),
     Protection(
-        "a line that unpickles does not get in", "runtime/reference.py", "allow_pickle=False", "allow_pickle=True",
+        "a line that unpickles does not get in", "runtime/scoring/reference.py", "allow_pickle=False", "allow_pickle=True",
         "tests/test_trust_code.py::test_nothing_runs_what_a_file_holds",
     ),
     Protection(
-        "a checkpoint that is a bomb is not unpacked", "train/checkpoint.py", "            member_sizes(archive, path.stat().st_size)\n", "",
-        "tests/train/test_checkpoint.py::test_a_bomb_is_refused_before_it_is_unpacked",
+        "a checkpoint that is a bomb is not unpacked", "train/checkpoints/checkpoint.py", "            member_sizes(archive, path.stat().st_size)\n", "",
+        "tests/train/checkpoints/test_checkpoint.py::test_a_bomb_is_refused_before_it_is_unpacked",
     ),
     Protection(
-        "weights that are a bomb are not unpacked", "train/weights.py", "            member_sizes(archive, path.stat().st_size)\n", "",
-        "tests/train/test_weights.py::test_a_bomb_is_refused_before_it_is_unpacked",
+        "weights that are a bomb are not unpacked", "train/checkpoints/weights.py", "            member_sizes(archive, path.stat().st_size)\n", "",
+        "tests/train/checkpoints/test_weights.py::test_a_bomb_is_refused_before_it_is_unpacked",
     ),
     Protection(
         "a graph's values lie in its folder", _GRAPH, "if not inside or Path(location).is_absolute():", "if False:",
@@ -326,7 +326,7 @@ NOBODY_IN = (
     ),
     Protection(
         "an image that claims to be a giant is not decoded", _DECODE, "    if height * width > options.max_pixels:", "    if False:",
-        _RUNTIME + "test_decode.py::test_a_giant_costs_nothing",
+        _RUNTIME + "tiles/test_decode.py::test_a_giant_costs_nothing",
     ),
     Protection(
         "directories without end are not followed", "runtime/large/library.py",
@@ -335,22 +335,22 @@ NOBODY_IN = (
     ),
     Protection(
         "a file that is too large is not read", _DECODE, "    if status.st_size > max_bytes:", "    if False:",
-        _RUNTIME + "test_decode.py::TestFile::test_larger_than_the_limit",
+        _RUNTIME + "tiles/test_decode.py::TestFile::test_larger_than_the_limit",
     ),
     Protection(
         "a pipe is not waited for", _DECODE, 'flags | getattr(os, "O_NONBLOCK", 0)', "flags",
-        _RUNTIME + "test_hostile_folder.py::test_every_entry_has_its_row",
+        _RUNTIME + "run/test_hostile_folder.py::test_every_entry_has_its_row",
     ),
     Protection(
         "a device is not read", _DECODE, "    if not stat.S_ISREG(status.st_mode):", "    if False:",
-        _RUNTIME + "test_hostile_folder.py::test_every_entry_has_its_row",
+        _RUNTIME + "run/test_hostile_folder.py::test_every_entry_has_its_row",
     ),
     Protection(
-        "a link in a circle costs itself", "runtime/tiles.py", "        return entry.is_dir()\n    except OSError:", "        return entry.is_dir()\n    except ZeroDivisionError:",
-        _RUNTIME + "test_hostile_folder.py::test_every_entry_has_its_row",
+        "a link in a circle costs itself", "runtime/tiles/folders.py", "        return entry.is_dir()\n    except OSError:", "        return entry.is_dir()\n    except ZeroDivisionError:",
+        _RUNTIME + "run/test_hostile_folder.py::test_every_entry_has_its_row",
     ),
     Protection(
-        "a decoder that crashes costs its tile", "runtime/flow.py", "    if not settings.isolate:\n", "    if True:\n",
+        "a decoder that crashes costs its tile", "runtime/run/flow.py", "    if not settings.isolate:\n", "    if True:\n",
         _RUNTIME + "isolate/test_isolate.py::test_with_it_one_tile_is_lost_and_listed",
     ),
     Protection(

@@ -85,7 +85,7 @@ def test_training_tells_it_and_goes_on(
         )  # fmt: skip
         return fork("dlcv-train", *given)
 
-    from dlcv.train.checkpoint import load_checkpoint
+    from dlcv.train.checkpoints.checkpoint import load_checkpoint
 
     small_disk(ENOUGH_KB)
     undisturbed = tmp_path / "undisturbed"

@@ -121,7 +121,7 @@ def test_training_killed_anywhere_goes_on_to_the_same_losses(
     pytest.importorskip("torch", reason="the train extra is not installed")
     import torch
 
-    from dlcv.train.checkpoint import load_checkpoint
+    from dlcv.train.checkpoints.checkpoint import load_checkpoint
 
     options = (
         "--width", "0.1", "--crop", "16", "--batch", "4", "--workers", "0", "--device", "cpu", "--keep-best", "2",

@@ -39,7 +39,7 @@ def red_engine(tmp_path: Path) -> Path:
     onnx = pytest.importorskip("onnx", reason="the export extra is not installed")
     import numpy as np
 
-    from dlcv.runtime.card import ModelCard
+    from dlcv.runtime.card.card import ModelCard
 
     card = ModelCard(
         model="red", task="segmentation", classes=("a", "b"), palette=((0, 0, 0), (1, 1, 1)), input_size_hw=(SIDE, SIDE),
@@ -144,8 +144,8 @@ class Soak:
 
     def round(self) -> None:
         """Once through all of it."""
-        from dlcv.runtime.inference import InferSettings, infer
-        from dlcv.runtime.model import load
+        from dlcv.runtime.model.model import load
+        from dlcv.runtime.run.inference import InferSettings, infer
 
         settings = InferSettings.of(
             sources=(str(self._tiles),), output=self._folder, engine=self._engine, device="cpu", overwrite=True, quiet=True,

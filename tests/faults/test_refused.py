@@ -17,7 +17,7 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="capabilities of Linux")]
 SLOW = """
 import time
-import dlcv.runtime.work as work
+import dlcv.runtime.run.work as work
 real = work.Decoder.decode_file
 work.Decoder.decode_file = lambda *a: (time.sleep(0.03), real(*a))[1]
 """
@@ -217,7 +217,7 @@ def test_a_second_run_in_the_folder_is_refused(infer: Callable[..., Any], tmp_pa
 
 SLOW_STEP = """
 import time
-import dlcv.train.stepper as stepper
+import dlcv.train.steps.stepper as stepper
 real = stepper.Stepper.step
 stepper.Stepper.step = lambda self, *a, **k: (time.sleep(0.5), real(self, *a, **k))[1]
 """

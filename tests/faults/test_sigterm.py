@@ -17,7 +17,7 @@ SHARED_S = 3.0
 """For a machine whose cores others use as well: a process that is to end has to be given one."""
 SLOW = """
 import time
-import dlcv.runtime.work as work
+import dlcv.runtime.run.work as work
 real = work.Decoder.decode_file
 work.Decoder.decode_file = lambda *a: (time.sleep(0.06), real(*a))[1]
 """
@@ -31,7 +31,7 @@ import pathlib
 def mark(): pathlib.Path(MARKER).touch()
 """
 LONG_STEP = """
-import dlcv.train.stepper as stepper
+import dlcv.train.steps.stepper as stepper
 real, count = stepper.Stepper.step, []
 def step(self, *a, **k):
     count.append(1)

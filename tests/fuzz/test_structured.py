@@ -20,8 +20,8 @@ pytest.importorskip("hypothesis", reason="the test extra is not installed")
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dlcv.runtime.card import ModelCard, card_from_dict, card_from_json
-from dlcv.runtime.card_reader import find_card
+from dlcv.runtime.card.card import ModelCard, card_from_dict, card_from_json
+from dlcv.runtime.card.reader import find_card
 from dlcv.runtime.datasets.classes.table import find_in_csv
 from dlcv.runtime.datasets.masks.description import description_from_dict, load_description
 from dlcv.runtime.errors import CardError, DatasetError, DlcvError, TileError

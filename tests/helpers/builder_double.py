@@ -34,7 +34,7 @@ class World:
         cache_of: what a timing cache must begin with to be accepted, as a library of another release or GPU would not.
         sides: of the graph's input, -1 where they vary.
         slow: precisions that the GPU has no fast kernels for.
-        ran: by layer, the DataType that it runs in whatever it was held to.
+        ran: by layer, the DataType, or TF32, that it runs in whatever it was held to.
         detailed: whether the inspector tells the layers' types.
         layers: of the network that was parsed.
         typed: whether that network is strongly typed.
@@ -316,11 +316,15 @@ def _told(world: World, context: Any) -> str:
         if layer.type in KERNELS:
             out = layer.get_output(0)
             behind = [one.name for one in world.layers if one.type is LayerType.ACTIVATION and one.get_input(0) is out]
-            words = "N/A due to dynamic shapes" if context is None else _WORDS[_runs_in(world, layer)]
+            runs_in = _runs_in(world, layer)
+            tactic = "sm80_xmma_fprop_tf32f32" if runs_in == "TF32" else "sm80_xmma_fprop"
+            words = (
+                "N/A due to dynamic shapes" if context is None else _WORDS["FLOAT" if runs_in == "TF32" else runs_in]
+            )
             side = {"Name": "x", "Dimensions": [4, 8, 4, 6], "Format/Datatype": words}
             told.append({
                 "Name": " + ".join([layer.name, *behind]), "LayerType": "CaskConvolution", "Inputs": [side], "Outputs": [side],
-                "Weights": {"Count": layer.weights},
+                "Weights": {"Count": layer.weights}, "TacticName": tactic,
             })  # fmt: skip
     return json.dumps({"Layers": told})
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 
 SIDE = 32
 COLOURS = {"red": (200, 30, 40), "green": (20, 180, 30), "blue": (10, 30, 160), "grey": (90, 90, 90)}

@@ -23,17 +23,25 @@ def read_once() -> None:
         return
 
     @functools.cache
-    def table(*args: Any, **kwargs: Any) -> Any:
+    def table(operators: int, *args: Any, **kwargs: Any) -> Any:
         return read(*args, **kwargs)
 
     @functools.wraps(read.__func__)
     def from_torchlib(cls: Any, *args: Any, **kwargs: Any) -> Any:
-        known, made = table(*args, **kwargs), cls()
+        # what is imported meanwhile may bring operators, such as torch.ao's of quantised networks, and torch reads what is there
+        known, made = table(operators(), *args, **kwargs), cls()
         vars(made).update(vars(known))
         made.functions = {target: list(decompositions) for target, decompositions in known.functions.items()}
         return made
 
     registry.from_torchlib = classmethod(from_torchlib)  # type: ignore[union-attr]
+
+
+def operators() -> int:
+    """How many torch knows now."""
+    import torch
+
+    return len(torch._C._dispatch_get_all_op_names())
 
 
 def read_now(opset: int) -> None:

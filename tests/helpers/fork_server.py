@@ -1,7 +1,8 @@
 """Runs commands in processes that are forked from one that has imported torch, whose import takes seconds of a core each time.
 
 `python tests/helpers/fork_server.py FD MODULES` is that process, started afresh, never forked from a test's process. It has imported packages of
-others and nothing of ours, has run nothing of theirs but the reading of the exporter's table (see `exporter_table.py`), and has one thread;
+others and nothing of ours, has run nothing of theirs but the reading of the exporter's table (see `exporter_table.py`), and has one thread; its
+forks find graphs that are translated already (`exported_graphs.py`);
 where it has more, commands get an ordinary new process each.
 What starting and ending a process itself does, its imports, its signals or what is freed last, is no matter to test with this.
 """
@@ -24,6 +25,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
+import exported_graphs
 import exporter_table
 
 IMPORTED = (
@@ -113,6 +115,8 @@ def _serve(connection: socket.socket, imported: Sequence[str]) -> dict[str, Any]
             importlib.import_module(name)
     if "torch" in imported:
         exporter_table.read_now(OPSET)
+        if folder := os.environ.get("DLCV_TRANSLATED"):  # of a run of tests (conftest.py)
+            exported_graphs.translate_once(Path(folder))
     _send(connection, threads=len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else 0)
     while True:
         head, standard, _, _ = socket.recv_fds(connection, 8, 3)

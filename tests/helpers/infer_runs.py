@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.inference import InferSettings, Summary, infer
-from dlcv.runtime.manifest import DONE, Row, read_manifest
-from dlcv.runtime.tiles import Fingerprint, Tile
+from dlcv.runtime.run.inference import InferSettings, Summary, infer
+from dlcv.runtime.run.manifest import DONE, Row, read_manifest
+from dlcv.runtime.tiles.tile_list import Fingerprint, Tile
 
 Image = NDArray[np.uint8]
 WriteTile = Callable[[Path, Image], None]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from dlcv.runtime.card import ModelCard
-from dlcv.runtime.card_reader import ONNX_KEY
+from dlcv.runtime.card.card import ModelCard
+from dlcv.runtime.card.reader import ONNX_KEY
 
 CARD = ModelCard(
     model="tiny", task="segmentation", classes=("land", "water", "road"), head="mask", input_size_hw=(16, 24),

@@ -142,7 +142,7 @@ def changed_checkpoint(checkpoint: Path, folder: Path, change: Callable[[dict[st
     """The checkpoint of a copy of a run, in `folder`, whose `best.pt` has changed weights."""
     from dataclasses import replace
 
-    from dlcv.train.checkpoint import load_checkpoint, save_checkpoint
+    from dlcv.train.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 
     shutil.copytree(checkpoint.parent, folder)
     loaded = load_checkpoint(checkpoint)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.sessions import Session, open_session
 
 Images = NDArray[np.uint8]
@@ -62,7 +62,7 @@ def open_torch(world: World, head: str) -> Session:
     model = world.model()
     import torch
 
-    from dlcv.train.session import TorchSession
+    from dlcv.train.checkpoints.session import TorchSession
 
     return TorchSession(model, world.card, torch.device("cpu"))
 
@@ -87,7 +87,7 @@ def _onnx_cuda(world: World, head: str) -> Session:
 def _plan(world: World, head: str) -> Session:
     from dlcv.export.builders.build import build_plan
     from dlcv.export.builders.options import BuildOptions
-    from dlcv.runtime.card_reader import read_card
+    from dlcv.runtime.card.reader import read_card
     from dlcv.runtime.errors import MissingPackageError, PlanError
     from dlcv.runtime.sessions.cuda import driver_problem
 

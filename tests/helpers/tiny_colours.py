@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import nn
 
-    from dlcv.runtime.card import ModelCard
+    from dlcv.runtime.card.card import ModelCard
 
 TINY_CLASSES = ("blood", "grass", "night", "sea")
 """Sorted, as a folder per class gives them."""
@@ -32,7 +32,7 @@ def coloured(count: int, seed: int) -> list[tuple[NDArray[np.uint8], int]]:
 def trained_on_colours(card: ModelCard) -> nn.Module:
     import torch
 
-    from dlcv.runtime.fitting import fit_to_card
+    from dlcv.runtime.fitting.fitting import fit_to_card
     from dlcv.train.models import create_model
     from dlcv.train.preprocess import normalise
 

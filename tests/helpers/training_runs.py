@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from dlcv.train import run
-from dlcv.train.checkpoint import load_checkpoint
-from dlcv.train.kept import kept_files
+from dlcv.train.checkpoints.checkpoint import load_checkpoint
+from dlcv.train.folder.kept import kept_files
 from dlcv.train.loop import Trainer
-from dlcv.train.settings import TrainSettings
+from dlcv.train.settings.settings import TrainSettings
 
 EPOCHS, STEPS = 3, 4  # 9 tiles in batches of 2: the ninth is left out; 40 pictures in batches of 10
 

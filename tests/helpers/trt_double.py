@@ -23,7 +23,7 @@ from graph_double import LibCuda
 from numpy.typing import NDArray
 from tensorrt_double import VERSION, make_tensorrt
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 
 __all__ = ["CARD", "VERSION", "World", "images_of", "installed", "make_pycuda", "make_tensorrt", "plan_bytes"]
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The runtime alone on another Python: every test that needs neither torch nor onnx, in the environment that install.sh made.
 # usage: tests/lean/run.sh PYTHON FOLDER [MARKS [TESTS ...]]     FOLDER is what `pytest tests/lean/test_keep.py --keep-tiny FOLDER` filled;
-# MARKS, as pytest's -m, leave tests out: "not slow" is what CI runs on 3.12 and 3.13; TESTS are all that can be run without torch, unless named.
+# MARKS, as pytest's -m, leave tests out: "not slow and not browser" is what CI runs on 3.12 and 3.13; TESTS are all that can be run without torch, unless named.
 # In the environment: SECOND_TRY, as .ci/second_try.py takes it.
 set -eu
 python=$1

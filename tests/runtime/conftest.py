@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dlcv.runtime.inference import Summary
+    from dlcv.runtime.run.inference import Summary
 
     WriteTile = Callable[[Path, NDArray[np.uint8]], None]
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dlcv.runtime import reference as reference_module
 from dlcv.runtime.archive_limits import MOST_MEMBERS, member_sizes
-from dlcv.runtime.card import ModelCard
-from dlcv.runtime.card_reader import read_card
+from dlcv.runtime.card.card import ModelCard
+from dlcv.runtime.card.reader import read_card
 from dlcv.runtime.errors import CardError, EngineError
-from dlcv.runtime.reference import read_reference
+from dlcv.runtime.scoring import reference as reference_module
+from dlcv.runtime.scoring.reference import read_reference
 
 
 def archive(**members: bytes) -> io.BytesIO:

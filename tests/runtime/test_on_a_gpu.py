@@ -12,9 +12,9 @@ from infer_runs import infer_into, rows
 from PIL import Image
 
 from dlcv.runtime import load
-from dlcv.runtime.card_reader import read_card
-from dlcv.runtime.comparison import MIN_AGREEMENT
+from dlcv.runtime.card.reader import read_card
 from dlcv.runtime.errors import EngineError, MissingPackageError, PlanError
+from dlcv.runtime.scoring.comparison import MIN_AGREEMENT
 from dlcv.runtime.sessions import open_session
 from dlcv.runtime.sessions.restarting import RestartingSession
 

@@ -20,7 +20,7 @@ from dlcv.train.data.sample import write_sample
 if TYPE_CHECKING:
     from dlcv.runtime.datasets.classes.images import ClassificationSet
     from dlcv.train.loop import Trainer
-    from dlcv.train.settings import TrainSettings
+    from dlcv.train.settings.settings import TrainSettings
 
 PICTURE_CLASSES = ("brick", "forest", "sea", "snow")
 EACH = 12
@@ -90,7 +90,7 @@ def split_pictures(pictures: Path) -> tuple[ClassificationSet, ClassificationSet
 @pytest.fixture(scope="module")
 def settings(scenes: Path) -> TrainSettings:
     """Of a small run on tiles; files of tests have their own."""
-    from dlcv.train.settings import TrainSettings
+    from dlcv.train.settings.settings import TrainSettings
 
     return TrainSettings(
         data=str(scenes), width=0.05, epochs=3, batch=4, crop=64, learning_rate=3e-3, workers=0, device="cpu", seed=1
@@ -101,7 +101,7 @@ def settings(scenes: Path) -> TrainSettings:
 def start(settings: TrainSettings) -> Callable[..., Trainer]:
     """folder, changes of the file's own `settings` -> a trainer that has not trained yet."""
     from dlcv.train import run
-    from dlcv.train.settings import TrainSettings
+    from dlcv.train.settings.settings import TrainSettings
 
     def start_in(
         folder: Path, *, overwrite: bool = False, say: Callable[[str], None] = lambda _: None, **changes: Any

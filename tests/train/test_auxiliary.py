@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from dlcv.train import run
-from dlcv.train.checkpoint import load_checkpoint, model_from_checkpoint
+from dlcv.train.checkpoints.checkpoint import load_checkpoint, model_from_checkpoint
 from dlcv.train.data.augment import Augmentation
 from dlcv.train.data.examples import TrainingImages
 from dlcv.train.loop import Trainer
-from dlcv.train.losses import AUXILIARY_WEIGHT
 from dlcv.train.preprocess import normalise
-from dlcv.train.settings import TrainSettings
+from dlcv.train.settings.settings import TrainSettings
+from dlcv.train.steps.losses import AUXILIARY_WEIGHT
 
 Start = Callable[..., Trainer]
 CPU = torch.device("cpu")

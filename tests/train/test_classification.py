@@ -18,13 +18,13 @@ from dlcv.runtime.datasets.classes.images import ClassificationSet
 from dlcv.runtime.datasets.split import read_split
 from dlcv.runtime.errors import CheckpointError, DatasetError, DlcvError, UsageError
 from dlcv.train import plan, run
-from dlcv.train.checkpoint import load_checkpoint, model_from_checkpoint, save_checkpoint
-from dlcv.train.history import POSITION
+from dlcv.train.checkpoints.checkpoint import load_checkpoint, model_from_checkpoint, save_checkpoint
+from dlcv.train.checkpoints.session import TorchSession
+from dlcv.train.folder.history import POSITION
+from dlcv.train.folder.probe import PROBE_COUNT, read_probe
 from dlcv.train.loop import Trainer
-from dlcv.train.losses import make_loss
-from dlcv.train.probe import PROBE_COUNT, read_probe
-from dlcv.train.session import TorchSession
-from dlcv.train.settings import TrainSettings
+from dlcv.train.settings.settings import TrainSettings
+from dlcv.train.steps.losses import make_loss
 from dlcv.train.validation import validate
 
 Start = Callable[..., Trainer]

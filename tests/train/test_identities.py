@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dlcv.train.losses import AUXILIARY_WEIGHT, log_inverse_frequency, make_loss, total_loss
 from dlcv.train.models import create_model, list_models
+from dlcv.train.steps.losses import AUXILIARY_WEIGHT, log_inverse_frequency, make_loss, total_loss
 
 CPU = torch.device("cpu")
 EXACT = {"rtol": 0.0, "atol": 1e-12}

@@ -10,7 +10,7 @@ import pytest
 import torch
 from training_runs import EPOCHS, STEPS, begin, history, small_settings
 
-from dlcv.train.settings import TrainSettings
+from dlcv.train.settings.settings import TrainSettings
 
 
 @pytest.fixture(scope="module")

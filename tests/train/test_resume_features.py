@@ -15,9 +15,9 @@ from training_runs import history
 
 from dlcv.runtime.errors import Interrupted
 from dlcv.train import run
-from dlcv.train.checkpoint import load_checkpoint, save_checkpoint
+from dlcv.train.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from dlcv.train.loop import Trainer
-from dlcv.train.settings import TrainSettings
+from dlcv.train.settings.settings import TrainSettings
 
 FEATURES: dict[str, dict[str, Any]] = {
     "sgd": {"optimizer": "sgd"},

@@ -11,10 +11,10 @@ from training_runs import EPOCHS, STEPS, again, assert_same_run, begin, press_ct
 
 from dlcv.runtime.errors import Interrupted, UsageError
 from dlcv.train import run
-from dlcv.train.checkpoint import load_checkpoint
-from dlcv.train.kept import kept_files
+from dlcv.train.checkpoints.checkpoint import load_checkpoint
+from dlcv.train.folder.kept import kept_files
 from dlcv.train.loop import Trainer
-from dlcv.train.settings import TrainSettings
+from dlcv.train.settings.settings import TrainSettings
 
 
 @pytest.fixture(scope="module", params=["cnn3", "resnet18"])

@@ -16,10 +16,10 @@ from training_runs import EPOCHS, STEPS, again, assert_same_run, begin, history,
 from dlcv.runtime.cli import termination
 from dlcv.runtime.errors import Interrupted
 from dlcv.train import loop, validation
-from dlcv.train.checkpoint import load_checkpoint
+from dlcv.train.checkpoints.checkpoint import load_checkpoint
 from dlcv.train.data import loading
 from dlcv.train.loop import Trainer
-from dlcv.train.settings import TrainSettings
+from dlcv.train.settings.settings import TrainSettings
 
 
 @pytest.fixture(scope="module")

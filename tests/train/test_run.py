@@ -17,12 +17,12 @@ from dlcv.runtime.datasets.masks.description import DatasetDescription
 from dlcv.runtime.errors import CheckpointError, DatasetError, DlcvError, OutputError, UsageError
 from dlcv.runtime.metrics.segmentation import scores_of
 from dlcv.train import plan, run
-from dlcv.train.checkpoint import load_checkpoint, model_from_checkpoint
-from dlcv.train.history import POSITION
+from dlcv.train.checkpoints.checkpoint import load_checkpoint, model_from_checkpoint
+from dlcv.train.checkpoints.session import TorchSession
+from dlcv.train.folder.history import POSITION
+from dlcv.train.folder.probe import read_probe
 from dlcv.train.loop import Trainer
-from dlcv.train.losses import make_loss
-from dlcv.train.probe import read_probe
-from dlcv.train.session import TorchSession
+from dlcv.train.steps.losses import make_loss
 from dlcv.train.validation import validate
 
 Start = Callable[..., Trainer]

@@ -13,12 +13,12 @@ import pytest
 
 from dlcv.runtime.datasets.classes.images import ClassificationSet
 from dlcv.runtime.errors import MissingPackageError
-from dlcv.runtime.evaluation import evaluate
 from dlcv.runtime.pipeline.settings import PipelineSettings
+from dlcv.runtime.scoring.evaluation import evaluate
 from dlcv.train import run
+from dlcv.train.checkpoints.session import open_checkpoint
 from dlcv.train.loop import Trainer
-from dlcv.train.session import open_checkpoint
-from dlcv.train.settings import TrainSettings
+from dlcv.train.settings.settings import TrainSettings
 
 Start = Callable[..., Trainer]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from dlcv.train.config import read_config
+from dlcv.train.settings.config import read_config
 
 NOT_IN_A_FILE = ("config", "dry-run", "resume", "overwrite", "version", "help")
 """What one call is asked to do, and no property of a run."""

@@ -9,7 +9,7 @@ import click
 
 from dlcv.runtime.cli.common import Command, note, version_option
 from dlcv.train.cli.explain_options import explain_options, take_explain
-from dlcv.train.folder import SPLIT_NAME
+from dlcv.train.folder.names import SPLIT_NAME
 
 
 @click.command("dlcv-explain", cls=Command)
@@ -51,7 +51,7 @@ def main(
     checkpoint, split = _files_of(run, split)
 
     from dlcv.runtime.datasets.loading import labelled_for
-    from dlcv.train.checkpoint import checkpoint_card
+    from dlcv.train.checkpoints.checkpoint import checkpoint_card
     from dlcv.train.explain.run import explain
 
     labelled = labelled_for(checkpoint_card(checkpoint), data, dataset=dataset, split=split, say=note)

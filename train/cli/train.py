@@ -14,12 +14,12 @@ import click
 from dlcv.runtime.cli.common import Command, note, version_option
 from dlcv.runtime.errors import UsageError
 from dlcv.train.cli.train_options import HEADINGS, train_options
-from dlcv.train.place import place_of_torchrun
+from dlcv.train.processes.place import place_of_torchrun
 
 if TYPE_CHECKING:
-    from dlcv.train.distributed import Processes
     from dlcv.train.loop import Trainer
-    from dlcv.train.settings import TrainSettings
+    from dlcv.train.processes.distributed import Processes
+    from dlcv.train.settings.settings import TrainSettings
 
 _LEAVE_LAST_S = 2.0
 """torchrun ends all processes when the first has failed, and the main one is to tell first."""
@@ -55,7 +55,7 @@ def main(ctx: click.Context, /, **options: Any) -> None:
     dlcv-train --model resnet18 --data images/ --epochs 20
     torchrun --nproc-per-node 2 -m dlcv.train --model resnet18 --data images/
     """
-    from dlcv.train.torchrun import joined
+    from dlcv.train.processes.torchrun import joined
 
     with joined() as processes:
         _train(ctx, processes, **options)
@@ -91,7 +91,7 @@ def _train(
     settings = _settings(options, task, typed, mistakes, str(config or ""))
 
     from dlcv.train import run
-    from dlcv.train.distributed import ALONE
+    from dlcv.train.processes.distributed import ALONE
 
     processes = joined_processes or ALONE
     say = note if processes.main else _say_nothing
@@ -120,7 +120,7 @@ def _settings(
     options: dict[str, Any], task: str, typed: Collection[str], mistakes: Sequence[str], config: str
 ) -> TrainSettings:
     """The settings, refused with all that is wrong with them and with the file that they come from."""
-    from dlcv.train.settings import TrainSettings, model_options, require_own_options
+    from dlcv.train.settings.settings import TrainSettings, model_options, require_own_options
 
     found = list(mistakes)
     try:
@@ -137,15 +137,15 @@ def _settings(
     settings = TrainSettings(**options)
 
     if config:
-        from dlcv.train.checks import problems, refuse
+        from dlcv.train.settings.checks import problems, refuse
 
         refuse([*found, *problems(settings)], f"--config {config}")
     return settings
 
 
 def _tell(settings: TrainSettings, processes: Processes, say: Callable[[str], None]) -> None:
-    from dlcv.train.config import settings_text
     from dlcv.train.plan import plan_of
+    from dlcv.train.settings.config import settings_text
 
     plan = plan_of(settings, say, processes)
     if processes.main:

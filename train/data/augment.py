@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlcv.runtime.errors import UsageError
-from dlcv.runtime.fitting import resized
+from dlcv.runtime.fitting.fitting import resized
 
 FLIPS = {"both": (0, 1), "horizontal": (1,), "vertical": (0,), "none": ()}
 """Axes that are flipped with probability one half each. An aerial image has no up; a face has."""

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, Sampler
 
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.train.data.augment import Augmentation, augment_image, augment_tile
-from dlcv.train.place import Place
+from dlcv.train.processes.place import Place
 
 Key = tuple[int, ...]
 """(epoch, index) of a drawn image; (epoch, index, n) where it was drawn n times before in that epoch."""

@@ -11,7 +11,8 @@ from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.errors import DatasetError, MissingPackageError
 from dlcv.runtime.files import make_folder
 from dlcv.runtime.progress import Progress
-from dlcv.train.checkpoint import load_checkpoint, model_from_checkpoint
+from dlcv.train.checkpoints.checkpoint import load_checkpoint, model_from_checkpoint
+from dlcv.train.checkpoints.session import torch_device
 from dlcv.train.explain.choice import chosen_examples
 from dlcv.train.explain.draw_features import draw_tsne
 from dlcv.train.explain.draw_filters import draw_filters
@@ -22,7 +23,6 @@ from dlcv.train.explain.observation import Observation, observe
 from dlcv.train.explain.options import ExplainOptions
 from dlcv.train.explain.subject import Subject
 from dlcv.train.pictures.picture import Picture
-from dlcv.train.session import torch_device
 
 IMAGES = {"classification": 1000, "segmentation": 200}
 """How many are read where the options do not say."""

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.datasets.labelled import Example, LabelledSet
-from dlcv.runtime.fitting import fit_tile, fit_to_card
+from dlcv.runtime.fitting.fitting import fit_tile, fit_to_card
 from dlcv.train.preprocess import normalise
 
 BATCH_PIXELS = 1 << 18

@@ -14,17 +14,17 @@ from dlcv.runtime.datasets.classes.text_rows import shown
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.datasets.loading import labelled_for
 from dlcv.runtime.errors import DatasetError, DlcvError, TileError, UsageError
-from dlcv.runtime.evaluation import NOUNS, answer_images, evaluate, one_class_note
 from dlcv.runtime.metrics import Scores
 from dlcv.runtime.outputs.masks import read_mask
 from dlcv.runtime.pipeline.settings import PipelineSettings
-from dlcv.train.checkpoint import model_from_checkpoint
-from dlcv.train.folder import PROBE_FOLDER, SPLIT_NAME
+from dlcv.runtime.scoring.evaluation import NOUNS, answer_images, evaluate, one_class_note
+from dlcv.train.checkpoints.checkpoint import model_from_checkpoint
+from dlcv.train.checkpoints.session import TorchSession, torch_device
+from dlcv.train.folder.names import PROBE_FOLDER, SPLIT_NAME
+from dlcv.train.folder.probe import read_probe
+from dlcv.train.folder.snapshots import snapshot_files
 from dlcv.train.pictures.masks import TileMasks
-from dlcv.train.probe import read_probe
 from dlcv.train.report.record import RunRecord
-from dlcv.train.session import TorchSession, torch_device
-from dlcv.train.snapshots import snapshot_files
 
 TILES = 6
 """Shown where none are named and the run kept no masks."""

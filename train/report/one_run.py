@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlcv.runtime.comparison import or_none
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.errors import UsageError
-from dlcv.runtime.evaluation import NOUNS
 from dlcv.runtime.files import write_bytes
 from dlcv.runtime.pages import Html, json_text, tag
+from dlcv.runtime.scoring.comparison import or_none
+from dlcv.runtime.scoring.evaluation import NOUNS
 from dlcv.train.explain.options import ExplainOptions
 from dlcv.train.pictures.confusion import confused_pairs
 from dlcv.train.pictures.picture import Picture

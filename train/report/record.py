@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from dlcv.runtime.errors import UsageError, one_line
-from dlcv.train.checkpoint import Checkpoint, load_checkpoint
-from dlcv.train.config import SETTINGS_NAME, read_config
-from dlcv.train.history import TRAINING_NAME
+from dlcv.train.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from dlcv.train.folder.history import TRAINING_NAME
 from dlcv.train.pictures.curves import Curves
-from dlcv.train.settings import option_of
+from dlcv.train.settings.config import SETTINGS_NAME, read_config
+from dlcv.train.settings.settings import option_of
 
 HEADLINES = {"mean_iou": "mean IoU", "accuracy": "accuracy"}
 """Column of `history.csv` -> the score by which a run is judged."""

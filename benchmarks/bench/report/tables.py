@@ -151,12 +151,24 @@ def _share_told(roof: Roofline) -> str:
 
 
 def not_measured(result: Result) -> Table:
-    """What is missing, with the reason."""
-    rows = [[label, "", "", why] for label, why in result.left_out.items()]
+    """What is missing, with the reason; one row for all that lack the same for the same reason."""
+    without: dict[tuple[str, str], list[Case]] = {}
     for case in result.cases:
-        rows += [[case.label, f"batch {case.batch}", what, why] for what, why in case.missing.items()]
-        for kind, timing in case.timings.items():
-            rows += [[case.label, f"batch {case.batch}", f"{kind}, {way}", why] for way, why in timing.missing.items()]
+        parts = [(what, why) for what, why in case.missing.items()]
+        parts += [
+            (f"{kind}, {way}", why) for kind, timing in case.timings.items() for way, why in timing.missing.items()
+        ]
+        for part in parts:
+            without.setdefault(part, []).append(case)
+    rows = [[label, "", "", why] for label, why in result.left_out.items()]
+    for (what, why), cases in without.items():
+        if len(cases) == len(result.cases) > 1:
+            rows.append(["every case", "", what, why])
+            continue
+        batches: dict[str, list[int]] = {}
+        for case in cases:
+            batches.setdefault(case.label, []).append(case.batch)
+        rows += [[label, f"batch {', '.join(map(str, of))}", what, why] for label, of in batches.items()]
     return Table("Not measured", ["case", "batch", "what", "why"], rows, text=True)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.tiles import IMAGE_SUFFIXES
+from dlcv.runtime.tiles.names import IMAGE_SUFFIXES
 
 
 @dataclass(frozen=True)

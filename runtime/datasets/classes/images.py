@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlcv.runtime.datasets.labelled import LabelledSet
-from dlcv.runtime.decode import DecodeOptions, decode_file
 from dlcv.runtime.errors import DatasetError, TileError
 from dlcv.runtime.files import sha256_of
+from dlcv.runtime.tiles.decode import DecodeOptions, decode_file
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dlcv.runtime.card import MAX_CLASSES
+from dlcv.runtime.card.card import MAX_CLASSES
 from dlcv.runtime.datasets.classes.found import Found
 from dlcv.runtime.datasets.classes.images import ClassificationSet
 from dlcv.runtime.datasets.classes.text_rows import listed, shown, text_rows

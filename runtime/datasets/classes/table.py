@@ -17,7 +17,7 @@ from dlcv.runtime.datasets.classes.found import Found, is_image
 from dlcv.runtime.datasets.classes.text_rows import csv_rows, shown
 from dlcv.runtime.datasets.split import part_of
 from dlcv.runtime.errors import DatasetError
-from dlcv.runtime.tiles import IMAGE_SUFFIXES
+from dlcv.runtime.tiles.names import IMAGE_SUFFIXES
 
 FILE_COLUMNS = ("file", "filename", "image", "imageid", "path", "name")
 LABEL_COLUMNS = ("label", "class", "classname", "category", "target", "emotion")

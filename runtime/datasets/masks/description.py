@@ -93,7 +93,7 @@ def thresholded(colour: tuple[int, int, int], threshold: int | None) -> tuple[in
 
 
 def _from_file(path: Path) -> DatasetDescription:
-    from dlcv.runtime.decode import read_file
+    from dlcv.runtime.tiles.decode import read_file
 
     try:
         values = json.loads(read_file(path, max_bytes=1 << 20))

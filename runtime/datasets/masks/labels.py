@@ -67,7 +67,7 @@ def _from_indices(path: Path, description: DatasetDescription) -> NDArray[np.uin
 
 
 def _from_colours(path: Path, description: DatasetDescription) -> NDArray[np.uint8]:
-    from dlcv.runtime.decode import decode_file
+    from dlcv.runtime.tiles.decode import decode_file
 
     mask_rgb = decode_file(path)
     if description.threshold is None:

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.datasets.masks.description import DatasetDescription, known_descriptions, load_description
 from dlcv.runtime.datasets.masks.labels import check_sizes, read_label
 from dlcv.runtime.datasets.masks.pairs import Pair
-from dlcv.runtime.decode import DecodeOptions, decode_file
 from dlcv.runtime.errors import DatasetError, TileError
 from dlcv.runtime.files import sha256_of
+from dlcv.runtime.tiles.decode import DecodeOptions, decode_file
 
 DESCRIPTION_NAME = "dataset.json"
 """A description that stands beside the tiles themselves, as in a run's probe."""

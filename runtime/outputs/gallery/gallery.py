@@ -13,10 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.files import make_folder, remove_partials
 from dlcv.runtime.journal import csv_line
-from dlcv.runtime.manifest import DONE, Row
 from dlcv.runtime.outputs.base import Counted
 from dlcv.runtime.outputs.beside import MASK_THUMBNAIL, OVERLAY_TIF, THUMBNAIL, beside
 from dlcv.runtime.outputs.confidence import known, mean_of
@@ -25,7 +24,8 @@ from dlcv.runtime.outputs.gallery.page import PageTile, write_page
 from dlcv.runtime.outputs.mask_folder import class_pixels
 from dlcv.runtime.outputs.masks import encode_mask
 from dlcv.runtime.outputs.named_files import NamedFiles
-from dlcv.runtime.tiles import Tile
+from dlcv.runtime.run.manifest import DONE, Row
+from dlcv.runtime.tiles.tile_list import Tile
 
 THUMBNAIL_SIDE = 320
 """The longer side of a thumbnail, in pixels; smaller images keep their size."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.files import whole_file
 from dlcv.runtime.pages import data_uri, fill, json_text, policy
 from dlcv.runtime.version import __version__

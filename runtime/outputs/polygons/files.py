@@ -17,7 +17,7 @@ from dlcv.runtime.outputs.polygons.geojson import RegionPolygon, feature_of, foo
 from dlcv.runtime.outputs.polygons.placing import PIECE_PX, placed
 from dlcv.runtime.outputs.polygons.simplify import TooIntricate
 from dlcv.runtime.outputs.polygons.strips import StripPolygons
-from dlcv.runtime.tiles import Tile
+from dlcv.runtime.tiles.tile_list import Tile
 
 if TYPE_CHECKING:
     from dlcv.runtime.large.scene import Scene

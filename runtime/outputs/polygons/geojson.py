@@ -157,13 +157,15 @@ def head_of(*, crs: str | None = None, note: str | None = None, members: dict[st
 
     Args:
         crs: authority and code of the coordinates, such as `EPSG:32643`; None for pixels.
-        note: where coordinates are neither pixels nor of a system with a code.
+        note: where coordinates are neither pixels nor of a system with a code, or are not what RFC 7946 wants of WGS 84.
         members: more of the collection's own.
     """
     head: dict[str, Any] = {"type": "FeatureCollection"}
     if crs is None:
         head["note"] = note or PIXEL_NOTE
-    elif crs.upper() not in ("EPSG:4326", "OGC:CRS84"):
+    elif crs.upper() in ("EPSG:4326", "OGC:CRS84"):
+        head |= {} if note is None else {"note": note}
+    else:
         head["crs"] = {"type": "name", "properties": {"name": "urn:ogc:def:crs:" + crs.replace(":", "::", 1)}}
     return json.dumps(head | (members or {}))[:-1] + ', "features": [\n'
 

@@ -102,11 +102,17 @@ def test_csv_has_a_row_for_each_way(result: Result) -> None:
 def test_markdown_says_what_is_missing(result: Result) -> None:
     text = as_markdown(result)
     assert "\n- fcn8s.plan with --device cuda: this machine has no NVIDIA driver\n" in text
-    assert "\n- fcn8s.onnx, onnxruntime on cpu, in fp32, batch 4, device: a CPU\n" in text
+    assert text.count(": a CPU\n") == 1
+    assert "\n- fcn8s.onnx, onnxruntime on cpu, in fp32, batch 1, 4, 8, device: a CPU\n" in text
     assert "file-to-file, torch.compile: no C++ compiler <was> found | here\n" in text
     assert "50.0% (45.0% to 55.0%) of 100, host-to-host" in text
     assert "noise: dlcv / dlcv again" in text
     assert "\n- cpu: A CPU\n" in text
+
+
+def test_what_no_case_has_is_told_once(result: Result) -> None:
+    cases = tuple(replace(case, missing={"power": "of a GPU only"}) for case in result.cases)
+    assert "\n- every case, power: of a GPU only\n" in as_markdown(replace(result, cases=cases))
 
 
 def test_a_bar_does_not_end_its_cell() -> None:

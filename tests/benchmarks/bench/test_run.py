@@ -192,7 +192,7 @@ def test_the_product_runs_in_each_precision(tmp_path: Path, precision: str) -> N
 def test_the_product_has_the_multiply_adds_that_it_says(tmp_path: Path) -> None:
     import onnx
 
-    from dlcv.export.precision.proof import layers_of
+    from dlcv.export.precision.layers import layers_of
 
     path = roofline.product_graph(tmp_path / "product.onnx", "fp32", SMALL)
     assert sum(layer.multiply_adds for layer in layers_of(onnx.load(path))) == SMALL.multiply_adds

@@ -181,8 +181,8 @@ def test_probabilities_of_several_checkpoints_are_averaged(
     classifiers: list[Path], tiny_classified: Path, tmp_path: Path
 ) -> None:
     from dlcv.runtime.datasets.loading import labelled_for
-    from dlcv.runtime.evaluation import answer_images
-    from dlcv.train.session import open_checkpoint
+    from dlcv.runtime.scoring.evaluation import answer_images
+    from dlcv.train.checkpoints.session import open_checkpoint
 
     several = [word for path in classifiers for word in ("--checkpoint", path)]
     code, out, err = invoke(*several, "--data", tiny_classified, "--json", tmp_path / "r.json")
@@ -203,7 +203,7 @@ def test_probabilities_of_several_checkpoints_are_averaged(
 def test_a_model_that_says_one_class_is_told(classifiers: list[Path], tiny_classified: Path, tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from dlcv.train.checkpoint import load_checkpoint, save_checkpoint
+    from dlcv.train.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 
     loaded = load_checkpoint(classifiers[0])
     weights = {name: weight.clone() for name, weight in loaded.weights.items()}

@@ -80,7 +80,7 @@ def builds(double: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         return SimpleNamespace(path=plan, sentence="built by a double", ran="all in fp32")
 
     monkeypatch.setattr("dlcv.export.builders.build.build_plan", build_plan)
-    monkeypatch.setattr("dlcv.runtime.card_reader.read_card", lambda path, data=None: CARD)
+    monkeypatch.setattr("dlcv.runtime.card.reader.read_card", lambda path, data=None: CARD)
     monkeypatch.setattr(plans, "BATCHES", (1, 4))
 
 
@@ -170,7 +170,7 @@ def test_the_tensorrt_programs_need_numpy_alone() -> None:
         "import sys\nfor name in ('click', 'cv2', 'torch', 'onnx', 'onnxruntime', 'PIL'): sys.modules[name] = None\n"
         "from dlcv.benchmarks.gpu_suite import copies, plan_files, plans, validity\n"
         "from dlcv.benchmarks.bench import bare_tensorrt\nfrom dlcv.export.builders import build\n"
-        "from dlcv.runtime.sessions import trt\nfrom dlcv.runtime.card_reader import read_card"
+        "from dlcv.runtime.sessions import trt\nfrom dlcv.runtime.card.reader import read_card"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr

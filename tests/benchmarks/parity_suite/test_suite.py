@@ -17,12 +17,13 @@ torch = pytest.importorskip("torch", reason="the export extra is not installed")
 
 from dlcv.benchmarks.parity_suite import __main__ as cli  # noqa: E402
 from dlcv.benchmarks.parity_suite import matrix, report  # noqa: E402
+from dlcv.benchmarks.parity_suite import trained as training  # noqa: E402
 from dlcv.benchmarks.parity_suite.graphs import CPU, PRECISIONS, Way  # noqa: E402
 from dlcv.benchmarks.parity_suite.report import as_markdown, as_page, lines_of, to_dict  # noqa: E402
 from dlcv.benchmarks.parity_suite.trained import Trained  # noqa: E402
 from dlcv.runtime.datasets.loading import labelled_for  # noqa: E402
 from dlcv.runtime.errors import ExportError, PrecisionError  # noqa: E402
-from dlcv.train.checkpoint import load_checkpoint, model_from_checkpoint  # noqa: E402
+from dlcv.train.checkpoints.checkpoint import load_checkpoint, model_from_checkpoint  # noqa: E402
 
 ONNX = CPU[0]
 
@@ -88,6 +89,46 @@ def test_the_command_fails_when_a_cell_was_lost(monkeypatch: pytest.MonkeyPatch)
     done = CliRunner().invoke(cli.main, [])
     assert done.exit_code == 1
     assert done.stderr.endswith("cnn3 int8 in onnxruntime on cpu fails: did not run: an operator is not known\n")
+
+
+def test_a_model_that_ends_the_suite_costs_none_of_those_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What there is is kept after each model, and of one that fails the first reason is told at once."""
+    lost = matrix._not_run("cnn3", "int8", ONNX, ExportError("an operator is not known"))
+
+    def train(name: str, *_: Any) -> str:
+        if name == "second":
+            raise KeyboardInterrupt
+        return name
+
+    kept: list[list[matrix.Cell]] = []
+    said: list[str] = []
+    monkeypatch.setattr(matrix, "train", train)
+    monkeypatch.setattr(matrix, "cells_of", lambda *_: [lost])
+    with pytest.raises(KeyboardInterrupt):
+        matrix.run_suite(["first", "second"], (ONNX,), say=said.append, keep=lambda cells: kept.append([*cells]))
+    assert kept == [[lost]]
+    assert said[2] == "cnn3 int8 in onnxruntime on cpu fails: did not run: an operator is not known"
+
+
+@pytest.mark.parametrize(("headlines", "epochs"), [([0.3], [15]), ([0.11, 0.3], [15, 45]), ([0.11, 0.11], [15, 45])])
+def test_what_has_learned_nothing_is_trained_longer(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, headlines: list[float], epochs: list[int]
+) -> None:
+    """Above the majority predictor by little is nothing; after that it is held as it is."""
+    asked: list[int] = []
+    scores = iter([SimpleNamespace(headline=one, majority=0.1) for one in headlines])
+
+    def start(settings: Any, folder: Path, **_: Any) -> Any:
+        asked.append(settings.epochs)
+        return SimpleNamespace(train=lambda: next(scores))
+
+    best = SimpleNamespace(card=trained.card)
+    monkeypatch.setattr("dlcv.train.run.start", start)
+    monkeypatch.setattr("dlcv.train.checkpoints.checkpoint.load_checkpoint", lambda path: best)
+    monkeypatch.setattr("dlcv.train.checkpoints.checkpoint.model_from_checkpoint", lambda one: trained.network)
+    monkeypatch.setattr("dlcv.train.plan.data_of", lambda *_: (trained.labelled, trained.labelled))
+    assert training.train("cnn3", tmp_path, 0.1).card == trained.card
+    assert asked == epochs
 
 
 def test_a_run_and_its_data(tiny_classifier: Callable[[int], Path], tiny_classified: Path, tmp_path: Path) -> None:

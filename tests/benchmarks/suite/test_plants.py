@@ -85,10 +85,10 @@ def test_most_plants_are_no_larger_than_what_a_person_would_miss() -> None:
 
 
 def test_a_plant_is_gone_afterwards() -> None:
-    from dlcv.runtime.decode import Decoder
-    from dlcv.runtime.manifest import Manifest
     from dlcv.runtime.outputs import masks
+    from dlcv.runtime.run.manifest import Manifest
     from dlcv.runtime.sessions.base import Session
+    from dlcv.runtime.tiles.decode import Decoder
 
     before = Decoder.decode_file, Session.run, masks.encode_mask, Manifest.add
     for plant in PLANTS.values():

@@ -13,11 +13,11 @@ import pytest
 from dlcv.export.builders import network, readback
 from dlcv.export.builders.build import build_plan
 from dlcv.export.builders.options import BuildOptions
-from dlcv.runtime.card import SizeRange
-from dlcv.runtime.card_reader import read_card
+from dlcv.runtime.card.card import SizeRange
+from dlcv.runtime.card.plan_header import read_plan_header
+from dlcv.runtime.card.reader import read_card
 from dlcv.runtime.errors import ExportError, OutputError, PlanError, UsageError, VerdictError
 from dlcv.runtime.files import sha256_of
-from dlcv.runtime.plan_header import read_plan_header
 from dlcv.runtime.sessions import cuda, open_session
 
 onnx = pytest.importorskip("onnx", reason="onnx makes the graphs of these tests")
@@ -219,7 +219,7 @@ def _one(graph: Path, **changed: Any) -> Any:
 
 def test_the_types_of_the_network_are_those_that_the_graph_is_counted_in(rtx: Any, graph: Path) -> None:
     """The same layers, types and multiply-adds as `proof.layers_of` finds with onnx, in a network whose batch varies."""
-    from dlcv.export.precision.proof import layers_of
+    from dlcv.export.precision.layers import layers_of
 
     write_half_graph(graph)
     report = _one(graph, card=CARD.changed(precision="fp16", proof="99% of it; restored to fp32: a, b; ONNX Runtime 1 runs 9 of 9"))  # fmt: skip

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from dlcv.runtime.card import SizeRange
-from dlcv.runtime.card_reader import read_card
+from dlcv.runtime.card.card import SizeRange
+from dlcv.runtime.card.plan_header import read_plan_header, with_card
+from dlcv.runtime.card.reader import read_card
 from dlcv.runtime.errors import ExportError
-from dlcv.runtime.plan_header import read_plan_header, with_card
 
 onnx = pytest.importorskip("onnx", reason="onnx makes the graphs of these tests")
 

@@ -166,6 +166,21 @@ def test_a_newer_tensorrt_takes_the_types_from_the_graph(run: Any, world: Any, h
     )
 
 
+@pytest.mark.parametrize("version", ["10.9.0.34", "11.4.0.106"])
+def test_tf32_that_was_allowed_to_a_newer_tensorrt_is_no_fault(
+    run: Any, world: Any, tmp_path: Path, version: str
+) -> None:
+    graph = write_graph(tmp_path / "tiny.onnx")
+    world.ran = {"conv": "TF32"}
+    with pytest.raises(
+        VerdictError, match=r"in fp32, expected at least 100\.0% in fp32; not so: conv .* in tf32;|100\.0% in tf32"
+    ):
+        run(graph, "fp32", version=version)
+    report = run(graph, "fp32", version=version, tf32=True)
+    assert "in tf32" in report.ran and "in less than the graph says" not in report.ran
+    assert report.card.versions["tf32"] == "yes"
+
+
 def test_a_newer_tensorrt_whose_layers_ran_in_float32_is_caught(
     run: Any, world: Any, half: Path, tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ from dlcv.export.onnx_from_checkpoint import onnx_from_model, with_card  # noqa:
 from dlcv.export.opsets import lower_opset  # noqa: E402
 from dlcv.export.precision.calibration import int8_from_onnx  # noqa: E402
 from dlcv.export.precision.cast import network_at  # noqa: E402
-from dlcv.export.precision.proof import layers_of  # noqa: E402
+from dlcv.export.precision.layers import layers_of  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable

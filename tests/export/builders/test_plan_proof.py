@@ -87,3 +87,31 @@ def test_the_remedy_is_a_share_that_passes() -> None:
     with pytest.raises(VerdictError, match=r"--min-share 0\.40$"):
         proof(LAYERS[0], network=network).require()
     proof(LAYERS[0], network=network, min_share=0.4).require()
+
+
+def test_tf32_is_what_float32_means_where_it_was_allowed() -> None:
+    network = Executed("n", tuple(replace(one, precision="fp32") for one in LAYERS))
+    compiled = Executed(BY, tuple(replace(one, precision="tf32" if k % 2 else "fp32") for k, one in enumerate(LAYERS)))
+    strict = PlanProof("fp32", network, compiled, "", 1.0)
+    with pytest.raises(VerdictError, match=r"50\.0% in fp32, 50\.0% in tf32, expected at least 100\.0% in fp32"):
+        strict.require()
+    allowed = replace(strict, tf32=True)
+    allowed.require()
+    assert allowed.sentence() == f"{BY}: 50.0% in fp32, 50.0% in tf32 (20 of 20 layers are told)", (
+        "what ran is told as it is"
+    )
+    halves = replace(allowed, compiled=Executed(BY, tuple(replace(one, precision="fp16") for one in LAYERS)))
+    with pytest.raises(VerdictError, match=r"100\.0% in fp16, expected at least 100\.0% in fp32"):
+        halves.require()
+
+
+def test_a_restored_layer_may_be_in_tf32_where_it_was_allowed() -> None:
+    network = Executed("n", (replace(LAYERS[0], precision="fp32"), *LAYERS[1:]))
+    compiled = Executed(BY, (replace(LAYERS[0], precision="tf32"), *LAYERS[1:]))
+    strict = PlanProof("int8", network, compiled, "", 0.9)
+    assert strict.problems() == [f"{BY}: conv0 (convolution) in tf32, which the graph keeps in more"]
+    assert "in less than" in strict.sentence()
+    allowed = replace(strict, tf32=True)
+    assert not allowed.problems() and "in less than" not in allowed.sentence()
+    lowered = replace(allowed, compiled=Executed(BY, (replace(LAYERS[0], precision="fp16"), *LAYERS[1:])))
+    assert lowered.problems() == [f"{BY}: conv0 (convolution) in fp16, which the graph keeps in more"]

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from dlcv.runtime.card_reader import read_card
+from dlcv.runtime.card.plan_header import read_plan_header
+from dlcv.runtime.card.reader import read_card
+from dlcv.runtime.card.sidecar import check_sidecar, sidecar_state
 from dlcv.runtime.files import sha256_of
-from dlcv.runtime.plan_header import read_plan_header
-from dlcv.runtime.sidecar import check_sidecar, sidecar_state
 
 onnx = pytest.importorskip("onnx", reason="onnx makes the graphs of these tests")
 pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheels for this Python")

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dlcv.runtime.card_reader import read_card
+from dlcv.runtime.card.plan_header import read_plan_header
+from dlcv.runtime.card.reader import read_card
 from dlcv.runtime.files import sha256_of
-from dlcv.runtime.plan_header import read_plan_header
 from dlcv.runtime.sessions import open_session
 
 Export = Callable[..., Any]

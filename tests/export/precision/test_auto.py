@@ -15,7 +15,7 @@ import pytest
 from dlcv.export.precision.auto import Candidate, _fastest, choose
 from dlcv.export.precision.low_precision import AUTO, PrecisionSettings
 from dlcv.export.precision.race import MIN_PAIRS, Ran, Ratio, race
-from dlcv.runtime.card_reader import read_card
+from dlcv.runtime.card.reader import read_card
 from dlcv.runtime.errors import EngineError, VerdictError
 
 Export = Callable[..., Any]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from dlcv.export.precision.calibration import METHODS, calibration_tiles, int8_from_onnx
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.datasets.loading import labelled_for
 from dlcv.runtime.errors import DatasetError
 
@@ -83,6 +83,17 @@ def test_every_method_keeps_most_of_the_answers(method: str, graph_of: GraphOf, 
     found = ort_run(int8_from_onnx(graph_of("mask"), tiny_scenes[:2], method), batch)
     # random weights: logits lie near each other; and entropy, as ONNX Runtime computes it, cuts deep
     assert np.mean(found == ort_run(graph_of("mask"), batch)) > (0.4 if method == "entropy" else 0.85)
+    assert capfd.readouterr().out == "", "ONNX Runtime's calibrators print, and stdout is the list of files"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_keeps_most_of_a_classifiers_answers(method: str, classifier_graph: onnx.ModelProto, tiny_crops: NDArray[np.uint8], ort_run: Callable[..., NDArray[Any]], capfd: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    """Few layers: for entropy, ONNX Runtime searches for a second or more of each tensor's range."""
+    quantised = int8_from_onnx(classifier_graph, list(tiny_crops), method)
+    found, expected = (ort_run(graph, tiny_crops) for graph in (quantised, classifier_graph))
+    assert 0 < np.abs(found - expected).max() < 1
+    assert np.mean(found.argmax(1) == expected.argmax(1)) > 0.85
+    assert len(set(expected.argmax(1))) >= 3, "there are answers to be lost"
     assert capfd.readouterr().out == "", "ONNX Runtime's calibrators print, and stdout is the list of files"
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from dlcv.export.precision.cast import network_at
-from dlcv.train.ensemble import EnsembleNetwork
+from dlcv.train.checkpoints.ensemble import EnsembleNetwork
 from dlcv.train.models import create_model
 
 RELATIVE = {"fp16": 0.02, "bf16": 0.15}

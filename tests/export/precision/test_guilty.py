@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from dlcv.export.precision.calibration import int8_from_onnx
 from dlcv.export.precision.guilty import Guilty, guilty_layers
 from dlcv.export.precision.layer_names import layer_name, makers_of
-from dlcv.export.precision.proof import Layer, layers_of
+from dlcv.export.precision.layers import Layer, layers_of
 
 RNG = np.random.default_rng(0)
 A, B = RNG.normal(size=(4, 3)).astype(np.float32), RNG.normal(size=(5, 4)).astype(np.float32)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,13 @@ from dlcv.export.builders.options import BuildOptions
 from dlcv.export.onnx_from_checkpoint import with_card
 from dlcv.export.precision.calibration import int8_from_onnx
 from dlcv.export.precision.int8_with_fp16 import LEAST_SCALE, int8_with_fp16, rest_of
+from dlcv.export.precision.layers import layers_of
 from dlcv.export.precision.low_precision import PrecisionSettings
-from dlcv.export.precision.proof import layers_of
 from dlcv.export.verify import twin_session
-from dlcv.runtime.card import ModelCard
-from dlcv.runtime.card_reader import read_card
-from dlcv.runtime.errors import CardError, UsageError, VerdictError
+from dlcv.runtime.card.card import ModelCard
+from dlcv.runtime.card.reader import read_card
+from dlcv.runtime.errors import CardError, DlcvError, UsageError, VerdictError
+from dlcv.runtime.sessions import explain_session, open_session
 
 Scenes = list[NDArray[np.uint8]]
 Kinds = dict[str, int]
@@ -197,6 +200,30 @@ def test_an_export_with_it(export: Callable[..., Any], tiny_classifier: Callable
     assert "of the values outside int8 in fp16" in card.proof
     assert facts["proof"]["share"] >= 0.9
     assert onnx.load(tmp_path / "cnn3.onnx").opset_import[0].version == 19
+    assert f"; ONNX Runtime {ort.__version__} on a CPU runs 100.0% in fp32" in card.proof
+    assert "does not run it" not in card.proof
+    _says_what_it_computes(tmp_path / "cnn3.onnx")
+    _is_not_chosen_as_if_it_were_int8(tmp_path / "cnn3.onnx", card)
+
+
+def _says_what_it_computes(path: Path) -> None:
+    with open_session(path, device="cpu", session="onnxruntime") as session:
+        assert session.computes == "fp32"
+        assert session.description.endswith("on CPU, in fp32, none of it in int8: its int8 kernels take no float16 beside them")  # fmt: skip
+        executed = session.executed()
+    assert executed is not None and executed.share("fp32") == 1, "the graph's shapes tell the work of each layer"
+
+
+def _is_not_chosen_as_if_it_were_int8(path: Path, card: ModelCard) -> None:
+    why = "ONNX Runtime computes int8 beside float16 (--rest fp16) in float32 on a CPU, several times slower than the float32 graph; "
+    told = {verdict.candidate.name: verdict for verdict in explain_session(path, device="cpu")}
+    assert not told["onnxruntime on cpu"].chosen and told["onnxruntime on cpu"].reason.startswith(why)
+    if importlib.util.find_spec("openvino") is None:
+        with pytest.raises(DlcvError, match="ask for it with --session onnxruntime, install OpenVINO, "):
+            open_session(path, device="cpu")
+        return
+    assert told["openvino on cpu"].chosen and told["openvino on cpu"].reason.endswith(", in int8")
+    assert re.search(r"; OpenVINO \S+ on CPU runs [\d.]+% in int8", card.proof)
 
 
 def test_a_rest_without_int8_is_refused() -> None:

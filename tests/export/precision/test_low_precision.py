@@ -19,11 +19,11 @@ from dlcv.export.builders.build import build_plan
 from dlcv.export.builders.options import BuildOptions
 from dlcv.export.precision.low_precision import PrecisionSettings
 from dlcv.export.precision.proof import prove
-from dlcv.runtime.card_reader import read_card
-from dlcv.runtime.comparison import Comparison
+from dlcv.runtime.card.reader import read_card
 from dlcv.runtime.errors import UsageError
+from dlcv.runtime.scoring.comparison import Comparison
 from dlcv.runtime.sessions import open_session
-from dlcv.train.checkpoint import load_checkpoint, save_checkpoint
+from dlcv.train.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 
 Export = Callable[..., Any]
 FEW_IMAGES = ("--max-drop", 0.1)

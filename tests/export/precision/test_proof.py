@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,20 +13,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from dlcv.export.precision.calibration import int8_by_ranges, int8_from_onnx, ranges_of
 from dlcv.export.precision.layer_names import layer_name, makers_of
-from dlcv.export.precision.proof import Layer, Proof, layers_of, prove, session_operators
+from dlcv.export.precision.layers import Layer, layers_of
+from dlcv.export.precision.proof import Proof, prove
+from dlcv.export.precision.proof_onnxruntime import session_operators
 from dlcv.runtime.errors import ExportError, VerdictError
 
 GraphOf = Callable[[str], onnx.ModelProto]
-
-
-@pytest.fixture
-def classifier_graph(tiny_classifier: Callable[[int], Path]) -> onnx.ModelProto:
-    """The tiny cnn3, in float32."""
-    from dlcv.export.onnx_from_checkpoint import onnx_from_model
-    from dlcv.train.checkpoint import load_checkpoint, model_from_checkpoint
-
-    checkpoint = load_checkpoint(tiny_classifier(0))
-    return onnx_from_model(model_from_checkpoint(checkpoint), checkpoint.card.changed(head="probs"))
 
 
 def _graph(nodes: list[Any], weights: dict[str, Any], shape: list[int | str]) -> onnx.ModelProto:

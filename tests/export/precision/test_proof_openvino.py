@@ -13,7 +13,7 @@ from dlcv.export.onnx_from_checkpoint import with_card
 from dlcv.export.precision import proof_openvino
 from dlcv.export.precision.calibration import int8_from_onnx
 from dlcv.export.precision.proof_openvino import executed_in_openvino, require_alike, with_executed
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import MissingPackageError, VerdictError
 from dlcv.runtime.sessions.executed import Executed, Operator
 from dlcv.runtime.sessions.openvino import open_openvino
@@ -77,7 +77,7 @@ def test_the_sidecar_holds_the_shares() -> None:
 def test_an_export_names_the_session_that_proved_it(export: Any, tiny_classifier: Callable[[int], Path], tmp_path: Path) -> None:  # fmt: skip
     import json
 
-    from dlcv.runtime.card_reader import read_card
+    from dlcv.runtime.card.reader import read_card
 
     result = export("--model", "cnn3", "--checkpoint", tiny_classifier(0), "--precision", "int8", "--format", "onnx", "--output", tmp_path, "--max-drop", 0.1)  # fmt: skip
     assert result.exit_code == 0, result.stderr

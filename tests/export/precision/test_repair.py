@@ -45,6 +45,25 @@ def test_as_few_as_suffice(needed: int, tries: list[int]) -> None:
     assert repair.to_dict()["failed_without"] == str(FAILED)
 
 
+def test_where_no_layer_loses_anything_none_is_put_back() -> None:
+    """Such as a graph whose channels are swapped: its layers are as exact as their precision lets them be."""
+    layers = [Guilty(f"l{k}", f"n{k}", "Conv", 0.01, 64.0 + k) for k in range(20)]
+
+    def attempt(names: tuple[str, ...]) -> int:
+        raise AssertionError("nothing is tried")
+
+    with pytest.raises(
+        VerdictError, match=r"no layer loses anything by itself \(the least signal to noise is 64\.0 dB\)"
+    ):
+        Repairing(attempt, layers, 0.1, FAILED, lambda _: None, blameless_db=60.0).run()
+    tries: list[int] = []
+    layers[3] = Guilty("l3", "n3", "Conv", 0.01, 20.0)
+    assert (
+        Repairing(lambda names: tries.append(len(names)) or 1, layers, 0.1, FAILED, lambda _: None, 60.0).run()[0] == 1
+    )
+    assert tries == [1], "one that does lose is tried"
+
+
 def test_what_overflows_is_restored_together() -> None:
     assert _run(_layers(20, overflowing=3), 3)[2] == [3]
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from dlcv.export.triton import servable, triton_model
-from dlcv.runtime.card import ModelCard, SizeRange
-from dlcv.runtime.card_reader import read_card
+from dlcv.runtime.card.card import ModelCard, SizeRange
+from dlcv.runtime.card.reader import read_card
 from dlcv.runtime.errors import EngineError, ExportError, OutputError
 
 NUMPY_OF_ORT = {"tensor(uint8)": "TYPE_UINT8", "tensor(float)": "TYPE_FP32"}
@@ -31,7 +31,7 @@ def parse() -> Callable[[Path], Any]:
 def classifier_onnx(tiny_classifier: Callable[[int], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A classifier's graph."""
     from dlcv.export.onnx_from_checkpoint import onnx_from_model
-    from dlcv.train.checkpoint import load_checkpoint
+    from dlcv.train.checkpoints.checkpoint import load_checkpoint
     from dlcv.train.models import create_model
 
     checkpoint = load_checkpoint(tiny_classifier(0))
@@ -98,7 +98,7 @@ def test_sizes_that_vary(tiny_checkpoint: Path, parse: Callable[[Path], Any], tm
     import onnxruntime as ort
 
     from dlcv.export.onnx_from_checkpoint import onnx_from_model
-    from dlcv.train.checkpoint import load_checkpoint
+    from dlcv.train.checkpoints.checkpoint import load_checkpoint
     from dlcv.train.models import create_model
 
     checkpoint = load_checkpoint(tiny_checkpoint)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from infer_command import invoke
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 
 
 @pytest.mark.parametrize(
@@ -24,9 +24,15 @@ from dlcv.runtime.card import ModelCard
         (["--engine", "x", "--simplify", "inf", "--polygons"], "'inf' is not a finite number"),
         (["--engine", "x", "--overlap", "nan"], "'nan' is not a finite number"),
         (["--engine", "x", "--scale-16bit", "5"], "'5' is not MIN,MAX, such as 0,10000"),
-        (["--engine", "x", "--scale-16bit", "9,3"], "expected two finite numbers, MIN below MAX, got 9,3"),
-        (["--engine", "x", "--scale-16bit", "nan,3"], "expected two finite numbers, MIN below MAX, got nan,3"),
-        (["--engine", "x", "--scale-16bit=-inf,inf"], "expected two finite numbers, MIN below MAX, got -inf,inf"),
+        (["--engine", "x", "--scale-16bit", "9,3"], "--scale-16bit expects two finite numbers, MIN below MAX, got 9,3"),
+        (
+            ["--engine", "x", "--scale-16bit", "nan,3"],
+            "--scale-16bit expects two finite numbers, MIN below MAX, got nan,3",
+        ),
+        (
+            ["--engine", "x", "--scale-16bit=-inf,inf"],
+            "--scale-16bit expects two finite numbers, MIN below MAX, got -inf,inf",
+        ),
         (
             ["--engine", "x", "--resume", "--overwrite"],
             "--resume keeps what is done and --overwrite forgets it; pass one",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.datasets.classes.images import ClassificationSet
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.datasets.loading import labelled_for, training_split, write_labelled_csv

@@ -7,10 +7,11 @@ import signal
 import sys
 import types
 from pathlib import Path
+from threading import Event
 
 import pytest
 
-from dlcv.runtime.distributed.cluster import Layout, joined, layout_of, without_lines
+from dlcv.runtime.distributed.cluster import Layout, joined, layout_of, waiting, without_lines
 from dlcv.runtime.errors import EngineError, MissingPackageError, UsageError
 
 Nodes = list[dict[str, float]]
@@ -86,7 +87,7 @@ def test_nobody_at_that_address() -> None:
     pytest.importorskip("ray", reason="the ray extra is not installed")
     with (
         pytest.raises(
-            EngineError, match=r"^no Ray cluster at 127\.0\.0\.1:9: .*refused; start one with: ray start --head$"
+            EngineError, match=r"^no Ray cluster at 127\.0\.0\.1:9: .*refused; start one with: ray start --head.*$"
         ),
         joined("127.0.0.1:9"),  # a port on which nobody listens
     ):
@@ -104,3 +105,23 @@ def test_lines_of_somebody_else_are_left_out(tmp_path: Path) -> None:
     finally:
         os.close(place)
     assert (tmp_path / "said").read_bytes() == b"tiles [#---]\na line\ncore_worker.cc is written again\n"
+
+
+def test_what_is_waited_for_is_told_until_there_is_an_answer() -> None:
+    said: list[str] = []
+    told = Event()
+
+    def what(seconds: float) -> str:
+        if len(said) == 1:
+            raise OSError("the cluster does not answer")
+        return f"{seconds >= 0}"
+
+    def say(line: str) -> None:
+        said.append(line)
+        told.set()
+
+    with waiting(say, what, every_s=0.01):
+        assert told.wait(60)
+    with waiting(said.append, what, every_s=60) as answered:
+        answered.set()
+    assert said == ["True"]

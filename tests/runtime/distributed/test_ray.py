@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from s3_server import Bucket
 
 from dlcv.runtime.errors import DlcvError, UsageError
-from dlcv.runtime.inference import InferSettings, Summary, infer
-from dlcv.runtime.manifest import read_manifest
 from dlcv.runtime.provenance import Trust
-from dlcv.runtime.tiles import Tile
+from dlcv.runtime.run.inference import InferSettings, Summary, infer
+from dlcv.runtime.run.manifest import read_manifest
+from dlcv.runtime.tiles.tile_list import Tile
 
 pytestmark = [
     pytest.mark.slow,
@@ -160,6 +161,21 @@ def test_urls_are_read_by_the_workers(tiny_onnx: Path, tiles: Path, tmp_path: Pa
     masks = {name: data for name, data in _files(tmp_path / "ray").items() if name.endswith(".png")}
     assert masks == {name: data for name, data in _files(tmp_path / "here").items() if name.endswith(".png")}
     assert _tables(tmp_path / "ray") == _tables(tmp_path / "here")
+
+
+def test_objects_of_s3_are_read_by_the_workers(
+    s3: dict[str, str], tiny_onnx: Path, tiles: Path, tmp_path: Path
+) -> None:
+    """Keys and endpoint from the workers' own environment."""
+    if not s3:
+        pytest.skip("s3fs or moto is not installed")
+    for name in (b"\xff.png", "ä\nb,c.png".encode()):  # the one no URL has, the other moto does not take
+        os.remove(os.fsencode(tiles) + b"/" + name)
+    _infer(tiny_onnx, tiles, tmp_path / "here")
+    summary = _on_ray(tiny_onnx, Bucket(s3["AWS_ENDPOINT_URL"], "ray").put_folder(tiles, "tiles"), tmp_path / "ray")
+    assert (summary.done, summary.failed) == (7, 1)
+    masks = {name: data for name, data in _files(tmp_path / "ray").items() if name.endswith(".png")}
+    assert masks == {name: data for name, data in _files(tmp_path / "here").items() if name.endswith(".png")}
 
 
 def test_what_a_worker_cannot_open_ends_the_run_in_words(

@@ -109,7 +109,7 @@ def test_of_a_tag_that_stands_there_twice_the_first_counts() -> None:
 
 
 def test_the_header_and_libtiff_take_the_same_of_two_sizes() -> None:
-    from dlcv.runtime.decode import decode_bytes
+    from dlcv.runtime.tiles.decode import decode_bytes
 
     data = bytearray(encoded("RGB", "TIFF"))
     (start,) = struct.unpack_from("<I", data, 4)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dlcv.runtime.card import ModelCard, SizeRange
+from dlcv.runtime.card.card import ModelCard, SizeRange
 from dlcv.runtime.errors import CardError, DlcvError, EngineError
 from dlcv.runtime.inspection import Port, inspect_file
 from dlcv.runtime.inspection.report import inspection_text

@@ -22,10 +22,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlcv.runtime.decode import DecodeOptions, Decoder
 from dlcv.runtime.errors import DlcvError, TileError, UsageError
 from dlcv.runtime.isolate import pool as pool_module
 from dlcv.runtime.isolate.pool import IsolatedDecoder
+from dlcv.runtime.tiles.decode import DecodeOptions, Decoder
 
 NATIVE = """
 import ctypes, os, sys, time
@@ -128,7 +128,7 @@ def test_a_decoder_that_hangs_ends_with_a_run_that_was_killed(
     code = f"""
 import sys
 from pathlib import Path
-from dlcv.runtime.decode import DecodeOptions
+from dlcv.runtime.tiles.decode import DecodeOptions
 from dlcv.runtime.isolate.pool import IsolatedDecoder
 sys.path.insert(0, {str(native)!r})
 with IsolatedDecoder(DecodeOptions(), 1) as there:
@@ -294,7 +294,7 @@ def test_what_a_process_takes_to_start_is_not_the_tiles(
 
 
 def test_not_together_with_ray(tiny_onnx: Path, tmp_path: Path) -> None:
-    from dlcv.runtime.inference import InferSettings, infer
+    from dlcv.runtime.run.inference import InferSettings, infer
 
     settings = InferSettings.of(
         sources=(str(tmp_path),), output=tmp_path / "o", engine=tiny_onnx, isolate=True, ray="local"

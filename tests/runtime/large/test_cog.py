@@ -15,7 +15,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import OutputError
 from dlcv.runtime.large.cog import CogMask, nodata_of
 from dlcv.runtime.large.library import open_image

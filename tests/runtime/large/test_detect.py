@@ -14,8 +14,8 @@ from PIL import Image
 
 from dlcv.runtime.large import detect
 from dlcv.runtime.large.detect import mark_large, tiff_facts
-from dlcv.runtime.output_names import name_of
-from dlcv.runtime.tiles import Tile, TileList
+from dlcv.runtime.run.output_names import name_of
+from dlcv.runtime.tiles.tile_list import Tile, TileList
 
 WriteGeo = Callable[..., Path]
 GREY = np.full((8, 9, 3), 90, np.uint8)

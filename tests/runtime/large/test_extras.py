@@ -16,13 +16,13 @@ from PIL import Image as Picture
 from rasterio.warp import transform_geom
 
 from dlcv.runtime.errors import OutputError
-from dlcv.runtime.inference import InferSettings, Summary, infer
 from dlcv.runtime.large import scene as scene_module
 from dlcv.runtime.large.scene import Scene
-from dlcv.runtime.manifest import FAILED, read_manifest
 from dlcv.runtime.outputs.beside import CONFIDENCE_TIF, MASK_THUMBNAIL, OVERLAY_TIF, POLYGONS, THUMBNAIL, beside
 from dlcv.runtime.outputs.masks import read_mask
 from dlcv.runtime.outputs.polygons import files as polygon_files
+from dlcv.runtime.run.inference import InferSettings, Summary, infer
+from dlcv.runtime.run.manifest import FAILED, read_manifest
 
 WriteGeo = Callable[..., Path]
 Image = NDArray[np.uint8]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from rasterio.control import GroundControlPoint
 from rasterio.warp import transform_geom
 
 from dlcv.runtime.errors import TileError
-from dlcv.runtime.large.ground import MAP_NOTE, Ground
+from dlcv.runtime.large.ground import ACROSS_NOTE, MAP_NOTE, Ground
+from dlcv.runtime.outputs.polygons.geojson import head_of
 
 WriteGeo = Callable[..., Path]
 BLANK = np.zeros((40, 60), np.uint8)
@@ -39,7 +41,7 @@ def test_a_projection_becomes_longitudes_and_latitudes(tmp_path: Path, write_geo
 def test_degrees_stay(tmp_path: Path, write_geo: WriteGeo) -> None:
     found = ground(write_geo(tmp_path / "a.tif", BLANK, crs="EPSG:4326", transform=Affine(6, 0, -180, 0, -4.5, 90)))
     np.testing.assert_allclose(found.place(CORNERS), CORNERS * (6, -4.5) + (-180, 90))
-    assert not found.across
+    assert not found.across and found.note is None
 
 
 def test_pixels_without_a_transform(tmp_path: Path, write_geo: WriteGeo) -> None:
@@ -64,10 +66,15 @@ def test_across_the_antimeridian_longitudes_go_on(tmp_path: Path, write_geo: Wri
     found = ground(write_geo(tmp_path / "a.tif", BLANK, crs="EPSG:32660", transform=transform))
     longitudes = found.place(CORNERS)[:, 0]
     assert found.across
+    assert json.loads(head_of(crs=found.crs, note=found.note) + "]}")["note"] == ACROSS_NOTE
     assert (longitudes > 179.9).all()
     assert np.ptp(longitudes) < 0.1
     whole = Affine(667_916, 0, -20_037_508, 0, -1_000_000, 20_000_000)
-    assert not ground(write_geo(tmp_path / "b.tif", BLANK, crs="EPSG:3857", transform=whole)).across
+    earth = ground(write_geo(tmp_path / "b.tif", BLANK, crs="EPSG:3857", transform=whole))
+    assert not earth.across and earth.note is None
+    own = Affine(1, 0, 176, 0, -1, 10)  # in degrees that go on themselves
+    found = ground(write_geo(tmp_path / "c.tif", BLANK, crs="EPSG:4326", transform=own))
+    assert (found.across, found.note) == (False, ACROSS_NOTE)
 
 
 def test_what_has_no_longitude_is_refused(tmp_path: Path, write_geo: WriteGeo) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dlcv.runtime.inference import InferSettings, Summary, infer
 from dlcv.runtime.large import source
 from dlcv.runtime.large.bands import Bands
-from dlcv.runtime.manifest import FAILED, Row, read_manifest
 from dlcv.runtime.pipeline import pipeline as pipeline_module
-from dlcv.runtime.tiles import Tile
+from dlcv.runtime.run.inference import InferSettings, Summary, infer
+from dlcv.runtime.run.manifest import FAILED, Row, read_manifest
+from dlcv.runtime.tiles.tile_list import Tile
 
 WriteGeo = Callable[..., Path]
 LIMIT_S = 3.0

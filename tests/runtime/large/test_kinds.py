@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dlcv.runtime.decode import DecodeOptions, decode_file
 from dlcv.runtime.errors import TileError
 from dlcv.runtime.large.source import Source
+from dlcv.runtime.tiles.decode import DecodeOptions, decode_file
 
 WriteGeo = Callable[..., Path]
 SIZE = (32, 40)

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from dlcv.runtime.blending import Side
 from dlcv.runtime.errors import TileError
-from dlcv.runtime.fitting import fit_tile
+from dlcv.runtime.fitting.blending import Side
+from dlcv.runtime.fitting.fitting import fit_tile
 from dlcv.runtime.large import mosaic as module
 from dlcv.runtime.large.mosaic import Mosaic
 

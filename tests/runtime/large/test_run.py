@@ -16,11 +16,9 @@ from numpy.typing import NDArray
 from dlcv.runtime import load
 from dlcv.runtime.answers import probs_of
 from dlcv.runtime.errors import OutputError, UsageError
-from dlcv.runtime.fitting import fit_to_card
-from dlcv.runtime.inference import InferSettings, Summary, infer
+from dlcv.runtime.fitting.fitting import fit_to_card
 from dlcv.runtime.large import cog
 from dlcv.runtime.large.run import ImageRun
-from dlcv.runtime.manifest import DONE, FAILED, Row, read_manifest
 from dlcv.runtime.outputs.beside import (
     CONFIDENCE,
     CONFIDENCE_TIF,
@@ -32,6 +30,8 @@ from dlcv.runtime.outputs.beside import (
     beside,
 )
 from dlcv.runtime.outputs.masks import read_mask
+from dlcv.runtime.run.inference import InferSettings, Summary, infer
+from dlcv.runtime.run.manifest import DONE, FAILED, Row, read_manifest
 from dlcv.runtime.sessions import open_session
 
 WriteGeo = Callable[..., Path]

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dlcv.runtime.decode import DecodeOptions, decode_file
 from dlcv.runtime.errors import TileError
-from dlcv.runtime.fitting import fit_tile
+from dlcv.runtime.fitting.fitting import fit_tile
 from dlcv.runtime.large import source as module
 from dlcv.runtime.large.bands import Bands
 from dlcv.runtime.large.source import Source
+from dlcv.runtime.tiles.decode import DecodeOptions, decode_file
 
 WriteGeo = Callable[..., Path]
 SIDE = (32, 40)

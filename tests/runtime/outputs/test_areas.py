@@ -11,7 +11,7 @@ from dlcv.runtime.answers import Segmented
 from dlcv.runtime.errors import OutputError
 from dlcv.runtime.outputs.areas import Areas, area_rows
 from dlcv.runtime.outputs.extras import Seen
-from dlcv.runtime.tiles import Tile
+from dlcv.runtime.tiles.tile_list import Tile
 
 SEEN = Seen(segmented=Segmented(np.array([[0, 0, 2], [0, 7, 2]], np.uint8)))
 HEADER = "path,class,pixels,share,square_metres\n"

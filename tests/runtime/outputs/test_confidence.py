@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from dlcv.runtime.answers import Segmented
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import TileError, UsageError
 from dlcv.runtime.outputs.confidence import ConfidenceMaps, ConfidenceTable, require_probabilities
 from dlcv.runtime.outputs.extras import Seen
-from dlcv.runtime.tiles import Tile
+from dlcv.runtime.tiles.tile_list import Tile
 
 CONFIDENCE = np.array([[1.0, 0.5], [0.25, 0.4999]], np.float32)
 SEEN = Seen(segmented=Segmented(np.zeros((2, 2), np.uint8), CONFIDENCE))

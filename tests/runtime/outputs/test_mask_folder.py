@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import OutputError, TileError
 from dlcv.runtime.outputs.mask_folder import FEW_CLASSES, MaskFolder, class_pixels
-from dlcv.runtime.tiles import Tile
+from dlcv.runtime.tiles.tile_list import Tile
 
 CARD = ModelCard(
     model="m", task="segmentation", classes=("land", "water"), palette=((0, 0, 0), (1, 1, 1)), input_size_hw=(4, 4),

@@ -10,7 +10,7 @@ import numpy as np
 from dlcv.runtime.answers import Segmented
 from dlcv.runtime.outputs.extras import Seen
 from dlcv.runtime.outputs.overlays import Overlays, borders, overlay
-from dlcv.runtime.tiles import Tile
+from dlcv.runtime.tiles.tile_list import Tile
 
 PALETTE = ((200, 0, 0), (0, 100, 0))
 MASK = np.repeat(np.array([[0, 0, 0, 1, 1, 1]], np.uint8), 3, axis=0)

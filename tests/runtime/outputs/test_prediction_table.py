@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import OutputError, TileError, UsageError
 from dlcv.runtime.outputs.prediction_table import PredictionTable
-from dlcv.runtime.tiles import Tile
+from dlcv.runtime.tiles.tile_list import Tile
 
 CARD = ModelCard(
     model="m", task="classification", classes=("crop", "forest", "river"), palette=(), input_size_hw=(4, 4),

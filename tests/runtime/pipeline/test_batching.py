@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from dlcv.runtime.errors import EngineError, OutOfMemory
-from dlcv.runtime.pipeline.batching import MOST_IN_A_ROW, BatchRunner, automatic_batch
+from dlcv.runtime.pipeline.batching import MOST_IN_A_ROW, BatchRunner
 from dlcv.runtime.pipeline.outcome import Outcome
 from dlcv.runtime.pipeline.pipeline import Pipeline
 from dlcv.runtime.pipeline.settings import PipelineSettings
@@ -174,46 +174,6 @@ def test_a_gpu_sees_one_size_of_batch(stand_in: Any) -> None:
     on_cpu = stand_in.StandIn()
     run_tiles(stand_in, on_cpu, list(range(1, 20)), 8)
     assert sorted(on_cpu.batches) == [3, 8, 8], "a CPU is not made to work on what nobody asked for"
-
-
-class Clock:
-    """Time that passes only in a session's calls."""
-
-    def __init__(self, seconds: Callable[[int], float]) -> None:
-        self.now, self._seconds = 0.0, seconds
-
-    def __call__(self) -> float:
-        return self.now
-
-    def pass_for(self, images: Any) -> None:
-        self.now += self._seconds(len(images))
-
-
-@pytest.mark.parametrize(
-    ("seconds", "fits", "max_batch", "expected"),
-    [
-        (lambda n: 1.0 + 0.001 * n, None, None, 256),  # all overhead: as large as may be
-        (lambda n: 1.0 * n, None, None, 1),  # no overhead
-        (lambda n: max(8, n), None, None, 8),  # full at 8
-        (lambda n: 1.0 + 0.001 * n, 40, None, 32),  # memory for 40
-        (lambda n: 1.0 + 0.001 * n, None, 12, 8),  # built for 12
-        (lambda n: 1.0 + 0.001 * n, None, 1, 1),
-    ],
-)
-def test_the_batch_grows_as_long_as_it_pays(
-    stand_in: Any, seconds: Callable[[int], float], fits: int | None, max_batch: int | None, expected: int
-) -> None:
-    clock = Clock(seconds)
-    session = stand_in.StandIn(device="cuda", fits=fits, before=clock.pass_for)
-    session.max_batch = max_batch
-    assert automatic_batch(session, clock) == expected
-
-
-def test_a_session_that_cannot_run_at_all_is_not_tried_out(stand_in: Any) -> None:
-    with pytest.raises(OutOfMemory):
-        automatic_batch(stand_in.StandIn(fits=0))
-    with pytest.raises(EngineError, match="has gone"):
-        automatic_batch(stand_in.StandIn(dead_from=1))
 
 
 def test_threads_end(stand_in: Any) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import EngineError, OutOfMemory, TileError
 from dlcv.runtime.pipeline.outcome import Outcome
 from dlcv.runtime.pipeline.pipeline import Pipeline

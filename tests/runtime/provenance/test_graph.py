@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dlcv.runtime.card_reader import read_card
+from dlcv.runtime.card.reader import read_card
 from dlcv.runtime.errors import CardError, EngineError
 from dlcv.runtime.provenance.graph import check_graph
 from dlcv.runtime.sessions import open_session

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dlcv.runtime.card_reader import read_card
+from dlcv.runtime.card.reader import read_card
 from dlcv.runtime.cli import session_options
 from dlcv.runtime.errors import EngineError, MissingPackageError, PrecisionError
 from dlcv.runtime.sessions import COMPUTES, DEVICES, SESSIONS, candidates, explain_session, open_session
@@ -76,7 +76,7 @@ def test_where_openvino_is_missing_onnx_runtime_runs_and_explain_says_how_to_ins
     assert [line for line in lines if line.startswith("chosen")] == [
         f"chosen: onnxruntime on cpu: {session.description}"
     ]
-    assert lines[0] == f"passed over: tensorrt on cuda: it runs .plan files, and {tiny_onnx} is a .onnx; build one with: dlcv-export --format plan"  # fmt: skip
+    assert lines[0] == f"passed over: tensorrt on cuda: tensorrt runs .plan files, and {tiny_onnx} is a .onnx; build one with: dlcv-export --format plan"  # fmt: skip
     assert "passed over: onnxruntime on cuda: this machine has no NVIDIA driver (libcuda.so.1)" in lines
 
 
@@ -98,6 +98,15 @@ def test_where_none_can_all_reasons_are_told(labelled: Callable[..., Wanted], wi
     )
     session, verdicts = choose(labelled("bf16"), explain=True)
     assert session is None and not any(verdict.chosen for verdict in verdicts)
+
+
+@no_gpu
+def test_int8_beside_float16_is_none_of_onnx_runtimes(labelled: Callable[..., Wanted], without_openvino: None) -> None:
+    wanted = labelled("int8")
+    wanted = replace(wanted, card=wanted.card.changed(rest="fp16"))
+    with pytest.raises(EngineError) as caught:
+        choose(wanted)
+    assert "ask for it with --session onnxruntime, install OpenVINO, which computes it in int8 " in str(caught.value)
 
 
 @no_gpu

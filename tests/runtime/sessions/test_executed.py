@@ -20,6 +20,7 @@ def ran(**shares: int) -> Executed:
         ("fp32", {"tf32": 10}, "Lib 1 on CPU runs 100.0% of the multiply-adds in less than fp32: conv_tf32 in tf32"),
         ("fp32", {"mystery": 10}, "Lib 1 on CPU runs 100.0% of the multiply-adds in less than fp32: conv_mystery in mystery"),
         ("tf32", {"tf32": 10}, ""),
+        ("tf32", {"tf32": 1, "fp32": 9}, ""),
         ("fp16", {"fp16": 6, "fp32": 4}, ""),
         ("fp16", {"fp16": 9, "bf16": 1}, "Lib 1 on CPU runs 10.0% of the multiply-adds in less than fp16: conv_bf16 in bf16"),
         ("bf16", {"bf16": 6, "fp32": 4}, ""),

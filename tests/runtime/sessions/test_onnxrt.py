@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dlcv.runtime.card_reader import read_card
-from dlcv.runtime.comparison import MIN_AGREEMENT
+from dlcv.runtime.card.reader import read_card
 from dlcv.runtime.errors import EngineError, PrecisionError
+from dlcv.runtime.scoring.comparison import MIN_AGREEMENT
 from dlcv.runtime.sessions import onnxrt, open_session
 from dlcv.runtime.sessions.wanted import Wanted
 

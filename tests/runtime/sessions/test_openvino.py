@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dlcv.runtime.card_reader import read_card
+from dlcv.runtime.card.reader import read_card
 from dlcv.runtime.errors import EngineError, MissingPackageError, PrecisionError
 from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.sessions import openvino as ours
@@ -121,7 +121,7 @@ def test_a_graph_that_is_not_what_its_card_says_is_refused(tiny_onnx: Path) -> N
 
 def test_multiply_adds_are_those_of_the_graph(tiny_graph: Callable[[str], Path]) -> None:
     onnx = pytest.importorskip("onnx")
-    from dlcv.export.precision.proof import layers_of
+    from dlcv.export.precision.layers import layers_of
 
     with ours.open_openvino(wanted(tiny_graph("logits"))) as session:
         ran = session.executed()

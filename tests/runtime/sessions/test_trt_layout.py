@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from trt_double import CARD, images_of
 
-from dlcv.runtime.card import ModelCard, SizeRange
+from dlcv.runtime.card.card import ModelCard, SizeRange
 from dlcv.runtime.errors import EngineError, UsageError
 from dlcv.runtime.sessions import open_session
 from dlcv.runtime.sessions.trt import open_plan

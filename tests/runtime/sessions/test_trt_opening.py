@@ -120,7 +120,7 @@ def test_what_a_plan_computes_in_was_decided_when_it_was_built(world: Any, plan:
         open_session(plan, compute="tf32")
     with pytest.raises(
         EngineError,
-        match=r"^openvino on cpu: it runs \.onnx files, and .*tiny\.plan is a \.plan; run the \.onnx beside it$",
+        match=r"^openvino runs \.onnx files, and .*tiny\.plan is a \.plan; run the \.onnx beside it$",
     ):
         open_session(plan, session="openvino")
     with open_session(plan, session="tensorrt", device="cuda") as session:
@@ -174,6 +174,19 @@ def test_a_plan_that_tf32_was_allowed_to_says_tf32(world: Any, double: Any, plan
     plan.write_bytes(double.plan_bytes(CARD.to_json()))
     with pytest.raises(PrecisionError, match=r"less than fp32: conv_Float in tf32$"):
         open_plan(plan)
+
+
+def test_tf32_that_was_allowed_beside_fp16_is_no_fault(world: Any, double: Any, plan: Path) -> None:
+    layers = json.loads(_layers(Half=90, Float=10))["Layers"]
+    layers[1]["TacticName"] = "sm80_xmma_tf32f32"
+    world.layers = json.dumps({"Layers": layers})
+    card = CARD.changed(precision="fp16")
+    plan.write_bytes(double.plan_bytes(card.to_json()))
+    with pytest.raises(PrecisionError, match=r"less than fp16: conv_Float in tf32$"):
+        open_plan(plan)
+    plan.write_bytes(double.plan_bytes(card.changed(versions={"tf32": "yes"}).to_json()))
+    with open_plan(plan) as session:
+        assert session.computes == "fp16"
 
 
 def test_an_inspector_that_answers_otherwise_is_no_reason_to_lose_the_plan(

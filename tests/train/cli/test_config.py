@@ -9,7 +9,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from dlcv.train.checkpoint import load_checkpoint
+from dlcv.train.checkpoints.checkpoint import load_checkpoint
 from dlcv.train.cli.train import main
 
 

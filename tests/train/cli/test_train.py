@@ -20,7 +20,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from dlcv.runtime.version import __version__
-from dlcv.train.checkpoint import load_checkpoint
+from dlcv.train.checkpoints.checkpoint import load_checkpoint
 from dlcv.train.cli.train import main
 from dlcv.train.models import list_models
 
@@ -80,6 +80,7 @@ def test_a_run_from_the_command_line(scenes: Path, tmp_path: Path, monkeypatch: 
     card = load_checkpoint(tmp_path / "runs" / "fcn32s" / "best.pt").card
     assert (card.model, card.width) == ("fcn32s", 0.05)
     assert_one_line(invoke("--model", "fcn32s", "--data", scenes), "holds a run already")
+    assert_one_line(invoke("--model", "fcn32s", "--data", "nothere"), "there is no folder nothere; --data expects")
     done = invoke("--model", "fcn32s", "--resume")
     assert done.exit_code == 0 and "all 1 epochs were done already; train further with --epochs N" in done.stderr
     assert_one_line(

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from dlcv.runtime.errors import UsageError
-from dlcv.runtime.fitting import centre_crop
+from dlcv.runtime.fitting.fitting import centre_crop
 from dlcv.train.data.augment import ASPECT, Augmentation, _random_area, augment_image, augment_tile
 
 

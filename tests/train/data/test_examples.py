@@ -19,7 +19,7 @@ from dlcv.runtime.datasets.masks.tiles import SegmentationSet
 from dlcv.runtime.errors import DatasetError
 from dlcv.train.data.augment import Augmentation, augment_image
 from dlcv.train.data.examples import EpochBatches, TrainingImages
-from dlcv.train.place import Place
+from dlcv.train.processes.place import Place
 
 CROP = Augmentation(64)
 

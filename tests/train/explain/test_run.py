@@ -15,7 +15,7 @@ import pytest
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.datasets.loading import labelled_for
 from dlcv.runtime.errors import DatasetError, MissingPackageError, UsageError
-from dlcv.train.checkpoint import Checkpoint, checkpoint_card, save_checkpoint
+from dlcv.train.checkpoints.checkpoint import Checkpoint, checkpoint_card, save_checkpoint
 from dlcv.train.explain.options import ExplainOptions
 from dlcv.train.explain.run import explain
 from dlcv.train.pictures.picture import Picture

@@ -10,7 +10,7 @@ import pytest
 
 from dlcv.runtime.datasets.masks.description import DatasetDescription
 from dlcv.train import run
-from dlcv.train.settings import TrainSettings
+from dlcv.train.settings.settings import TrainSettings
 
 HOSTILE_CLASS = "</script><script>alert(1)</script> $x^$ & <b>"
 HOSTILE_TILE = '<img src=x onerror=alert(2)> & "it\'s" <script>'

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from dlcv.runtime.card import ModelCard
+from dlcv.runtime.card.card import ModelCard
 from dlcv.train.pictures.masks import TileMasks
 from dlcv.train.report.viewer import WRONG, palette_style, viewer, viewer_facts
 

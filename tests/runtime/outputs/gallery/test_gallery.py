@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dlcv.runtime.card import ModelCard
-from dlcv.runtime.inference import InferSettings, Summary, infer
+from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.outputs.gallery import page as page_module
 from dlcv.runtime.outputs.gallery.page import PageTile, write_page
 from dlcv.runtime.outputs.masks import encode_mask
+from dlcv.runtime.run.inference import InferSettings, Summary, infer
 
 WriteTile = Callable[[Path, NDArray[np.uint8]], None]
 KEYS = ["a.png", "b.png", "sub/c.png", "sub/d.png", "sub/deep/e.png", "sub/deep/f.png"]
@@ -256,13 +256,13 @@ def test_nothing_from_outside_stands_in_the_page_as_html(tmp_path: Path) -> None
 def test_no_page_of_a_run_that_has_not_ended(
     segmented: Path, tile_folder: Path, tiny_graph: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dlcv.runtime import inference
+    from dlcv.runtime.run import course
 
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
 
     (tile_folder / "new.png").write_bytes((tile_folder / "a.png").read_bytes())
-    monkeypatch.setattr(inference._Run, "_note", stop)
+    monkeypatch.setattr(course.Course, "_note", stop)
     with pytest.raises(KeyboardInterrupt):
         gallery_of(tile_folder, tiny_graph("probs"), segmented.parent.parent, overlay=True, resume=True)
     assert not segmented.exists(), "an old page would not show what the folder holds"

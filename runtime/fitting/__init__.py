@@ -1,0 +1,1 @@
+"""Images of another size than the engine's: fitted, cut into windows, and put together again."""

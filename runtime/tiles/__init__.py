@@ -1,0 +1,1 @@
+"""Tiles as files: which there are, where they lie, and their pixels."""

@@ -1,0 +1,1 @@
+"""Checkpoints: written, read, begun from, averaged, and run as a session."""
