@@ -111,7 +111,8 @@ def test_outputs_that_are_no_numbers_stop_in_a_sentence(tiny_card: ModelCard, va
         def forward(self, image: torch.Tensor) -> torch.Tensor:
             return torch.full((len(image), 7, *image.shape[2:]), float("nan"))
 
-    names = "|".join(example.name for example in validation.examples)  # two batches are in flight: either may be finished first
+    # Two batches are in flight: either may be finished first.
+    names = "|".join(example.name for example in validation.examples)
     with pytest.raises(DlcvError, match=rf"^the outputs for ({names}) are not numbers; try a smaller --learning-rate$"):
         validate(TorchSession(Broken(), tiny_card, CPU), validation, PLAIN, batch=1)
 
