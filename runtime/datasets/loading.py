@@ -16,6 +16,7 @@ from dlcv.runtime.datasets.classes.names import CLASSES_NAME, check_classes, nar
 from dlcv.runtime.datasets.classes.text_rows import listed, shown
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.datasets.masks.description import load_description
+from dlcv.runtime.datasets.masks.likeness import check_counted, check_likeness
 from dlcv.runtime.datasets.masks.pairs import all_count_note, load_split, validation_pairs
 from dlcv.runtime.datasets.masks.tiles import DESCRIPTION_NAME, SegmentationSet, find_description
 from dlcv.runtime.datasets.split import TRAIN, VALIDATION, read_split, split_folders, stratified, validation_folder
@@ -52,7 +53,7 @@ def training_split(
 
     Raises:
         DatasetError: when the data cannot be used, a side is empty or has other classes than the other, there is one class
-            alone, or `only` is given for segmentation.
+            alone, masks are not those of the dataset, or `only` is given for segmentation.
     """
     if task == "segmentation":
         if only:
@@ -61,6 +62,8 @@ def training_split(
             )
         masks = load_description(dataset)
         train, validation = load_split(data, masks, validation_share=validation_share, seed=seed)
+        check_likeness([*train, *validation], masks)
+        check_counted(train, masks)
         return SegmentationSet(train, masks), SegmentationSet(validation, masks)
     sides = _two_folders(data, only, say) or _one_source(data, only, validation_share, seed, say)
     _check_sides(data, *sides, say)
@@ -87,7 +90,8 @@ def labelled_for(
         most: how many of them the caller takes at most, for what `say` is told; None for all. All are given in any case.
 
     Raises:
-        DatasetError: when the data cannot be used, has other classes than the model, or lacks images that `split` lists.
+        DatasetError: when the data cannot be used, has other classes than the model or masks that are not those of the dataset,
+            or lacks images that `split` lists.
     """
     labelled, all_count = _pairs_for(card, data, dataset) if card.task == "segmentation" else _images_for(data, say)
     if split is not None:
@@ -209,7 +213,9 @@ def _pairs_for(card: ModelCard, data: Path, dataset: str | None) -> tuple[Labell
     """The pairs to judge on, and what to call them where they are all that there are; as `_images_for`."""
     masks = find_description(dataset, data, card)
     all_count = validation_folder(data) is None and not (data / DESCRIPTION_NAME).is_file()
-    return SegmentationSet(validation_pairs(data, masks), masks), "tiles" if all_count else ""
+    pairs = validation_pairs(data, masks)
+    check_likeness(pairs, masks)
+    return SegmentationSet(pairs, masks), "tiles" if all_count else ""
 
 
 def _images_for(data: Path, say: Say) -> tuple[LabelledSet[Any], str]:

@@ -70,13 +70,27 @@ def _from_colours(path: Path, description: DatasetDescription) -> NDArray[np.uin
     from dlcv.runtime.tiles.decode import decode_file
 
     mask_rgb = decode_file(path)
-    if description.threshold is None:
-        label, unknown = _exact(mask_rgb, description.palette)
-    else:
-        label, unknown = _thresholded(mask_rgb, description.palette, description.threshold)
+    label, unknown = labels_of_colours(mask_rgb, description)
     if unknown.any():
         raise _unknown_colour(path, mask_rgb, _first(unknown), description)
     return label
+
+
+def labels_of_colours(
+    mask_rgb: NDArray[np.uint8], description: DatasetDescription
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """The classes of colours, and where there is none.
+
+    Args:
+        mask_rgb: uint8 (H, W, 3), RGB.
+        description: of colour masks.
+
+    Returns:
+        Class indices, uint8 (H, W), and bool (H, W): True where the colour is no class, and the index means nothing.
+    """
+    if description.threshold is None:
+        return _exact(mask_rgb, description.palette)
+    return _thresholded(mask_rgb, description.palette, description.threshold)
 
 
 def _thresholded(
