@@ -18,9 +18,9 @@ from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.datasets.loading import labelled_for, listed_in
 from dlcv.runtime.datasets.masks.description import description_from_dict
-from dlcv.runtime.datasets.masks.pairs import all_count_note, find_pairs, validation_pairs
+from dlcv.runtime.datasets.masks.likeness import check_likeness
+from dlcv.runtime.datasets.masks.pairs import all_count_note, find_pairs, has_validation, validation_pairs
 from dlcv.runtime.datasets.masks.tiles import SegmentationSet
-from dlcv.runtime.datasets.split import validation_folder
 from dlcv.runtime.errors import DatasetError, TileError
 from dlcv.runtime.fitting.fitting import fit_to_card
 from dlcv.runtime.scoring.evaluation import NOUNS
@@ -80,12 +80,13 @@ class _Given:
             return labelled_for(self.card, self.data, split=split, say=say, most=self.most)
         # what masks mean stands in the checkpoint, also where the dataset is one's own
         masks = description_from_dict(self.checkpoint.dataset, "of the checkpoint", source=str(self.path))
-        labelled = SegmentationSet(validation_pairs(self.data, masks), masks)
+        pairs = validation_pairs(self.data, masks)
+        check_likeness(pairs, masks)
+        labelled = SegmentationSet(pairs, masks)
         if split is not None:
             return listed_in(split, self.data, labelled)
-        if validation_folder(self.data) is None and (
-            note := all_count_note(self.data, len(labelled), "tiles", self.most)
-        ):
+        note = all_count_note(self.data, len(labelled), "tiles", self.most)
+        if note and not has_validation(self.data, masks):
             say(note)
         return labelled
 

@@ -17,7 +17,7 @@ from dlcv.runtime.datasets.classes.text_rows import listed, shown
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.datasets.masks.description import load_description
 from dlcv.runtime.datasets.masks.likeness import check_counted, check_likeness
-from dlcv.runtime.datasets.masks.pairs import all_count_note, load_split, validation_pairs
+from dlcv.runtime.datasets.masks.pairs import all_count_note, has_validation, load_split, validation_pairs
 from dlcv.runtime.datasets.masks.tiles import DESCRIPTION_NAME, SegmentationSet, find_description
 from dlcv.runtime.datasets.split import TRAIN, VALIDATION, read_split, split_folders, stratified, validation_folder
 from dlcv.runtime.errors import DatasetError, TileError
@@ -212,7 +212,7 @@ def _check_sides(data: Path, train: ClassificationSet, validation: Classificatio
 def _pairs_for(card: ModelCard, data: Path, dataset: str | None) -> tuple[LabelledSet[Any], str]:
     """The pairs to judge on, and what to call them where they are all that there are; as `_images_for`."""
     masks = find_description(dataset, data, card)
-    all_count = validation_folder(data) is None and not (data / DESCRIPTION_NAME).is_file()
+    all_count = not has_validation(data, masks) and not (data / DESCRIPTION_NAME).is_file()
     pairs = validation_pairs(data, masks)
     check_likeness(pairs, masks)
     return SegmentationSet(pairs, masks), "tiles" if all_count else ""

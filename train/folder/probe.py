@@ -72,7 +72,7 @@ def _is_probe(folder: Path) -> bool:
 
 
 def _write_pairs(folder: Path, tiles: SegmentationSet) -> None:
-    masks = tiles.masks
+    masks = tiles.masks.side_by_side()
     for number, pair in enumerate(tiles.examples):
         stem = pair.name.replace("/", "_")
         if (folder / (stem + masks.image_suffix)).exists():

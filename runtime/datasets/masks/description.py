@@ -4,17 +4,19 @@
      "classes": [{"name": "urban", "colour": [0, 255, 255], "counted": true}, ...],   position = class index
      "masks": "colour",              or "index": palette or grey PNGs whose values are class indices
      "threshold": 128,               colour masks: a channel of at least this counts as 255, else as 0; null: exact
-     "image_suffix": "_sat.jpg", "mask_suffix": "_mask.png"}
+     "image_suffix": "_sat.jpg", "mask_suffix": "_mask.png",
+     "image_folder": "images", "mask_folder": "masks"}     where images and masks stand in folders of their own
 
 `counted` (default true) says whether a class counts in the mean over classes; the suffixes above are the default,
-and so is the threshold of colour masks.
+and so is the threshold of colour masks. Folders are named both or not at all; with them the suffixes may be the same, and
+`train/images/` with `train/masks/` does as well as `images/train/` with `masks/train/`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from dlcv.runtime.errors import DatasetError, TileError, one_line
 
 MASK_KINDS = ("colour", "index")
 MAX_CLASSES = 256
-_KEYS = {"name", "classes", "masks", "threshold", "image_suffix", "mask_suffix"}
+_KEYS = {"name", "classes", "masks", "threshold", "image_suffix", "mask_suffix", "image_folder", "mask_folder"}
 _CLASS_KEYS = {"name", "colour", "counted"}
 _FOLDER = Path(__file__).parent
 
@@ -40,6 +42,8 @@ class DatasetDescription:
         threshold: colour masks: a channel of at least this value counts as 255, else as 0; None: colours are exact.
         image_suffix: how an image's file name ends.
         mask_suffix: how its mask's file name ends instead.
+        image_folder: a folder on the way to each image; empty where images and masks stand side by side.
+        mask_folder: the one in its place on the way to its mask.
     """
 
     name: str
@@ -50,6 +54,8 @@ class DatasetDescription:
     threshold: int | None = 128
     image_suffix: str = "_sat.jpg"
     mask_suffix: str = "_mask.png"
+    image_folder: str = ""
+    mask_folder: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As the JSON values that a description file holds; `description_from_dict` makes an equal one of them."""
@@ -60,7 +66,15 @@ class DatasetDescription:
         return {
             "name": self.name, "classes": classes, "masks": self.masks, "threshold": self.threshold,
             "image_suffix": self.image_suffix, "mask_suffix": self.mask_suffix,
+            **({"image_folder": self.image_folder, "mask_folder": self.mask_folder} if self.image_folder else {}),
         }  # fmt: skip
+
+    def side_by_side(self) -> DatasetDescription:
+        """The same for copies of images and masks that stand in one folder."""
+        image_suffix, mask_suffix = self.image_suffix, self.mask_suffix
+        if image_suffix == mask_suffix:
+            image_suffix, mask_suffix = f"_image{image_suffix}", f"_mask{mask_suffix}"
+        return replace(self, image_suffix=image_suffix, mask_suffix=mask_suffix, image_folder="", mask_folder="")
 
 
 def known_descriptions() -> list[str]:
@@ -132,6 +146,8 @@ def _description(name: str, values: dict[str, Any]) -> DatasetDescription:
         threshold=values.get("threshold", 128) if values["masks"] == "colour" else None,
         image_suffix=values.get("image_suffix", "_sat.jpg"),
         mask_suffix=values.get("mask_suffix", "_mask.png"),
+        image_folder=values.get("image_folder", ""),
+        mask_folder=values.get("mask_folder", ""),
     )
 
 
@@ -149,6 +165,7 @@ def _problems(values: Any) -> Iterator[str]:
     if not threshold_fits:
         yield f"threshold is {_shown(threshold)}, expected 1 to 255 or null"
     yield from _suffix_problems(values)
+    yield from _folder_problems(values)
     faults = list(_class_problems(values.get("classes")))
     yield from faults
     if not faults:
@@ -161,8 +178,20 @@ def _suffix_problems(values: dict[str, Any]) -> Iterator[str]:
     for key, suffix in zip(("image_suffix", "mask_suffix"), suffixes, strict=True):
         if not isinstance(suffix, str) or not suffix or "/" in suffix:
             yield f"{key} is {_shown(suffix)}, expected the end of a file name such as '_sat.jpg'"
-    if suffixes[0] == suffixes[1]:
-        yield f"image_suffix and mask_suffix are both {_shown(suffixes[0])}, expected two that tell images from masks"
+    if suffixes[0] == suffixes[1] and "image_folder" not in values:
+        yield f"image_suffix and mask_suffix are both {_shown(suffixes[0])}, expected two that tell images from masks, or folders of their own"
+
+
+def _folder_problems(values: dict[str, Any]) -> Iterator[str]:
+    keys = ("image_folder", "mask_folder")
+    if not any(key in values for key in keys):
+        return
+    folders = [values.get(key) for key in keys]
+    for key, folder in zip(keys, folders, strict=True):
+        if not _is_text(folder) or "/" in str(folder) or str(folder).startswith("."):
+            yield f"{key} is {_shown(folder)}, expected the name of a folder such as 'images' (both are named, or none)"
+    if folders[0] == folders[1]:
+        yield f"image_folder and mask_folder are both {_shown(folders[0])}, expected two"
 
 
 def _class_problems(classes: Any) -> Iterator[str]:

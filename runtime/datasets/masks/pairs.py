@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dlcv.runtime.datasets.masks.description import DatasetDescription
@@ -17,7 +17,7 @@ class Pair:
     """An image and its mask.
 
     Attributes:
-        name: path of the pair inside its folder, without the suffix, with forward slashes.
+        name: path of the pair inside its folder, without the suffix and the folders that tell images from masks, with forward slashes.
         image: path of the image.
         mask: path of the mask.
     """
@@ -31,19 +31,28 @@ def find_pairs(folder: Path, description: DatasetDescription) -> list[Pair]:
     """All pairs in a folder and the folders inside it, sorted by name.
 
     Raises:
-        DatasetError: when the folder is missing, holds no pair, or an image has no mask or a mask no image.
+        DatasetError: when the folder is missing, holds no pair, an image has no mask or a mask no image, or two have one name.
     """
     if not folder.is_dir():
         raise DatasetError(f"there is no folder {folder}; --data expects a folder of tiles and masks")
     images: dict[str, Path] = {}
     masks: dict[str, Path] = {}
+    kinds = [
+        (description.image_suffix, description.image_folder, images),
+        (description.mask_suffix, description.mask_folder, masks),
+    ]
+    kinds.sort(
+        key=lambda kind: -len(kind[0])
+    )  # the longer one decides where one ends in the other: ".png" and "_mask.png"
     for path, name in _files(folder):
-        # the longer suffix decides where one ends in the other, such as ".png" and "_mask.png"
-        for suffix, found in sorted(
-            ((description.image_suffix, images), (description.mask_suffix, masks)), key=lambda item: -len(item[0])
-        ):
-            if name.endswith(suffix):
-                found[name.removesuffix(suffix)] = path
+        for suffix, inside, found in kinds:
+            short = _without(name, inside)
+            if short is not None and short.endswith(suffix):
+                first = found.setdefault(short.removesuffix(suffix), path)
+                if first != path:
+                    raise DatasetError(
+                        f"{first} and {path} have one name beside their masks' or images' folder; expected one of them"
+                    )
                 break
     _check_complete(folder, description, images, masks)
     return [Pair(name, images[name], masks[name]) for name in sorted(images)]
@@ -54,7 +63,8 @@ def load_split(
 ) -> tuple[list[Pair], list[Pair]]:
     """Training and validation pairs of a data folder.
 
-    With `train/` and `validation/` (or `val/`, `valid/`, `test/`) inside `data` these are the two. Otherwise each pair's name
+    With `train/` and `validation/` (or `val/`, `valid/`, `test/`) inside `data`, or inside its folder of images, these are the
+    two. Otherwise each pair's name
     and the seed alone decide (by SHA-256), so that adding tiles moves none from one side to the other; the shares are met on
     average.
 
@@ -68,6 +78,9 @@ def load_split(
     """
     if folders := split_folders(data):
         return find_pairs(folders[0], description), find_pairs(folders[1], description)
+    if parts := _parts_of_images(data, description):
+        train, validation = (_below(part, data, description) for part in parts)
+        return train, validation
     if present := [part for part in (TRAIN, VALIDATION) if (data / part).is_dir()]:
         missing = VALIDATION if present == [TRAIN] else TRAIN
         raise DatasetError(f"{data} holds {present[0]}/ but no {missing}/; expected both, or none for a seeded split")
@@ -91,7 +104,14 @@ def validation_pairs(data: Path, description: DatasetDescription) -> list[Pair]:
     Raises:
         DatasetError: as `find_pairs`.
     """
+    if validation_folder(data) is None and (parts := _parts_of_images(data, description)):
+        return _below(parts[1], data, description)
     return find_pairs(validation_folder(data) or data, description)
+
+
+def has_validation(data: Path, description: DatasetDescription) -> bool:
+    """Whether some pairs of a data folder are for validation by the folders that they stand in."""
+    return validation_folder(data) is not None or _parts_of_images(data, description) is not None
 
 
 def all_count_note(data: Path, count: int, what: str, most: int | None = None) -> str:
@@ -111,6 +131,29 @@ def all_count_note(data: Path, count: int, what: str, most: int | None = None) -
     return f"{data} has no {VALIDATION}/: {which}, and those that the model was trained on flatter it"
 
 
+def _parts_of_images(data: Path, description: DatasetDescription) -> tuple[str, str] | None:
+    """The names of `images/train` and of the folder beside it that validates, where images have a folder and these are in it."""
+    folders = split_folders(data / description.image_folder) if description.image_folder else None
+    return (folders[0].name, folders[1].name) if folders else None
+
+
+def _below(part: str, data: Path, description: DatasetDescription) -> list[Pair]:
+    """The pairs of `images/PART` and `masks/PART`, named as if PART were the folder."""
+    pairs = [pair for pair in find_pairs(data, description) if pair.name.startswith(f"{part}/")]
+    return [replace(pair, name=pair.name.removeprefix(f"{part}/")) for pair in pairs]
+
+
+def _without(name: str, folder: str) -> str | None:
+    """A file's path without a folder on its way; None where that is not on it."""
+    if not folder:
+        return name
+    *folders, file = name.split("/")
+    if folder not in folders:
+        return None
+    folders.remove(folder)
+    return "/".join((*folders, file))
+
+
 def _files(folder: Path) -> Iterable[tuple[Path, str]]:
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -122,9 +165,13 @@ def _files(folder: Path) -> Iterable[tuple[Path, str]]:
 def _check_complete(
     folder: Path, description: DatasetDescription, images: dict[str, Path], masks: dict[str, Path]
 ) -> None:
-    suffixes = f"NAME{description.image_suffix} with NAME{description.mask_suffix}"
+    image, mask = (f"{inside}/" if inside else "" for inside in (description.image_folder, description.mask_folder))
+    suffixes = f"{image}NAME{description.image_suffix} with {mask}NAME{description.mask_suffix}"
     if not images and not masks:
-        raise DatasetError(f"no pairs in {folder}; looked for {suffixes}, as the dataset {description.name} says")
+        raise DatasetError(
+            f"no pairs in {folder}; looked for {suffixes}, as the dataset {description.name} says; "
+            "describe other names and folders with --dataset FILE.json, as docs/training.md shows"
+        )
     faults = []
     for kind, other, have_kind, have_other in (("image", "mask", images, masks), ("mask", "image", masks, images)):
         missing = sorted(have_kind.keys() - have_other.keys())

@@ -11,6 +11,7 @@ import pytest
 
 from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.datasets.classes.images import ClassificationSet
+from dlcv.runtime.datasets.masks.pairs import find_pairs
 from dlcv.runtime.datasets.masks.tiles import SegmentationSet
 from dlcv.runtime.errors import CheckpointError, OutputError
 from dlcv.train.folder.probe import PROBE_COUNT, probe_sha256, read_probe, write_probe
@@ -101,6 +102,26 @@ def test_a_folder_of_other_files_is_left_alone(
     ):
         write_probe(tmp_path, validation)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.jpg"]
+
+
+def test_tiles_from_folders_of_images_and_masks_are_kept_side_by_side(
+    validation: SegmentationSet, tiny_card: ModelCard, tmp_path: Path
+) -> None:
+    for pair in validation.examples:
+        for kind, path in (("images", pair.image), ("masks", pair.mask)):
+            (tmp_path / "data" / kind).mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(
+                path, tmp_path / "data" / kind / f"{pair.name}_mask.png"
+            )  # a name that ends as masks in a probe do
+    masks = replace(
+        validation.masks, image_folder="images", mask_folder="masks", image_suffix=".png", mask_suffix=".png"
+    )
+    tiles = SegmentationSet(find_pairs(tmp_path / "data", masks), masks)
+    digest = write_probe(tmp_path / "probe", tiles)
+    found = read_probe(tmp_path / "probe", digest, tiny_card)
+    assert [pair.name for pair in found.examples] == [f"{pair.name}_mask" for pair in validation.examples]
+    for here, there in zip(found.examples, validation.examples, strict=True):
+        assert (found.label(here) == validation.label(there)).all()
 
 
 def test_two_tiles_whose_names_would_meet_are_both_kept(

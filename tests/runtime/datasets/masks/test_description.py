@@ -9,7 +9,12 @@ from typing import Any
 
 import pytest
 
-from dlcv.runtime.datasets.masks.description import DatasetDescription, known_descriptions, load_description
+from dlcv.runtime.datasets.masks.description import (
+    DatasetDescription,
+    description_from_dict,
+    known_descriptions,
+    load_description,
+)
 from dlcv.runtime.errors import DatasetError
 
 VALID: dict[str, Any] = {
@@ -98,11 +103,11 @@ def test_all_problems_are_told_together(tmp_path: Path) -> None:
     path = written(tmp_path, values | {"name": 4})
     assert refusal(path) == f"the dataset description {path} is not valid: " + "; ".join(
         [
-            "unknown key 'size', expected classes, image_suffix, mask_suffix, masks, name, threshold",
+            "unknown key 'size', expected classes, image_folder, image_suffix, mask_folder, mask_suffix, masks, name, threshold",
             "name is 4, expected a text",
             "masks is 'rgb', expected 'colour' or 'index'",
             "threshold is 0, expected 1 to 255 or null",
-            "image_suffix and mask_suffix are both '_sat.jpg', expected two that tell images from masks",
+            "image_suffix and mask_suffix are both '_sat.jpg', expected two that tell images from masks, or folders of their own",
             "class 0: name is '', expected a text",
             "class 0: colour is [0, 0, 300], expected [R, G, B] of 0 to 255",
             "class 1 is 7, expected an object with name and colour",
@@ -139,3 +144,38 @@ def test_classes_that_cannot_be_told_apart(tmp_path: Path, change: dict[str, Any
 def test_index_masks_may_share_colours(tmp_path: Path) -> None:
     classes = [{"name": n, "colour": [9, 9, 9]} for n in "ab"]
     assert load_description(written(tmp_path, {"classes": classes, "masks": "index"})).palette == ((9, 9, 9),) * 2
+
+
+CLASSES = [{"name": "a", "colour": [0, 0, 0]}, {"name": "b", "colour": [0, 0, 255]}]
+IN_FOLDERS = {"classes": CLASSES, "masks": "index", "image_suffix": ".png", "mask_suffix": ".png", "image_folder": "images", "mask_folder": "masks"}  # fmt: skip
+
+
+def test_with_folders_the_suffixes_may_be_the_same() -> None:
+    description = description_from_dict(IN_FOLDERS, "mine", source="mine.json")
+    assert (description.image_folder, description.mask_folder) == ("images", "masks")
+    assert description_from_dict(description.to_dict(), "mine", source="mine.json") == description
+
+
+def test_copies_side_by_side_are_told_by_their_suffixes() -> None:
+    """A run's probe is one folder of copies."""
+    copies = description_from_dict(IN_FOLDERS, "mine", source="mine.json").side_by_side()
+    assert (copies.image_folder, copies.mask_folder) == ("", "")
+    assert (copies.image_suffix, copies.mask_suffix) == ("_image.png", "_mask.png")
+    assert description_from_dict(copies.to_dict(), "mine", source="mine.json") == copies
+    assert load_description("deepglobe").side_by_side() == load_description("deepglobe")
+
+
+@pytest.mark.parametrize(
+    ("folders", "told"),
+    [
+        ({"image_folder": "images"}, "mask_folder is missing, expected the name of a folder such as 'images'"),
+        ({"image_folder": "a/b", "mask_folder": ".m"}, "image_folder is 'a/b', expected the name of a folder"),
+        ({"image_folder": "x", "mask_folder": "x"}, "image_folder and mask_folder are both 'x', expected two"),
+        ({"image_folder": 3, "mask_folder": "m"}, "image_folder is 3, expected the name of a folder"),
+    ],
+)
+def test_folders_that_cannot_be(folders: dict[str, Any], told: str) -> None:
+    values = {"classes": CLASSES, "masks": "index", **folders}
+    with pytest.raises(DatasetError) as caught:
+        description_from_dict(values, "mine", source="mine.json")
+    assert told in str(caught.value) and "\n" not in str(caught.value)

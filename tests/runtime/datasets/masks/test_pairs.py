@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dlcv.runtime.datasets.masks.description import load_description
-from dlcv.runtime.datasets.masks.pairs import find_pairs, load_split, validation_pairs
+from dlcv.runtime.datasets.masks.pairs import find_pairs, has_validation, load_split, validation_pairs
 from dlcv.runtime.errors import DatasetError
 
 DEEPGLOBE = load_description("deepglobe")
@@ -55,7 +55,8 @@ def test_a_missing_folder(tmp_path: Path) -> None:
 def test_no_pair(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
     assert refusal(tmp_path) == (
-        f"no pairs in {tmp_path}; looked for NAME_sat.jpg with NAME_mask.png, as the dataset deepglobe says"
+        f"no pairs in {tmp_path}; looked for NAME_sat.jpg with NAME_mask.png, as the dataset deepglobe says; "
+        "describe other names and folders with --dataset FILE.json, as docs/training.md shows"
     )
 
 
@@ -125,3 +126,62 @@ def test_a_split_with_an_empty_side(tmp_path: Path) -> None:
 def test_validation_pairs_without_the_folder_are_all(tmp_path: Path) -> None:
     filled(tmp_path, ["a", "b"])
     assert [pair.name for pair in validation_pairs(tmp_path, DEEPGLOBE)] == ["a", "b"]
+
+
+FOLDERS = replace(DEEPGLOBE, image_folder="images", mask_folder="masks", image_suffix=".png", mask_suffix=".png")
+
+
+def in_folders(data: Path, names: Iterable[str]) -> Path:
+    """Names with `KIND` where the images' or the masks' folder stands."""
+    for name in names:
+        for kind in ("images", "masks"):
+            path = data / f"{name.replace('KIND', kind)}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    return data
+
+
+def test_folders_tell_images_from_masks(tmp_path: Path) -> None:
+    in_folders(tmp_path, ["KIND/b", "KIND/deep/a", "deep/KIND/c"])
+    (tmp_path / "thumbnails").mkdir()
+    (tmp_path / "thumbnails/b.png").touch()
+    pairs = find_pairs(tmp_path, FOLDERS)
+    assert [pair.name for pair in pairs] == ["b", "deep/a", "deep/c"]
+    assert [(pair.image, pair.mask) for pair in pairs[1:]] == [
+        (tmp_path / "images/deep/a.png", tmp_path / "masks/deep/a.png"),
+        (tmp_path / "deep/images/c.png", tmp_path / "deep/masks/c.png"),
+    ]
+
+
+def test_an_image_without_a_mask_in_folders(tmp_path: Path) -> None:
+    in_folders(tmp_path, ["KIND/a", "KIND/b"])
+    (tmp_path / "masks/b.png").unlink()
+    with pytest.raises(DatasetError) as caught:
+        find_pairs(tmp_path, FOLDERS)
+    assert str(caught.value) == (
+        f"1 image has no mask, the first is {tmp_path / 'images/b.png'}; expected images/NAME.png with masks/NAME.png"
+    )
+
+
+def test_two_images_of_one_name(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="have one name"):
+        find_pairs(in_folders(tmp_path, ["KIND/train/a", "train/KIND/a"]), FOLDERS)
+
+
+@pytest.mark.parametrize("second", ["validation", "val"])
+@pytest.mark.parametrize("layout", ["KIND/{}/{}", "{}/KIND/{}"])
+def test_a_split_inside_or_outside_of_the_folders(tmp_path: Path, layout: str, second: str) -> None:
+    names = [layout.format(part, name) for part, name in (("train", "a"), ("train", "b"), (second, "a"))]
+    in_folders(tmp_path, names)
+    train, validation = load_split(tmp_path, FOLDERS)
+    assert [pair.name for pair in train] == ["a", "b"] and [pair.name for pair in validation] == ["a"]
+    assert second in validation[0].image.parts and second in validation[0].mask.parts
+    assert validation_pairs(tmp_path, FOLDERS) == validation
+    assert has_validation(tmp_path, FOLDERS)
+
+
+def test_folders_without_a_split(tmp_path: Path) -> None:
+    in_folders(tmp_path, [f"KIND/{n}" for n in range(20)])
+    train, validation = load_split(tmp_path, FOLDERS)
+    assert len(train) + len(validation) == 20 and not has_validation(tmp_path, FOLDERS)
+    assert len(validation_pairs(tmp_path, FOLDERS)) == 20
