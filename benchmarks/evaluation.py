@@ -93,7 +93,7 @@ def run_evaluation(
     """
     with open_engine(paths, device=device, session=session, compute=compute, lanes=cpu_count(), trust=trust) as engine:
         refuse_without_probabilities(engine.card, paths[0], blend, tta)
-        labelled = labelled_for(engine.card, data, dataset=dataset, split=split, say=say)
+        labelled = labelled_for(engine.card, data, dataset=dataset, learned=engine.masks, split=split, say=say)
         settings = PipelineSettings(
             batch=_batch(engine), decoders=cpu_count(), writers=cpu_count(), fit=engine.card.fit,
             blend=blend is not False, tta=tta,

@@ -17,6 +17,7 @@ from dlcv.benchmarks.engines import kind_of_side, open_engine
 from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.datasets.labelled import Example, LabelledSet
 from dlcv.runtime.datasets.loading import labelled_for
+from dlcv.runtime.datasets.masks.description import DatasetDescription
 from dlcv.runtime.errors import DatasetError, TileError, UsageError
 from dlcv.runtime.progress import Progress
 from dlcv.runtime.provenance import Trust, check_file
@@ -41,6 +42,7 @@ class EngineSide:
 
     def __init__(self, session: Session) -> None:
         self.card, self.description, self.computes = session.card, session.description, session.computes
+        self.masks = session.masks
         self._session = session
 
     def has(self, labelled: LabelledSet[Any], example: Example) -> bool:
@@ -63,6 +65,7 @@ class StoredSide:
 
     def __init__(self, reference: Reference, path: Path) -> None:
         self.card, self.description, self.computes = reference.card, f"stored answers of torch in {path}", "fp32"
+        self.masks: DatasetDescription | None = None
         self._reference = reference
 
     def has(self, labelled: LabelledSet[Any], example: Example) -> bool:
@@ -228,7 +231,8 @@ def check_parity(
         stack.callback(second.close)
         first = open_side(reference, device, like=second.card, trust=trust)
         stack.callback(first.close)
-        labelled = labelled_for(second.card, data, dataset=dataset, split=split, say=say)
+        learned = first.masks or second.masks
+        labelled = labelled_for(second.card, data, dataset=dataset, learned=learned, split=split, say=say)
         if warning := same_model(first.card, second.card):
             say(warning)
         say(f"reference: {first.description}; candidate: {second.description}")

@@ -24,7 +24,7 @@ _OPTIONS = (
     click.option(
         "--dataset",
         default=None,
-        help="How masks name classes.  [default: dataset.json in DIR, else the one with the engine's classes]",
+        help="How masks name classes.  [default: dataset.json in DIR, else the checkpoint's, else the one with the engine's classes]",
     ),
     click.option(
         "--split", type=click.Path(path_type=Path), default=None, help="A run's split.csv: its validation images alone."

@@ -15,7 +15,7 @@ from dlcv.runtime.datasets.classes.images import ClassificationSet, LabelledImag
 from dlcv.runtime.datasets.classes.names import CLASSES_NAME, check_classes, narrowed, read_classes
 from dlcv.runtime.datasets.classes.text_rows import listed, shown
 from dlcv.runtime.datasets.labelled import LabelledSet
-from dlcv.runtime.datasets.masks.description import load_description
+from dlcv.runtime.datasets.masks.description import DatasetDescription, load_description
 from dlcv.runtime.datasets.masks.likeness import check_counted, check_likeness
 from dlcv.runtime.datasets.masks.pairs import all_count_note, has_validation, load_split, validation_pairs
 from dlcv.runtime.datasets.masks.tiles import DESCRIPTION_NAME, SegmentationSet, find_description
@@ -75,6 +75,7 @@ def labelled_for(
     data: Path,
     *,
     dataset: str | None = None,
+    learned: DatasetDescription | None = None,
     split: Path | None = None,
     say: Say = lambda _: None,
     most: int | None = None,
@@ -84,7 +85,7 @@ def labelled_for(
     Args:
         card: of the model. Classification data with more classes is narrowed to the model's.
         data: a folder; for classification a CSV, too.
-        dataset: what masks mean; `None`: see `find_description`.
+        dataset, learned: what masks mean, see `find_description`.
         split: a run's `split.csv`: the images that it lists for validation are taken.
         say: takes lines about what counts and what was left out.
         most: how many of them the caller takes at most, for what `say` is told; None for all. All are given in any case.
@@ -93,7 +94,9 @@ def labelled_for(
         DatasetError: when the data cannot be used, has other classes than the model or masks that are not those of the dataset,
             or lacks images that `split` lists.
     """
-    labelled, all_count = _pairs_for(card, data, dataset) if card.task == "segmentation" else _images_for(data, say)
+    labelled, all_count = (
+        _pairs_for(card, data, dataset, learned) if card.task == "segmentation" else _images_for(data, say)
+    )
     if split is not None:
         labelled = listed_in(split, data, labelled)
     if isinstance(labelled, ClassificationSet) and set(card.classes) <= set(labelled.classes):
@@ -209,9 +212,11 @@ def _check_sides(data: Path, train: ClassificationSet, validation: Classificatio
             say(f"{len(none)} of the {len(side.classes)} classes have no image to {task}: {listed(none)}")
 
 
-def _pairs_for(card: ModelCard, data: Path, dataset: str | None) -> tuple[LabelledSet[Any], str]:
+def _pairs_for(
+    card: ModelCard, data: Path, dataset: str | None, learned: DatasetDescription | None
+) -> tuple[LabelledSet[Any], str]:
     """The pairs to judge on, and what to call them where they are all that there are; as `_images_for`."""
-    masks = find_description(dataset, data, card)
+    masks = find_description(dataset, data, card, learned)
     all_count = not has_validation(data, masks) and not (data / DESCRIPTION_NAME).is_file()
     pairs = validation_pairs(data, masks)
     check_likeness(pairs, masks)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import EngineError
 from dlcv.runtime.sessions.executed import Executed
+
+if TYPE_CHECKING:
+    from dlcv.runtime.datasets.masks.description import DatasetDescription
 
 
 class Session(ABC):
@@ -30,6 +33,7 @@ class Session(ABC):
         parallel: how many threads may be inside `run` at the same time (batches in flight).
         hung: set by who found that a call of `run` does not return: the end of `with` then frees nothing, since that would
             wait for it.
+        masks: what the masks meant that it learned from, where the file says so: a checkpoint's does.
 
     Use it as a context manager, or call `close`.
     """
@@ -41,6 +45,7 @@ class Session(ABC):
     max_batch: int | None = None
     parallel: int = 1
     hung: bool = False
+    masks: DatasetDescription | None = None
     _closed: bool = False
 
     def run(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:

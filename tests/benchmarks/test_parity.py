@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,31 @@ def test_a_graph_holds_against_its_checkpoint(
     assert facts["mean_iou"]["reference"] > facts["majority_mean_iou"]
     assert set(facts["iou"]) == set(DESCRIPTION.classes)
     assert facts["candidate"]["file"] == str(tiny_onnx)
+
+
+@pytest.mark.parametrize("form", ["parity", "evaluate"])
+def test_what_masks_mean_is_taken_from_the_checkpoint(
+    form: str, tiny_checkpoint: Path, tiny_onnx: Path, probe: Path, tmp_path: Path
+) -> None:
+    """Whoever trained with a description of their own need not name it again."""
+    from dlcv.benchmarks.evaluation import run_evaluation
+    from dlcv.train.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+
+    mine = replace(DESCRIPTION, name="mine", image_folder="images", mask_folder="masks", image_suffix=".jpg", mask_suffix=".png")  # fmt: skip
+    save_checkpoint(tmp_path / "best.pt", replace(load_checkpoint(tiny_checkpoint), dataset=mine.to_dict()))
+    for pair in find_pairs(probe, DESCRIPTION):
+        for path, kind, suffix in ((pair.image, "images", ".jpg"), (pair.mask, "masks", ".png")):
+            (tmp_path / "data" / kind).mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, tmp_path / "data" / kind / f"{pair.name}{suffix}")
+    if form == "parity":
+        code, out, err = invoke(tmp_path / "best.pt", tiny_onnx, tmp_path / "data")
+        assert code == 0, err
+        assert "6 tiles, argmax agreement " in out
+        code, _, err = invoke(tiny_onnx, tiny_onnx, tmp_path / "data")
+        assert code == 2, "an engine does not know"
+        assert "no pairs in" in err
+    else:
+        assert len(run_evaluation([tmp_path / "best.pt"], tmp_path / "data").labelled) == 6
 
 
 def test_graphs_with_logits_give_their_largest_difference(

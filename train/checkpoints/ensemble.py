@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dlcv.runtime.card.card import ModelCard
+from dlcv.runtime.datasets.masks.description import description_from_dict
 from dlcv.runtime.errors import CheckpointError
 from dlcv.runtime.files import sha256_of
 from dlcv.train.checkpoints.checkpoint import Checkpoint, load_checkpoint, model_from_checkpoint
@@ -46,25 +47,16 @@ def _log_softmax(logits: Tensor) -> Tensor:
     return shifted - shifted.exp().sum(1, keepdim=True).log()
 
 
-def load_ensemble(paths: Sequence[Path], *, model: str | None = None) -> tuple[nn.Module, ModelCard]:
-    """One or more checkpoints as a network in evaluation mode on the CPU, and its card.
+def load_members(paths: Sequence[Path], *, model: str | None = None) -> list[Checkpoint]:
+    """The checkpoints of an ensemble.
 
     Args:
-        paths: checkpoints; their order does not matter.
+        paths: one or more checkpoints.
         model: the model that is expected; None takes any.
-
-    Returns:
-        A single checkpoint's own network and card; of more, an `EnsembleNetwork` and a card with `members` and, as
-        `checkpoint_sha256`, a hash of the members' hashes; width and options are the first one's.
 
     Raises:
         CheckpointError: when one cannot be used, is named twice, or differs from the first in what `ALIKE` lists.
     """
-    return ensemble_of(load_members(paths, model=model), paths)
-
-
-def load_members(paths: Sequence[Path], *, model: str | None = None) -> list[Checkpoint]:
-    """The checkpoints of an ensemble; see `load_ensemble`."""
     if not paths:
         raise CheckpointError("no checkpoint was named; name one with --checkpoint FILE")
     members = [load_checkpoint(path, model=model) for path in paths]
@@ -80,7 +72,12 @@ def load_members(paths: Sequence[Path], *, model: str | None = None) -> list[Che
 
 
 def ensemble_of(members: Sequence[Checkpoint], paths: Sequence[Path]) -> tuple[nn.Module, ModelCard]:
-    """Network and card of what `load_members` read from `paths`; see `load_ensemble`."""
+    """What `load_members` read from `paths`, as a network in evaluation mode on the CPU, and its card.
+
+    Returns:
+        A single checkpoint's own network and card; of more, an `EnsembleNetwork` and a card with `members` and, as
+        `checkpoint_sha256`, a hash of the members' hashes; width and options are the first one's.
+    """
     networks, card = [model_from_checkpoint(member) for member in members], members[0].card
     if len(networks) == 1:
         return networks[0], card
@@ -96,7 +93,7 @@ def sha256_of_members(paths: Sequence[Path]) -> str:
 
 
 def open_checkpoints(paths: Sequence[Path], *, device: str = "auto", model: str | None = None) -> TorchSession:
-    """Opens one or more checkpoints as one session; see `load_ensemble`.
+    """Opens one or more checkpoints as one session; see `ensemble_of`.
 
     Args:
         paths: checkpoints.
@@ -104,11 +101,15 @@ def open_checkpoints(paths: Sequence[Path], *, device: str = "auto", model: str 
         model: the model that is expected; None takes any.
 
     Raises:
-        CheckpointError: as `load_ensemble`.
+        CheckpointError: as `load_members`.
         UsageError: when torch does not know the device, or sees no GPU.
+        DatasetError: when what it says of the masks that it learned from is not valid.
     """
-    network, card = load_ensemble(paths, model=model)
+    members = load_members(paths, model=model)
+    network, card = ensemble_of(members, paths)
     session = TorchSession(network, card, torch_device(device))
+    if card.task == "segmentation" and members[0].dataset:
+        session.masks = description_from_dict(members[0].dataset, "of the checkpoint", source=str(paths[0]))
     if card.members > 1:
         session.description += f", the mean of {card.members} checkpoints"
     return session

@@ -73,8 +73,16 @@ class SegmentationSet(LabelledSet[Pair]):
         return self.masks.to_dict()
 
 
-def find_description(name_or_file: str | None, data: Path, card: ModelCard) -> DatasetDescription:
-    """The description that was asked for; else the one beside the tiles; else the one that ships for the card's classes.
+def find_description(
+    name_or_file: str | None, data: Path, card: ModelCard, learned: DatasetDescription | None = None
+) -> DatasetDescription:
+    """The description that was asked for; else the one beside the tiles; else what the model learned from; else the one that ships.
+
+    Args:
+        name_or_file: as `load_description` takes it.
+        data: the tiles' folder.
+        card: of the model, whose classes one that ships must have.
+        learned: as a checkpoint says.
 
     Raises:
         DatasetError: when none of these is there.
@@ -83,6 +91,8 @@ def find_description(name_or_file: str | None, data: Path, card: ModelCard) -> D
         return load_description(name_or_file)
     if (data / DESCRIPTION_NAME).is_file():
         return load_description(str(data / DESCRIPTION_NAME))
+    if learned is not None:
+        return learned
     for name in known_descriptions():
         description = load_description(name)
         if description.classes == card.classes:

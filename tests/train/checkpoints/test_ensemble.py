@@ -20,7 +20,14 @@ from torch import Tensor, nn  # noqa: E402
 from dlcv.runtime.errors import CheckpointError  # noqa: E402
 from dlcv.runtime.files import sha256_of  # noqa: E402
 from dlcv.train.checkpoints.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
-from dlcv.train.checkpoints.ensemble import ALIKE, EnsembleNetwork, load_ensemble, open_checkpoints, sha256_of_members  # noqa: E402
+from dlcv.train.checkpoints.ensemble import (  # noqa: E402
+    ALIKE,
+    EnsembleNetwork,
+    ensemble_of,
+    load_members,
+    open_checkpoints,
+    sha256_of_members,
+)
 from dlcv.train.checkpoints.session import open_checkpoint  # noqa: E402
 
 
@@ -82,7 +89,7 @@ def test_a_session_gives_the_mean_probability(paths: list[Path], tiny_crops: NDA
 
 
 def test_one_checkpoint_is_itself(paths: list[Path]) -> None:
-    network, card = load_ensemble(paths[:1])
+    network, card = ensemble_of(load_members(paths[:1]), paths[:1])
     assert card == load_checkpoint(paths[0]).card
     assert not isinstance(network, EnsembleNetwork)
     with open_checkpoints(paths[:1], device="cpu") as session:
@@ -90,7 +97,7 @@ def test_one_checkpoint_is_itself(paths: list[Path]) -> None:
 
 
 def test_the_card_says_of_whom_it_is(paths: list[Path]) -> None:
-    _, card = load_ensemble(paths)
+    _, card = ensemble_of(load_members(paths), paths)
     digest = hashlib.sha256("".join(sorted(map(sha256_of, paths))).encode()).hexdigest()
     assert (card.members, card.checkpoint_sha256) == (3, digest)
     assert sha256_of_members(paths[::-1]) == digest, "the order does not matter"
@@ -114,7 +121,7 @@ def test_members_that_are_not_alike_are_refused(name: str, paths: list[Path], tm
     loaded, other = load_checkpoint(paths[1]), tmp_path / "other.pt"
     save_checkpoint(other, replace(loaded, card=loaded.card.changed(**{name: OTHER[name]})))
     with pytest.raises(CheckpointError) as caught:
-        load_ensemble([paths[0], other])
+        load_members([paths[0], other])
     text = str(caught.value)
     assert text.startswith(f"{paths[0]} and {other} cannot be averaged: their {name} differs (")
     assert "\n" not in text
@@ -122,9 +129,9 @@ def test_members_that_are_not_alike_are_refused(name: str, paths: list[Path], tm
 
 def test_another_task_or_model_is_refused(paths: list[Path], tiny_checkpoint: Path) -> None:
     with pytest.raises(CheckpointError, match=r"cannot be averaged: their model differs \(cnn3 and fcn8s\)"):
-        load_ensemble([paths[0], tiny_checkpoint])
+        load_members([paths[0], tiny_checkpoint])
     with pytest.raises(CheckpointError, match="is a checkpoint of fcn8s, not of cnn3"):
-        load_ensemble([paths[0], tiny_checkpoint], model="cnn3")
+        load_members([paths[0], tiny_checkpoint], model="cnn3")
     assert {"model", "task", *OTHER} <= set(ALIKE)
 
 
@@ -132,9 +139,9 @@ def test_the_same_checkpoint_twice_is_refused(paths: list[Path], tmp_path: Path)
     with pytest.raises(
         CheckpointError, match=rf"^{paths[0]} is named twice; the members of an ensemble must be different"
     ):
-        load_ensemble([paths[0], paths[1], paths[0]])
+        load_members([paths[0], paths[1], paths[0]])
     shutil.copyfile(paths[0], tmp_path / "copy.pt")
     with pytest.raises(CheckpointError, match=rf"^{paths[0]} and {tmp_path}/copy\.pt are the same; "):
-        load_ensemble([paths[0], tmp_path / "copy.pt"])
+        load_members([paths[0], tmp_path / "copy.pt"])
     with pytest.raises(CheckpointError, match="no checkpoint was named; name one with --checkpoint FILE"):
-        load_ensemble([])
+        load_members([])
