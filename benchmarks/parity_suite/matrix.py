@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlcv.benchmarks.parity_suite.graphs import PRECISIONS, Way, file_for, write_graph
+from dlcv.benchmarks.parity_suite.graphs import MAX_DROP, PRECISIONS, Way, file_for, write_graph
 from dlcv.benchmarks.parity_suite.trained import Trained, from_run, train
 from dlcv.export.stages import RememberingSession, Stage, compare_stages
 from dlcv.runtime.errors import DlcvError, MissingPackageError, PrecisionError
@@ -17,9 +17,6 @@ from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.scoring.comparison import MIN_AGREEMENT, bound_precision
 from dlcv.runtime.sessions import Session, open_session
 
-MAX_DROP = {"fp32": 0.005, "fp16": 0.01, "bf16": 0.02, "int8": 0.03}
-"""How far mean IoU or accuracy may fall: a narrow network of seconds of training is nearer to its boundaries than one of hours,
-and an image of 48 is 0.02 of accuracy; what is held is that nothing breaks, not what a model loses."""
 Say = Callable[[str], None]
 Keep = Callable[[Sequence["Cell"]], None]
 

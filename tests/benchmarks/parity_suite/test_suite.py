@@ -193,3 +193,25 @@ def test_a_broken_graph_fails(trained: Trained, tmp_path: Path, monkeypatch: pyt
     assert cell.verdict == "FAILS"
     assert "argmax agreement" in lines_of([cell])[0]
     assert '<td class="fails">FAILS</td>' in as_page([cell], {})
+
+
+def test_int8_is_the_exporters_graph(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers that lose too much are put back, and what the exporter refuses fails with its reason."""
+    from dlcv.export.precision import low_precision as exporter
+    from dlcv.runtime.errors import VerdictError
+
+    asked: list[Any] = []
+    original = exporter.low_precision
+
+    def watched(given: Any, settings: Any, *rest: Any) -> Any:
+        asked.append(settings)
+        if len(asked) > 1:
+            raise VerdictError("int8 is not what torch is")
+        return original(given, settings, *rest)
+
+    monkeypatch.setattr(exporter, "low_precision", watched)
+    (cell,) = matrix.cells_of(trained, (ONNX,), ("int8",), tmp_path)
+    assert cell.computes == "int8", lines_of([cell])
+    assert (asked[0].precision, asked[0].repair, asked[0].max_drop) == ("int8", True, matrix.MAX_DROP["int8"])
+    (cell,) = matrix.cells_of(trained, (ONNX,), ("int8",), tmp_path)
+    assert lines_of([cell]) == ["cnn3 int8 in onnxruntime on cpu fails: did not run: int8 is not what torch is"]
