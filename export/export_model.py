@@ -26,6 +26,7 @@ from dlcv.export.gate import nothing_to_lose
 from dlcv.export.graph import DEFAULT_HEAD, HEADS
 from dlcv.export.images import VERIFY_IMAGES, first_windows, images_to_calibrate_on, images_to_verify_on
 from dlcv.export.onnx_from_checkpoint import onnx_from_model
+from dlcv.export.openvino_stage import openvino_stage
 from dlcv.export.precision.auto import LOW, Choice, choose
 from dlcv.export.precision.calibration import CalibrationTiles
 from dlcv.export.precision.low_precision import AUTO, Given, LowPrecision, PrecisionSettings, low_precision
@@ -174,6 +175,8 @@ def _finish(base: _Base, low: LowPrecision | None, choice: Choice | None, say: C
     if low is not None:
         proto, card, verification = low.proto, low.card, low.verification
         stages[f"onnx {card.precision}"] = low.stage
+        if in_openvino := openvino_stage(low, given.session, given.labelled, settings.precision.max_drop, say):
+            stages[f"onnx {card.precision} in OpenVINO"] = in_openvino
     sizes = verify_sizes(proto, card, given.network, given.labelled, say)
     with staging_folder(settings.output, settings.model) as staging:
         _write_graph(settings, staging, proto, reference_bytes(base.session, card, given.labelled))

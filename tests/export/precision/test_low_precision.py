@@ -38,6 +38,9 @@ def test_a_segmentation_export_is_proven_and_scored_at_each_stage(export: Export
     assert card.precision == precision and card.proof == facts["proof"]["sentence"]
     assert card == read_card(tmp_path / "fcn8s.json")
     assert facts["proof"]["multiply_adds"] == {precision: sum(facts["proof"]["multiply_adds"].values())}
+    in_openvino = facts["stages"].pop(f"onnx {precision} in OpenVINO", None)
+    assert (in_openvino is not None) == ("OpenVINO" in card.proof)
+    assert in_openvino is None or in_openvino["agreement"] >= 0.99
     assert list(facts["stages"]) == ["onnx fp32", f"onnx {precision}"]
     first, last = facts["stages"].values()
     assert first["agreement"] >= 0.9999
