@@ -9,12 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlcv.runtime.errors import TileError
+from dlcv.runtime.large.area import tells_places
 from dlcv.runtime.large.library import rasterio
 
 WGS84 = "EPSG:4326"
 DEGREE_DIGITS, MAP_DIGITS = 9, 4
 """Of coordinates: a tenth of a millimetre, in degrees and in metres."""
 MAP_NOTE = "coordinates are the image's own map coordinates, whose system it does not tell; they may be no longitudes"
+LATITUDE_NOTE = (
+    "some latitudes are beyond 90 degrees, as the image's own transform has them; they are no places on Earth"
+)
 _BORDER = 1e-3  # of a pixel
 _ROUND = 180.0 + 1e-6  # a map of the whole Earth ends there, give or take its last digit
 
@@ -30,6 +34,7 @@ class Ground:
         about: longitude of its middle, of a projected image across the antimeridian: longitudes are those next to it, beyond 180 where need be,
             so that no polygon runs round the Earth; else None.
         beyond: some of its longitudes are beyond 180, for that reason or since its own transform says so: polygons are to be cut there.
+        over_pole: some of its latitudes are beyond 90, since its own transform says so.
     """
 
     transform: tuple[float, ...] | None = None
@@ -37,11 +42,12 @@ class Ground:
     crs: str | None = None
     about: float | None = None
     beyond: bool = False
+    over_pole: bool = False
 
     @classmethod
     def of(cls, dataset: Any) -> Ground:
         """From a dataset of rasterio. One with ground control points alone stays in pixels."""
-        if dataset.transform.is_identity or dataset.transform.determinant == 0:
+        if not tells_places(dataset.transform):
             return cls()
         transform = tuple(float(value) for value in tuple(dataset.transform)[:6])
         if dataset.crs is None:
@@ -61,7 +67,8 @@ class Ground:
         longitudes, about = degrees[:, 0], float(degrees[4, 0])
         if dataset.crs.is_projected and np.abs(longitudes - about).max() > _ROUND:
             return cls(transform, dataset.crs, WGS84, about, beyond=True)
-        return cls(transform, dataset.crs, WGS84, None, bool(np.abs(longitudes).max() > _ROUND))
+        beyond, over_pole = (bool(np.abs(degrees[:, k]).max() > most) for k, most in ((0, _ROUND), (1, _ROUND - 90)))
+        return cls(transform, dataset.crs, WGS84, None, beyond, over_pole)
 
     @property
     def digits(self) -> int | None:
@@ -73,6 +80,8 @@ class Ground:
     @property
     def note(self) -> str | None:
         """What a reader of the coordinates must know; None where they are what they are taken for, or pixels."""
+        if self.over_pole:
+            return LATITUDE_NOTE
         return MAP_NOTE if self.transform is not None and self.crs is None else None
 
     def place(self, corners: NDArray[np.float64]) -> NDArray[np.float64]:

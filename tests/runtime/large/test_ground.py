@@ -15,7 +15,8 @@ from rasterio.control import GroundControlPoint
 from rasterio.warp import transform_geom
 
 from dlcv.runtime.errors import TileError
-from dlcv.runtime.large.ground import MAP_NOTE, Ground
+from dlcv.runtime.large.area import square_metres
+from dlcv.runtime.large.ground import LATITUDE_NOTE, MAP_NOTE, Ground
 from dlcv.runtime.outputs.polygons.geojson import head_of
 
 WriteGeo = Callable[..., Path]
@@ -113,3 +114,15 @@ def test_round_a_pole_there_are_no_longitudes_to_draw_in(tmp_path: Path, write_g
     found = ground(write_geo(tmp_path / "b.tif", BLANK, crs="EPSG:3031", transform=beside))
     assert found.crs == "EPSG:4326" and found.beyond
     assert np.ptp(found.place(CORNERS)[:, 0]) < 90
+
+
+def test_a_transform_that_is_not_of_numbers_is_none(tmp_path: Path, write_geo: WriteGeo) -> None:
+    path = write_geo(tmp_path / "a.tif", BLANK, transform=Affine(float("nan"), 0, 325_000, 0, -0.5, 2_790_000))
+    assert ground(path) == Ground()
+    with rasterio.open(path) as file:
+        assert square_metres(file.crs, file.transform, file.height) is None
+
+
+def test_latitudes_beyond_the_pole_are_told(tmp_path: Path, write_geo: WriteGeo) -> None:
+    own = Affine(0.5, 0, 0, 0, -0.5, 95)
+    assert ground(write_geo(tmp_path / "a.tif", BLANK, crs="EPSG:4326", transform=own)).note == LATITUDE_NOTE
