@@ -114,3 +114,25 @@ def test_a_border_that_crosses_itself_is_told() -> None:
     bow = polygon([(170, 0), (190, 0), (170, 10), (190, 10)], box(175, 1, 185, 2))
     with pytest.raises(TileError, match="crosses itself at 180 degrees"):
         cut_at_180(bow, 9)
+
+
+@pytest.mark.parametrize("up", [1, -1])
+def test_a_hole_goes_to_the_part_around_it(up: int) -> None:
+    """East of the line a hook, and within its box a tooth with a hole."""
+    hook = [
+        (170, 0),
+        (175, 0),
+        (175, 4),
+        (186, 4),
+        (186, 6),
+        (175, 6),
+        (175, 9),
+        (188, 9),
+        (188, 1),
+        (190, 1),
+        (190, 10),
+        (170, 10),
+    ]
+    rings = [[(x, up * y) for x, y in ring][::up] for ring in (hook, box(183, 4.5, 184, 5.5)[::-1])]
+    found = check(polygon(*rings))
+    assert sorted(len(part.interiors) for part in shapes(found)) == [0, 0, 1]
