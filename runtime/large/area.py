@@ -29,7 +29,7 @@ def square_metres(crs: Any, transform: Any, height: int) -> NDArray[np.float64] 
         float64 (height,), square metres; None where they cannot be told: no CRS, no transform, or a geographic one whose rows do
         not follow the parallels.
     """
-    if crs is None or transform.is_identity or transform.determinant == 0:
+    if crs is None or not tells_places(transform):
         return None
     if crs.is_geographic:
         return _on_ellipsoid(transform, height)
@@ -41,6 +41,11 @@ def square_metres(crs: Any, transform: Any, height: int) -> NDArray[np.float64] 
         northings = transform.f + (np.arange(height) + 0.5) * transform.e
         return plane * _web_mercator_share(northings)
     return plane
+
+
+def tells_places(transform: Any) -> bool:
+    """Whether a transform of rasterio puts each pixel at a place of its own; one that is the identity, flat or not of numbers does not."""
+    return not transform.is_identity and math.isfinite(sum(tuple(transform)[:6])) and transform.determinant != 0
 
 
 def _on_ellipsoid(transform: Any, height: int) -> NDArray[np.float64] | None:

@@ -9,14 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlcv.runtime.errors import TileError
+from dlcv.runtime.large.area import tells_places
 from dlcv.runtime.large.library import rasterio
 
 WGS84 = "EPSG:4326"
 DEGREE_DIGITS, MAP_DIGITS = 9, 4
 """Of coordinates: a tenth of a millimetre, in degrees and in metres."""
 MAP_NOTE = "coordinates are the image's own map coordinates, whose system it does not tell; they may be no longitudes"
-ACROSS_NOTE = "the image lies across the antimeridian: longitudes go on beyond 180, and polygons are not cut there"
-_FAR = 90.0
+LATITUDE_NOTE = (
+    "some latitudes are beyond 90 degrees, as the image's own transform has them; they are no places on Earth"
+)
+_BORDER = 1e-3  # of a pixel
 _ROUND = 180.0 + 1e-6  # a map of the whole Earth ends there, give or take its last digit
 
 
@@ -28,20 +31,23 @@ class Ground:
         transform: a, b, c, d, e, f: see `polygons_of`; None: coordinates are pixels.
         source: the transform's CRS, of rasterio, where coordinates become longitudes and latitudes; else None.
         crs: authority and code of the coordinates, such as `EPSG:4326`; None where there is none.
-        across: the image lies across the antimeridian: its western longitudes are above 180, so that no polygon runs round the Earth.
-        beyond: some of its longitudes are beyond 180, for that reason or since its own transform says so.
+        about: longitude of its middle, of a projected image across the antimeridian: longitudes are those next to it, beyond 180 where need be,
+            so that no polygon runs round the Earth; else None.
+        beyond: some of its longitudes are beyond 180, for that reason or since its own transform says so: polygons are to be cut there.
+        over_pole: some of its latitudes are beyond 90, since its own transform says so.
     """
 
     transform: tuple[float, ...] | None = None
     source: Any = None
     crs: str | None = None
-    across: bool = False
+    about: float | None = None
     beyond: bool = False
+    over_pole: bool = False
 
     @classmethod
     def of(cls, dataset: Any) -> Ground:
         """From a dataset of rasterio. One with ground control points alone stays in pixels."""
-        if dataset.transform.is_identity or dataset.transform.determinant == 0:
+        if not tells_places(dataset.transform):
             return cls()
         transform = tuple(float(value) for value in tuple(dataset.transform)[:6])
         if dataset.crs is None:
@@ -56,9 +62,13 @@ class Ground:
             degrees = cls(transform, dataset.crs, WGS84).place(places)
         except TileError:
             return own  # its projection has no way back
-        longitudes = degrees[:, 0]
-        across = bool(dataset.crs.is_projected and np.ptp(longitudes) > 2 * _FAR and abs(longitudes[4]) > _FAR)
-        return cls(transform, dataset.crs, WGS84, across, across or bool(np.abs(longitudes).max() > _ROUND))
+        if dataset.crs.is_projected and _holds_a_pole(dataset):
+            return own  # round a pole there is no way to draw a polygon in longitudes and latitudes
+        longitudes, about = degrees[:, 0], float(degrees[4, 0])
+        if dataset.crs.is_projected and np.abs(longitudes - about).max() > _ROUND:
+            return cls(transform, dataset.crs, WGS84, about, beyond=True)
+        beyond, over_pole = (bool(np.abs(degrees[:, k]).max() > most) for k, most in ((0, _ROUND), (1, _ROUND - 90)))
+        return cls(transform, dataset.crs, WGS84, None, beyond, over_pole)
 
     @property
     def digits(self) -> int | None:
@@ -70,8 +80,8 @@ class Ground:
     @property
     def note(self) -> str | None:
         """What a reader of the coordinates must know; None where they are what they are taken for, or pixels."""
-        if self.beyond:
-            return ACROSS_NOTE
+        if self.over_pole:
+            return LATITUDE_NOTE
         return MAP_NOTE if self.transform is not None and self.crs is None else None
 
     def place(self, corners: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -103,6 +113,27 @@ class Ground:
             raise TileError(f"its map coordinates have no longitudes and latitudes: {error}") from error
         if not (np.isfinite(longitudes).all() and np.isfinite(latitudes).all()):
             raise TileError("some of its map coordinates have no longitudes and latitudes; run it without --polygons")
-        if self.across:
-            longitudes = np.where(longitudes < 0, longitudes + 360, longitudes)
+        if self.about is not None:
+            longitudes = longitudes + 360 * np.rint((self.about - longitudes) / 360)
+        elif self.source.is_geographic:  # a change of datum may bring those beyond 180 back
+            longitudes = longitudes + 360 * np.rint((east - longitudes) / 360)
         return longitudes, latitudes
+
+
+def _holds_a_pole(dataset: Any) -> bool:
+    """Whether a projected image goes round a pole."""
+    from rasterio.warp import transform
+
+    library = rasterio()
+    for latitude in (90.0, -90.0):
+        try:
+            (east,), (north,) = transform(WGS84, dataset.crs, [0.0], [latitude])[:2]
+        except (library.errors.RasterioError, library._err.CPLE_BaseError):
+            continue  # a projection without that pole
+        if not np.isfinite([east, north]).all():
+            continue
+        x, y = ~dataset.transform @ (east, north)
+        # not on the border: on some maps the pole is the upper edge, and no polygon goes round it
+        if _BORDER < x < dataset.width - _BORDER and _BORDER < y < dataset.height - _BORDER:
+            return True
+    return False

@@ -9,11 +9,13 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from dlcv.runtime.files import whole_file
+from dlcv.runtime.large.ground import DEGREE_DIGITS
 from dlcv.runtime.outputs.base import Counted
 from dlcv.runtime.outputs.beside import POLYGONS, beside
 from dlcv.runtime.outputs.confidence import known
 from dlcv.runtime.outputs.extras import FileExtra, Seen, scene_of
-from dlcv.runtime.outputs.polygons.geojson import RegionPolygon, feature_of, foot_of, geojson, head_of, polygons_of
+from dlcv.runtime.outputs.polygons.antimeridian import cut_at_180
+from dlcv.runtime.outputs.polygons.geojson import RegionPolygon, feature_texts, foot_of, geojson, head_of, polygons_of
 from dlcv.runtime.outputs.polygons.placing import PIECE_PX, placed
 from dlcv.runtime.outputs.polygons.simplify import TooIntricate
 from dlcv.runtime.outputs.polygons.strips import StripPolygons
@@ -89,6 +91,8 @@ class Polygons(FileExtra):
             if ground.transform is not None:
                 found = placed(found, ground.place, piece_px=PIECE_PX if ground.source is not None else None)
             for polygon in found:
-                file.write(between + feature_of(polygon, self._classes, ground.digits))
+                shown = cut_at_180(polygon, DEGREE_DIGITS) if ground.beyond else polygon
+                file.write(between)
+                file.writelines(feature_texts(shown, self._classes, ground.digits))
                 between = ",\n"
         file.write(foot_of({"not_simplified": NOT_SIMPLIFIED} if polygons.not_simplified else {}))

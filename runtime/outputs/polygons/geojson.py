@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ from dlcv.runtime.outputs.polygons.regions import Regions, Rings, regions_of, ri
 from dlcv.runtime.outputs.polygons.simplify import signed_area, simplified
 
 CONFIDENCE_DIGITS, METRE_DIGITS = 4, 6
+_POINTS = 1 << 16
+"""Of a ring, made text at once."""
 PIXEL_NOTE = (
     "coordinates are pixels of the tile: x to the right, y down, 0,0 the upper left corner; they are no longitudes"
 )
@@ -32,6 +34,7 @@ class RegionPolygon:
             counterclockwise and holes clockwise in the coordinates' own axes (the right-hand rule of RFC 7946). int32 pixel
             corners, or float64 after `placed`.
         square_metres: that its pixels cover; None where that is not known.
+        more: of a region that the antimeridian cuts, the polygons of its other parts, as `rings`.
     """
 
     index: int
@@ -39,6 +42,7 @@ class RegionPolygon:
     confidence: float | None
     rings: tuple[NDArray[Any], ...]
     square_metres: float | None = None
+    more: tuple[tuple[NDArray[Any], ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -179,12 +183,28 @@ def foot_of(members: dict[str, Any] | None = None) -> str:
 
 def feature_of(polygon: RegionPolygon, classes: Sequence[str], digits: int | None = None) -> str:
     """A feature in one line; coordinates are rounded to `digits` where given."""
+    return "".join(feature_texts(polygon, classes, digits))
+
+
+def feature_texts(polygon: RegionPolygon, classes: Sequence[str], digits: int | None = None) -> Iterator[str]:
+    """As `feature_of`, a piece after the other: as text and as Python's numbers a region of a whole large image takes gigabytes."""
     name = classes[polygon.index] if polygon.index < len(classes) else str(polygon.index)
     properties: dict[str, Any] = {"class": name, "index": polygon.index, "pixels": polygon.pixels}
     if polygon.square_metres is not None:
         properties["square_metres"] = round(polygon.square_metres, METRE_DIGITS)
     if polygon.confidence is not None:
         properties["confidence"] = round(polygon.confidence, CONFIDENCE_DIGITS)
-    rings = polygon.rings if digits is None else [np.round(ring, digits) for ring in polygon.rings]
-    geometry = {"type": "Polygon", "coordinates": [ring.tolist() for ring in rings]}
-    return json.dumps({"type": "Feature", "properties": properties, "geometry": geometry})
+    kind = "MultiPolygon" if polygon.more else "Polygon"
+    yield json.dumps({"type": "Feature", "properties": properties})[:-1]
+    yield f', "geometry": {{"type": "{kind}", "coordinates": ' + "[" * bool(polygon.more)
+    for number, rings in enumerate((polygon.rings, *polygon.more)):
+        yield ", [" if number else "["
+        for further, ring in enumerate(rings):
+            yield ", [" if further else "["
+            for begin in range(0, len(ring), _POINTS):
+                points = ring[begin : begin + _POINTS]
+                values = points if digits is None else np.round(points, digits)
+                yield (", " if begin else "") + json.dumps(values.tolist())[1:-1]
+            yield "]"
+        yield "]"
+    yield "]" * bool(polygon.more) + "}}"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from numpy.typing import NDArray
 from PIL import Image as Picture
 from rasterio.warp import transform_geom
@@ -179,6 +180,31 @@ def test_pixels_without_data_have_none_of_it(
     counted = [row for row in table(out / "areas.csv") if row["path"] == "empty.tif"]
     assert [(row["class"], row["pixels"]) for row in counted] == [("", "0")], "that tells that it is done"
     assert run(tmp_path / "a.tif", tmp_path / "empty.tif", resume=True, **EXACT).resumed == 2
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("crs", ["EPSG:32660", "EPSG:4326"])
+def test_polygons_are_cut_at_the_antimeridian(
+    run: Run, tmp_path: Path, out: Path, scene: Image, write_geo: WriteGeo, crs: str
+) -> None:
+    shapely = pytest.importorskip("shapely")
+    projected = Affine(
+        100, 0, 828_000, 0, -100, 100_000
+    )  # near 180 degrees in zone 60, where no column follows the meridian
+    degrees = Affine(0.001, 0, 179.9405, 0, -0.001, 1)
+    geo = write_geo(tmp_path / "a.tif", scene, crs=crs, transform=projected if crs == "EPSG:32660" else degrees)
+    assert run(geo, polygons=True, blend=False).failed == 0
+    assert "note" not in json.loads((out / beside(POLYGONS, "a.tif")).read_text())
+    found = [(f["properties"]["pixels"], shapely.geometry.shape(f["geometry"])) for f in features(out, "a.tif")]
+    assert all(shape.is_valid for _, shape in found)
+    cut = [shape for _, shape in found if shape.geom_type == "MultiPolygon"]
+    assert cut and all(shape.bounds[0] >= -180 and shape.bounds[2] <= 180 for _, shape in found)
+    assert all({one.bounds[0] == -180 or one.bounds[2] == 180 for one in shape.geoms} == {True} for shape in cut)
+    assert any(shape.bounds[2] < 0 for _, shape in found) and any(shape.bounds[0] > 0 for _, shape in found)
+    whole = shapely.union_all([shape for _, shape in found])
+    assert sum(shape.area for _, shape in found) == pytest.approx(whole.area, rel=1e-6), "none lies on another"
+    by_pixels = np.array([shape.area / pixels for pixels, shape in found])
+    np.testing.assert_allclose(by_pixels, by_pixels.mean(), rtol=2e-3)
 
 
 def test_what_was_deleted_is_made_again_and_overwrite_takes_all(

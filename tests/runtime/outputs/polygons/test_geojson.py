@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dlcv.runtime.outputs.polygons.geojson import PIXEL_NOTE, area_of, geojson, polygons_of
+from dlcv.runtime.outputs.polygons.geojson import (
+    PIXEL_NOTE,
+    RegionPolygon,
+    area_of,
+    feature_of,
+    feature_texts,
+    geojson,
+    polygons_of,
+)
 from dlcv.runtime.outputs.polygons.placing import placed
 
 MASK = np.array([[0, 0, 0, 2], [0, 1, 0, 2], [0, 0, 0, 0]], np.uint8)
@@ -115,3 +123,15 @@ def test_geojson_elsewhere() -> None:
 
 def test_geojson_of_nothing() -> None:
     assert json.loads(geojson(polygons_of(MASK, min_area=99), ["a"]))["features"] == []
+
+
+@pytest.mark.parametrize("digits", [None, 3])
+def test_a_long_feature_in_pieces_is_that_in_one(digits: int | None) -> None:
+    rng = np.random.default_rng(0)
+    rings = tuple(rng.uniform(-180, 180, (count, 2)) for count in (150_000, 65_536, 5))
+    polygon = RegionPolygon(0, 9, None, rings)
+    given = [(ring if digits is None else np.round(ring, digits)).tolist() for ring in rings]
+    assert json.loads(feature_of(polygon, ["a"], digits))["geometry"] == {"type": "Polygon", "coordinates": given}
+    assert max(map(len, feature_texts(polygon, ["a"], digits))) < 4_000_000, "never the whole of it"
+    more = replace(polygon, more=((rings[2],),))
+    assert json.loads(feature_of(more, ["a"], digits))["geometry"]["coordinates"] == [given, given[2:]]
