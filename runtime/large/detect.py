@@ -17,7 +17,7 @@ from typing import BinaryIO
 from dlcv.runtime.headers.jpeg import FRAMES as JPEG_FRAMES
 from dlcv.runtime.large.library import has_rasterio
 from dlcv.runtime.tiles.looks import Looks
-from dlcv.runtime.tiles.tile_list import Tile, TileList
+from dlcv.runtime.tiles.tile_list import Tile, TileList, unmarked
 from dlcv.runtime.tiles.urls import is_url
 
 LARGE_TIFF_PIXELS = 1 << 26
@@ -65,7 +65,12 @@ def mark_large(
         looks: what was asked about the files already, or will be again.
     """
     looks = looks or Looks()
-    found = bytes(not is_url(tile.where) and _is_large(tile, max_pixels, every_tiff, looks) for tile in tiles)
+    found = bytearray()
+    for where, _, names in tiles.parts():
+        if is_url(where):
+            found += bytes(1 + names.count("/"))
+        else:
+            found += bytes(_is_large(where + unmarked(n), max_pixels, every_tiff, looks) for n in names.split("/"))
     if not any(found):
         return tiles
     if not has_rasterio():
@@ -96,15 +101,15 @@ def tiff_facts(path: Path) -> TiffFacts | None:
     return TiffFacts((tags[_HEIGHT], tags[_WIDTH]), georeferenced, tags.get(_ORIENTATION, 1))
 
 
-def _is_large(tile: Tile, max_pixels: int, every_tiff: bool, looks: Looks) -> bool:
-    name = tile.where.lower()  # a Path a tile takes longer than all that is asked of the file
-    most = MOST_PIXELS_A_BYTE.get(name[name.rfind(".") :])
+def _is_large(where: str, max_pixels: int, every_tiff: bool, looks: Looks) -> bool:
+    suffix = where[where.rfind(".") :].lower()  # a Tile and a Path take longer than all that is asked of the file
+    most = MOST_PIXELS_A_BYTE.get(suffix)
     if most is not None:
-        facts = looks.at(tile)
-        return facts is not None and facts.size * most > max_pixels and _picture_pixels(tile.where) > max_pixels
-    if name.endswith((".webp", ".bmp")) or not os.path.isfile(tile.where):
+        facts = looks.at(where)
+        return facts is not None and facts.size * most > max_pixels and _picture_pixels(where) > max_pixels
+    if suffix in (".webp", ".bmp") or not os.path.isfile(where):
         return False
-    tiff = tiff_facts(tile.path)
+    tiff = tiff_facts(Path(where))
     if tiff is None:
         return False
     pixels = tiff.size_hw[0] * tiff.size_hw[1]

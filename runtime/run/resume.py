@@ -104,14 +104,22 @@ def before(
     """
     looks, there, found = looks or Looks(), FilesThere(folder, sizes=True), Before()
     for tile in tiles:
-        row = rows.get(tile.key)
+        key = tile.key
+        row = rows.get(key)
         if row is None:
             continue
-        size, now = there.size(row.output), looks.at(tile)
-        if size is None or now is None or not (row.tile == now if row.tile is not None else _as_old(now, row, folder)):
+        _, _, output, _, was, output_size, beside_size = row
+        size, now = there.size(output), looks.at(tile.where)
+        if size is None or now is None or not (was == now if was is not None else _as_old(now, row, folder)):
             continue
-        whole = beside is None or _as_written(row, size, there, beside(tile))
-        (found.holds if whole else found.damaged)[tile.key] = row.output
+        if (
+            beside is None
+            or (size == output_size and beside_size is None)
+            or _as_written(row, size, there, beside(tile))
+        ):
+            found.holds[key] = output
+        else:
+            found.damaged[key] = output
     return found
 
 

@@ -70,14 +70,19 @@ class Tile:
 
     def fingerprint(self) -> Fingerprint | None:
         """What the file is now, links followed; None where it cannot be asked."""
-        if is_url(self.where):
-            found = state_of(self.where)
-            return None if found is None else Fingerprint(*found)
-        try:
-            facts = os.stat(self.where)
-        except (OSError, ValueError):  # ValueError: a name with a NUL
-            return None
-        return Fingerprint(facts.st_size, facts.st_mtime_ns)
+        return fingerprint_of(self.where)
+
+
+def fingerprint_of(where: str) -> Fingerprint | None:
+    """What a file, or what a URL names, is now, links followed; None where it cannot be asked."""
+    if is_url(where):
+        found = state_of(where)
+        return None if found is None else Fingerprint(*found)
+    try:
+        facts = os.stat(where)
+    except (OSError, ValueError):  # ValueError: a name with a NUL
+        return None
+    return Fingerprint(facts.st_size, facts.st_mtime_ns)
 
 
 class _Chunk(NamedTuple):

@@ -68,6 +68,31 @@ def test_a_large_picture_without_anything_on_it_is_large(tmp_path: Path, mode: s
     assert keys(tmp_path, max_pixels=4000 * 3000 - 1) == [name]
 
 
+def test_each_tile_of_a_mixed_list_is_looked_at_where_it_is(tmp_path: Path, write_geo: WriteGeo) -> None:
+    """By its place alone: a URL by none, a link by its name without the list's marks, a tile that was marked before again."""
+    write_geo(tmp_path / "geo.tif", GREY)
+    (tmp_path / "link.tif").symlink_to("geo.tif")
+    cv2.imwrite(str(tmp_path / "plain.tif"), GREY)
+    tiles = TileList(
+        [
+            Tile("s3://bucket/a/geo.tif", "a/geo.tif"),
+            Tile("s3://bucket/a/x.tif", "a/x.tif"),
+            Tile(tmp_path / "geo.tif", "geo.tif", plain=True),
+            Tile(tmp_path / "link.tif", "link.tif"),
+            Tile(tmp_path / "plain.tif", "plain.tif", plain=True),
+            Tile(tmp_path / "geo.tif", "by another name", plain=True),
+        ]
+    )
+    marked = mark_large(tiles, max_pixels=1000)
+    assert [(tile.key, tile.plain) for tile in marked if tile.large] == [
+        ("geo.tif", True), ("link.tif", False), ("by another name", True),
+    ]  # fmt: skip
+    assert [tile.key for tile in mark_large(marked, max_pixels=1000) if tile.large] == [
+        "geo.tif", "link.tif", "by another name",
+    ]  # fmt: skip
+    assert [tile.where for tile in marked] == [tile.where for tile in tiles]
+
+
 def test_a_file_too_small_to_be_large_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), GREY)
     cv2.imwrite(str(tmp_path / "a.jpg"), GREY)
