@@ -122,9 +122,8 @@ def _listed(where: str, base: str, folders: list[str], looks: Looks) -> Iterator
                     if plain and known is not None:
                         with suppress(OSError):  # removed since it was listed
                             facts = entry.stat(follow_symlinks=False)
-                            known[base + name] = tuple.__new__(
-                                Fingerprint, (facts.st_size, facts.st_mtime_ns)
-                            )  # half the time
+                            of = facts.st_size, facts.st_mtime_ns
+                            known[base + name] = tuple.__new__(Fingerprint, of)  # its class takes twice as long
                     if name[0] != ".":
                         yield name if plain else marked(name, plain=False)
     except FileNotFoundError:  # removed since it was seen
