@@ -62,7 +62,7 @@ def _side(shape: Shape, line: float, side: int, digits: int) -> list[Shape]:
             rings.append(ring) if np.count_nonzero(away[:-1] == 0) == 0 else chains.extend(_chains(ring, line, side))
         elif away.max() > 0:
             chains += _chains(_with_crossings(ring, line, digits), line, side)
-    found = [*rings, *(loop for ring in _joined(chains, line) for loop in _loops(ring))]
+    found = _apart([*rings, *(loop for ring in _joined(chains, line) for loop in _loops(ring))])
     outer = [(ring,) for ring in found if _area(ring) > 0]
     return _with_holes(outer, [ring for ring in found if _area(ring) < 0])
 
@@ -120,6 +120,53 @@ def _joined(chains: Sequence[Ring], line: float) -> list[Ring]:
         stays[1:] = (ring[1:] != ring[:-1]).any(1)
         found.append(ring[stays])
     return found
+
+
+def _apart(rings: list[Ring]) -> list[Ring]:
+    """The borders of the same, where rings that touch in points divide what is inside: a hole that touches its outer ring twice.
+
+    What is inside lies left of each side. Whoever walks along a border and comes to a point of several rings goes on by the side that
+    bounds the same inside: the first one clockwise from where they came.
+    """
+    points = np.concatenate([ring[:-1] for ring in rings]) if rings else np.empty((0, 2))
+    _, same, counts = np.unique(points, axis=0, return_inverse=True, return_counts=True)
+    same = same.reshape(-1)  # numpy 2.0 gave it another shape
+    shared = np.flatnonzero(counts[same] > 1)
+    if not len(shared):
+        return rings
+    following = np.arange(1, len(points) + 1)
+    ends = np.cumsum([len(ring) - 1 for ring in rings])
+    following[ends - 1] = np.concatenate([[0], ends[:-1]])
+    before = np.empty_like(following)
+    before[following] = np.arange(len(points))
+    ahead, behind = (_directions(points, shared, which[shared]) for which in (following, before))
+    meeting: dict[int, list[int]] = {}
+    for k, place in enumerate(same[shared].tolist()):
+        meeting.setdefault(place, []).append(k)
+    onward = following.copy()
+    for group in meeting.values():
+        for k in group:
+            clockwise = [(behind[k] - ahead[other]) % (2 * math.pi) or 2 * math.pi for other in group]
+            onward[before[shared[k]]] = shared[group[int(np.argmin(clockwise))]]
+    if len(np.unique(onward)) < len(onward):  # sides that lie on one another
+        return rings
+    found: list[Ring] = []
+    waits = np.ones(len(points), np.bool_)
+    for start in range(len(points)):
+        walk, at = [], start
+        while waits[at]:
+            waits[at] = False
+            walk.append(at)
+            at = int(onward[at])
+        if walk:
+            found += _loops(points[[*walk, walk[0]]])
+    return found
+
+
+def _directions(points: Ring, places: NDArray[np.int64], towards: NDArray[np.int64]) -> NDArray[np.float64]:
+    """In radians."""
+    apart = points[towards] - points[places]
+    return np.arctan2(apart[:, 1], apart[:, 0])
 
 
 def _loops(ring: Ring) -> Iterator[Ring]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -80,6 +80,14 @@ def test_a_box_becomes_two() -> None:
         (polygon([(170, 0), (180, 0), (180, 4), (190, 4), (190, 6), (180, 6), (180, 10), (170, 10)]), 2),  # along it
         (polygon([(175, 0), (185, 0), (180, 3), (185, 6), (175, 6)]), 3),  # two teeth that meet on it
         (polygon([(170, 0), (180, 5), (170, 10)]), 1),  # a tip on it
+        (
+            polygon(
+                [(170, 4), (170, 0), (190, 0), (190, 9), (170, 9)],
+                box(176, 3, 185, 6)[::-1],
+                [(170, 4), (173, 5), (176, 3), (173, 2)],
+            ),
+            3,
+        ),  # holes that divide
     ],
 )
 def test_shapes(given: RegionPolygon, parts: int) -> None:
@@ -93,6 +101,9 @@ MASKS = st.tuples(st.integers(1, 12), st.integers(2, 12), st.integers(2, 3), st.
 
 
 @settings(max_examples=200, deadline=None)
+@example(
+    np.random.default_rng(5565091).integers(0, 2, (5, 8), dtype=np.uint8), 6.0, 0.1
+)  # a hole between border and another hole
 @given(MASKS, st.floats(0, 12), st.sampled_from([0.0, 0.1, -0.7, 1.3]))
 def test_regions_of_masks(mask: NDArray[np.uint8], line: float, turned: float) -> None:
     """Holes, corners that meet, borders along the line and askew to it; neighbours stay neighbours."""
