@@ -15,6 +15,7 @@ from dlcv.export.precision.low_precision import LowPrecision
 from dlcv.export.stages import Stage, compare_stages
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.errors import EngineError, MissingPackageError, PrecisionError
+from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.scoring.comparison import MIN_AGREEMENT
 from dlcv.runtime.sessions import open_session
 from dlcv.runtime.sessions.base import Session
@@ -44,7 +45,7 @@ def openvino_stage(
         path = Path(folder) / "graph.onnx"
         path.write_bytes(low.proto.SerializeToString())
         try:
-            session = open_session(path, device="cpu", session="openvino")
+            session = open_session(path, device="cpu", session="openvino", lanes=cpu_count())
         except (MissingPackageError, PrecisionError, EngineError):
             return None
         with session:
