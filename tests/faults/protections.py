@@ -70,7 +70,7 @@ NOTHING_LOST = (
         _RUNTIME + "run/test_inference_extras.py::test_a_tile_that_fails_when_it_is_run_again_leaves_nothing_behind",
     ),
     Protection(
-        "a tile that changed is run again", "runtime/run/resume.py", "not (row.tile == now if row.tile is not None else _as_old(now, row, folder))", "False",
+        "a tile that changed is run again", "runtime/run/resume.py", "not (was == now if was is not None else _as_old(now, row, folder))", "False",
         _FAULTS + "test_refused.py::test_tiles_that_vanish_or_change_meanwhile",
     ),
     Protection(
@@ -346,7 +346,7 @@ NOBODY_IN = (
         _RUNTIME + "run/test_hostile_folder.py::test_every_entry_has_its_row",
     ),
     Protection(
-        "a link in a circle costs itself", "runtime/tiles/folders.py", "        return entry.is_dir()\n    except OSError:", "        return entry.is_dir()\n    except ZeroDivisionError:",
+        "a link in a circle costs itself", "runtime/tiles/folders.py", "is_folder = entry.is_dir()\n                except OSError:", "is_folder = entry.is_dir()\n                except ZeroDivisionError:",
         _RUNTIME + "run/test_hostile_folder.py::test_every_entry_has_its_row",
     ),
     Protection(
