@@ -25,6 +25,7 @@ from dlcv.runtime.errors import EngineError, MissingPackageError, PrecisionError
 from dlcv.runtime.machine import cpu_count, cpu_name
 from dlcv.runtime.sessions.base import Session, check_head
 from dlcv.runtime.sessions.executed import Executed, Operator
+from dlcv.runtime.sessions.openvino_joins import quantise_before_joins
 from dlcv.runtime.sessions.wanted import Wanted
 
 INSTALL = "pip install 'dlcv-edge[openvino]'"
@@ -121,6 +122,8 @@ def open_openvino(wanted: Wanted) -> OpenVinoSession:
         model = core.read_model(str(wanted.path) if wanted.data is None else wanted.data)
         if wanted.card.size_range is not None:  # one size a session, which OpenVINO compiles better than a varying one
             model.reshape({"image": [-1, *wanted.card.input_size_hw, 3]})
+        if wanted.card.precision == "int8":
+            quantise_before_joins(model, openvino.opset13)
         copies, options = _copies(wanted), _options(wanted)
         compiled = [core.compile_model(model, "CPU", options) for _ in range(copies)]
     except Exception as error:  # as above
