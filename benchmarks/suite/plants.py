@@ -180,7 +180,7 @@ PLANTS = {
     "encode": Plant("a mask to a palette PNG", ("encode",), _encode),
     "session": Plant("a call of a session", ("session",), _session),
     "call": Plant("our Python around a session's call", ("call",), _call),
-    "tile": Plant("all that a tile costs", ("tile",), _tile, times=2),
+    "tile": Plant("all that a tile costs", ("tile",), _tile, times=3),
     "int8": Plant("a call in int8", ("int8-onnxruntime", "int8-openvino"), _int8, times=2.0),
     "import": Plant("a process that imports dlcv.runtime", ("import", "load", "help-dlcv-infer"), _nothing, before=_slow_import, times=2),
     "pipeline": Plant("reading a file", ("file-to-file", "serial"), _decode, times=31),
