@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from threading import Condition, Lock
+from threading import Lock
 from typing import Generic, TypeVar
+
+from dlcv.runtime.waiting import Waiting
 
 T = TypeVar("T")
 
@@ -27,7 +29,7 @@ class Channel(Generic[T]):
         self._capacity, self._open = capacity, producers
         self._lock = Lock()
         # One waiting thread is woken for one item: with more cores' worth of threads than cores, waking all costs more than the item.
-        self._filled, self._emptied = Condition(self._lock), Condition(self._lock)
+        self._filled, self._emptied = Waiting(self._lock), Waiting(self._lock)
         self._aborted = False
 
     def put(self, item: T) -> None:
@@ -39,19 +41,19 @@ class Channel(Generic[T]):
         self.put_many([item])
 
     def put_many(self, items: Sequence[T]) -> None:
-        """Adds items in their order; waits for room where there is none for the next.
+        """Adds items in their order, together, as soon as there is room for one: a thread that waited for each one's room
+        would be woken as often.
 
         Raises:
             Aborted: when the channel was aborted.
         """
         with self._lock:
-            for item in items:
-                while len(self._items) >= self._capacity and not self._aborted:
-                    self._emptied.wait()
-                if self._aborted:
-                    raise Aborted
-                self._items.append(item)
-                self._filled.notify()
+            while len(self._items) >= self._capacity and not self._aborted:
+                self._emptied.wait()
+            if self._aborted:
+                raise Aborted
+            self._items.extend(items)
+            self._filled.notify(len(items))
 
     def get(self) -> T | None:
         """The next item; waits for one; None when the channel is closed and empty.

@@ -58,6 +58,12 @@ class WindowLayout:
         """How many windows there are, in all ways."""
         return len(self._rows.starts) * len(self._columns.starts) * len(self._ways)
 
+    @cached_property
+    def direct(self) -> bool:
+        """Whether the tile is its only window as it is; most tiles are, and nothing else is to be done for them."""
+        as_it_is = not self._resized and not self._whole
+        return as_it_is and self.count == 1 and self.tile_hw == (self._rows.window, self._columns.window)
+
     def cut(self, image_rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
         """See `FittedTile.windows`.
 
@@ -86,6 +92,8 @@ class WindowLayout:
             ValueError: when there is another number of results, or one has another size, than the windows; or when turned
                 windows come back as anything but probabilities.
         """
+        if self.direct and len(results) == 1 and results[0].shape[-2:] == self.tile_hw:
+            return results[0]
         if len(self._ways) > 1:
             results = self._turned_back(results)
         if self._whole and len(results) == 1:
@@ -183,6 +191,8 @@ def fit_to_card(
     tile_hw = (image_rgb.shape[0], image_rgb.shape[1])
     if card.task == "segmentation":
         layout = _layout(tile_hw, card.input_size_hw, fit or card.fit, overlap, blend, tta)
+        if layout.direct:
+            return FittedTile((image_rgb,), layout)
         return FittedTile(layout.cut(_scaled(image_rgb, card.input_size_hw, fit or card.fit)), layout)
     if fit not in (None, card.fit):
         raise UsageError(f"fit {fit!r} is for segmentation; {card.model} classifies and takes its card's {card.fit}")

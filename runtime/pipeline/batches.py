@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from threading import Condition, Lock
+from threading import Lock
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.channel import Aborted
 from dlcv.runtime.errors import OutOfMemory
+from dlcv.runtime.waiting import Waiting
 
 T = TypeVar("T")
 
@@ -77,8 +78,8 @@ class Batches(Generic[T]):
         self._group: _Group | None = None
         self._ready: deque[Batch[T]] = deque()
         self._aborted = False
-        lock = Lock()
-        self._freed, self._filled = Condition(lock), Condition(lock)
+        self._lock = Lock()
+        self._freed, self._filled = Waiting(self._lock), Waiting(self._lock)
 
     def put(self, window: NDArray[np.uint8], tag: T) -> None:
         """Copies a window into the batch that is being filled; waits for room.
@@ -92,14 +93,14 @@ class Batches(Generic[T]):
         """
         group, position = self._place()
         self._images[group.number, position] = window
-        with self._filled:
+        with self._lock:
             group.tags[position] = tag
             group.filled += 1
             if group.filled == self._size:
                 self._complete(group)
 
     def _place(self) -> tuple[_Group, int]:
-        with self._freed:
+        with self._lock:
             while self._group is None and not self._free and not self._aborted:
                 self._freed.wait()
             if self._aborted:
@@ -124,7 +125,7 @@ class Batches(Generic[T]):
         Raises:
             Aborted: when `abort` was called.
         """
-        with self._filled:
+        with self._lock:
             while not self._ready and self._open > 0 and not self._aborted:
                 self._filled.wait()
             if self._aborted:
@@ -135,13 +136,13 @@ class Batches(Generic[T]):
         """Makes room: the batch is not looked at any more."""
         if batch.group is None:
             return
-        with self._freed:
+        with self._lock:
             heappush(self._free, batch.group)
             self._freed.notify()
 
     def close(self) -> None:
         """One producer is done."""
-        with self._filled:
+        with self._lock:
             self._open -= 1
             if self._open <= 0:
                 if self._group is not None:
@@ -151,7 +152,7 @@ class Batches(Generic[T]):
 
     def abort(self) -> None:
         """Wakes everyone who waits; what is there is dropped."""
-        with self._filled:
+        with self._lock:
             self._aborted = True
             self._ready.clear()
             self._filled.notify_all()

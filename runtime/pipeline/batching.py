@@ -70,7 +70,12 @@ class BatchRunner:
         Raises:
             EngineError: when it is the session that fails, not an image, and it was opened anew in vain, or cannot be.
         """
-        return self._each(images, owners or [object() for _ in images], {}, at_work)
+        owners, failed = owners or [object() for _ in images], Failed()
+        if len(images) > self.limit:
+            return self._each(images, owners, failed, at_work)
+        self._raise_if_given_up()
+        answers = self._together(images, owners, failed, at_work)
+        return [failed.get(owner, answer) for owner, answer in zip(owners, answers)] if failed else answers
 
     def _each(
         self, images: NDArray[np.uint8], owners: Sequence[Hashable], failed: Failed, at_work: AtWork
@@ -115,10 +120,11 @@ class BatchRunner:
             # a GPU's libraries plan, compile or record anew for each size of a batch: a short one is filled up
             images = np.concatenate((images, np.zeros((self.limit - count, *images.shape[1:]), np.uint8)))
         answers = self._answered(images, at_work)[:count]
-        with self._lock:
-            self._in_a_row.clear()
-            if self._harmless is None:
-                self._harmless = images[:1].copy()
+        if self._in_a_row or self._harmless is None:
+            with self._lock:
+                self._in_a_row.clear()
+                if self._harmless is None:
+                    self._harmless = images[:1].copy()
         return answers
 
     def _answered(self, images: NDArray[np.uint8], at_work: AtWork) -> NDArray[Any]:

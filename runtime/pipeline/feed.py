@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from threading import Condition, Lock
+from threading import Lock
 from typing import Any, Generic, TypeVar
+
+from dlcv.runtime.waiting import Waiting
 
 T = TypeVar("T")
 
@@ -37,7 +39,8 @@ class Feed(Generic[T]):
         self._opened: deque[Iterator[T]] = deque()
         self._dry = self._stopped = False
         self._being_read = 0
-        self._taking, self._changed = Lock(), Condition()  # `done` never waits for an iterator that takes its time
+        self._taking, self._lock = Lock(), Lock()  # `done` never waits for an iterator that takes its time
+        self._changed = Waiting(self._lock)
 
     def take(self) -> T | None:
         """The next tile; waits while none is left but one is being read that may turn out to be many. None: no more will come."""
@@ -55,7 +58,7 @@ class Feed(Generic[T]):
         Args:
             more: what it turned out to be.
         """
-        with self._changed:
+        with self._lock:
             self._being_read -= 1
             if more is not None:
                 self._opened.append(more)
@@ -63,13 +66,13 @@ class Feed(Generic[T]):
 
     def stop(self) -> None:
         """Nothing is given any more."""
-        with self._changed:
+        with self._lock:
             self._stopped = True
             self._changed.notify_all()
 
     def _source(self) -> Iterator[T] | None:
         """Where the next one comes from, counted as being read; tiles that were opened are ended one after the other."""
-        with self._changed:
+        with self._lock:
             while not self._stopped:
                 if self._opened or not self._dry:
                     self._being_read += 1
@@ -80,7 +83,7 @@ class Feed(Generic[T]):
             return None
 
     def _exhausted(self, source: Iterator[T]) -> None:
-        with self._changed:
+        with self._lock:
             self._being_read -= 1
             if source is self._tiles:
                 self._dry = True

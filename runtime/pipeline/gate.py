@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Condition, get_ident
+from threading import Lock, get_ident
 from types import TracebackType
+
+from dlcv.runtime.waiting import Waiting
 
 
 class Gate:
@@ -16,13 +18,14 @@ class Gate:
     """
 
     def __init__(self, allowed: int) -> None:
-        self.allowed, self._changed = allowed, Condition()
+        self.allowed, self._lock = allowed, Lock()
+        self._changed = Waiting(self._lock)
         self._inside: set[int | None] = set()
         self._alone: int | None = None
 
     def narrow(self, allowed: int) -> bool:
         """Lets one less in than `allowed`; False where so few are let in already, or it would be none."""
-        with self._changed:
+        with self._lock:
             narrower = 1 < allowed <= self.allowed
             if narrower:
                 self.allowed = allowed - 1
@@ -33,7 +36,7 @@ class Gate:
         """Within it nobody else is inside; the thread itself may go in."""
         me = get_ident()
         try:
-            with self._changed:
+            with self._lock:
                 while self._alone is not None:
                     self._changed.wait()
                 self._alone = me
@@ -45,7 +48,7 @@ class Gate:
 
     def leave(self, thread: int | None) -> None:
         """A thread is neither inside nor alone any more, or is counted so: it hangs there."""
-        with self._changed:
+        with self._lock:
             self._inside.discard(thread)
             if self._alone == thread:
                 self._alone = None
@@ -53,7 +56,7 @@ class Gate:
 
     def __enter__(self) -> None:
         me = get_ident()
-        with self._changed:
+        with self._lock:
             while len(self._inside) >= self.allowed or self._alone not in (None, me):
                 self._changed.wait()
             self._inside.add(me)
@@ -61,6 +64,6 @@ class Gate:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._changed:
+        with self._lock:
             self._inside.discard(get_ident())
             self._changed.notify_all()

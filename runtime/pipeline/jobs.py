@@ -14,6 +14,10 @@ from dlcv.runtime.pipeline.feed import Known
 T = TypeVar("T")
 
 
+_TAKING = Lock()
+"""Of all jobs: what is done under it takes no time, and a lock for each tile does."""
+
+
 class Job(Generic[T]):
     """A tile on its way: how its windows lie, and the answers that have come back.
 
@@ -25,16 +29,17 @@ class Job(Generic[T]):
         suspect: it was in a batch on which the session hung.
     """
 
+    __slots__ = ("_missing", "answers", "failed", "layout", "suspect", "tile")
+
     def __init__(self, tile: T, fitted: FittedTile) -> None:
         self.tile, self.layout = tile, fitted.layout
         self.answers: list[NDArray[Any] | None] = [None] * fitted.layout.count
         self.failed = False
-        self._missing, self._lock = fitted.layout.count, Lock()
-        self.suspect = False
+        self._missing, self.suspect = fitted.layout.count, False
 
     def take(self, index: int, answer: NDArray[Any]) -> bool:
         """Keeps the answer of a window; True when it was the last one."""
-        with self._lock:
+        with _TAKING:
             self.answers[index] = answer
             self._missing -= 1
             return self._missing == 0
@@ -45,7 +50,7 @@ class Job(Generic[T]):
 
     def fail(self) -> bool:
         """Puts the tile aside; True the first time."""
-        with self._lock:
+        with _TAKING:
             first, self.failed = not self.failed, True
             return first
 

@@ -12,8 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
-from queue import Empty, SimpleQueue
-from threading import Semaphore
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -27,6 +25,7 @@ from dlcv.runtime.pipeline.batches import Batch, Batches
 from dlcv.runtime.pipeline.batching import BatchRunner
 from dlcv.runtime.pipeline.feed import Feed, Known, More
 from dlcv.runtime.pipeline.jobs import Asked, Job, Settled
+from dlcv.runtime.pipeline.outbox import PATIENCE_S, Outbox
 from dlcv.runtime.pipeline.outcome import Outcome
 from dlcv.runtime.pipeline.settings import PipelineSettings
 from dlcv.runtime.pipeline.times import StageTimes
@@ -43,6 +42,10 @@ MOST_HUNG = 32
 a tile."""
 LAST_DECODES_S = 5.0
 """How long the end of a run that is cut short waits for tiles that are being read."""
+
+
+class _End:
+    """A thread's last message."""
 
 
 class Pipeline(Generic[T, R]):
@@ -120,8 +123,7 @@ class Pipeline(Generic[T, R]):
         self._hung_in_session = 0
         self._hung: list[object] = []
         self._alone: deque[Batch[tuple[Job[T], int]]] = deque()
-        self._messages: SimpleQueue[Outcome[T, R] | BaseException | None] = SimpleQueue()
-        self._room = Semaphore(UNREPORTED)
+        self._messages: Outbox[Outcome[T, R] | BaseException | _End] = Outbox(UNREPORTED)
         hands = self._lanes + 1  # one more gives answers on while the others' batches are in the session
         ahead = max(hands, -(-settings.decoders // settings.batch))
         self._windows: Batches[tuple[Job[T], int]] = Batches(
@@ -141,8 +143,8 @@ class Pipeline(Generic[T, R]):
     def _ended(self, error: BaseException | None) -> None:
         """A thread's error becomes a message to the caller."""
         if error is not None and not isinstance(error, Aborted):
-            self._messages.put(error)
-        self._messages.put(None)
+            self._messages.put_now(error)
+        self._messages.put_now(_End())
 
     def _report_all(self, report: Callable[[Outcome[T, R]], None]) -> None:
         running = len(self._workers)
@@ -150,20 +152,15 @@ class Pipeline(Generic[T, R]):
         look_every_s = min(1.0, max(0.01, min(patience) / 4)) if patience else None
         looked = time.monotonic()
         while running:
-            try:
-                message = self._messages.get(timeout=look_every_s)
-            except Empty:
-                self._look_for_hung(report)
-                continue
+            message = self._messages.get(min(PATIENCE_S, look_every_s or PATIENCE_S))
             if look_every_s is not None and time.monotonic() - looked > look_every_s:
                 looked = time.monotonic()
                 self._look_for_hung(report)
             if isinstance(message, Outcome):
-                self._room.release()
                 report(message)
-            elif message is None:
+            elif isinstance(message, _End):
                 running -= 1
-            else:
+            elif message is not None:
                 raise message
 
     def _look_for_hung(self, report: Callable[[Outcome[T, R]], None]) -> None:
@@ -229,7 +226,7 @@ class Pipeline(Generic[T, R]):
         self._feed.stop()
         self._windows.abort()
         self._answered.abort()
-        self._room.release(UNREPORTED + len(self._workers))
+        self._messages.open_up()
         limits = {"session": self._settings.session_timeout_s}
         reading_until = time.monotonic() + LAST_DECODES_S
         for worker in self._workers:
@@ -237,13 +234,11 @@ class Pipeline(Generic[T, R]):
                 worker.join(max(0.0, reading_until - time.monotonic()))
             elif not worker.join(limits.get(worker.stage)):
                 self._session.hung = self._session.hung or worker.stage == "session"
-        while not self._messages.empty():
-            message = self._messages.get()
+        while (message := self._messages.get(0)) is not None:
             if isinstance(message, Outcome):
                 report(message)
 
     def _put_aside(self, tile: T, error: TileError) -> None:
-        self._room.acquire()
         self._messages.put(Outcome(tile, error=error))
 
     def _decode(self, worker: Worker) -> None:
@@ -340,5 +335,4 @@ class Pipeline(Generic[T, R]):
                     outcome = Outcome(job.tile, result=self._finish(job.tile, job.answer()))
                 except TileError as error:
                     outcome = Outcome(job.tile, error=error)
-            self._room.acquire()
             self._messages.put(outcome)

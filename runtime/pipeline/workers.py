@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from threading import Lock, Thread
+from threading import Thread
 from typing import Any
+
+CPU_EVERY = 32
+"""Tasks after which a worker looks at its CPU time: that is a call into the kernel."""
 
 
 class Left(Exception):
@@ -21,16 +24,21 @@ class Worker:
         end: called in the thread when the body has ended, with its error; not when the worker was left behind.
 
     Attributes:
-        task: what it has at work now; None when it waits.
         busy_s: at work so far, in seconds on the clock.
-        cpu_s: CPU time of the thread up to the end of its last task, in seconds.
+        cpu_s: CPU time of the thread, in seconds: of one that has ended in all, of one that was left behind up to one of its last
+            `CPU_EVERY` tasks.
     """
 
+    __slots__ = ("_body", "_end", "_left", "_number", "_tasks", "busy_s", "cpu_s", "stage", "thread")
+
     def __init__(self, stage: str, body: Callable[[Worker], None], end: Callable[[BaseException | None], None]) -> None:
-        self.stage, self.task = stage, None  # type: str, Any
+        self.stage = stage
         self.busy_s = self.cpu_s = 0.0
         self._body, self._end = body, end
-        self._since, self._left, self._lock = 0.0, False, Lock()
+        # The task at work, by its number, and since when. Whoever takes it out, the worker or who leaves it behind, has it: taking
+        # out is one step, and needs no lock.
+        self._tasks: dict[int, tuple[Any, float]] = {}
+        self._number, self._left = 0, False
         self.thread = Thread(target=self._run, name=f"dlcv-{stage}", daemon=True)
 
     def at(self, task: Any) -> Worker:
@@ -39,20 +47,20 @@ class Worker:
         Raises:
             Left: at the end, when the worker was left behind meanwhile; an error from inside is dropped then.
         """
-        with self._lock:
-            self.task, self._since = task, time.monotonic()
+        self._number += 1
+        self._tasks[self._number] = task, time.monotonic()
         return self
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        with self._lock:
-            self.task = None
-            self.busy_s += time.monotonic() - self._since
+        mine = self._tasks.pop(self._number, None)
+        if mine is None:
+            raise Left
+        self.busy_s += time.monotonic() - mine[1]
+        if self._number % CPU_EVERY == 0:
             self.cpu_s = time.thread_time()
-            if self._left:
-                raise Left
 
     def leave_if_late(self, limit_s: float, patient_from: float = 0.0) -> Any:
         """Leaves the worker behind when it has been at one task for longer than `limit_s`; gives that task, else None.
@@ -61,11 +69,11 @@ class Worker:
             limit_s: seconds.
             patient_from: by `time.monotonic`; no time before it counts.
         """
-        with self._lock:
-            if self._left or self.task is None or time.monotonic() - max(self._since, patient_from) < limit_s:
-                return None
-            self._left = True
-            return self.task
+        for number, (task, since) in self._tasks.copy().items():
+            if time.monotonic() - max(since, patient_from) >= limit_s and self._tasks.pop(number, None) is not None:
+                self._left = True
+                return task
+        return None
 
     def join(self, limit_s: float | None) -> bool:
         """Waits for the thread's end, `limit_s` seconds at most; True when it has ended. One left behind is not waited for."""
@@ -77,7 +85,10 @@ class Worker:
 
     def _run(self) -> None:
         try:
-            self._body(self)
+            try:
+                self._body(self)
+            finally:
+                self.cpu_s = time.thread_time()
         except Left:
             return
         except BaseException as error:

@@ -116,3 +116,16 @@ def test_every_item_wakes_one_of_those_that_wait() -> None:
     for thread in threads:
         thread.join(5)
     assert sorted(item for item in got if item is not None) == [0, 1, 2]
+
+
+def test_what_is_put_together_comes_together_once_there_is_room_for_one() -> None:
+    channel: Channel[int] = Channel(2)
+    channel.put_many([0, 1, 2, 3])
+    thread = _in_thread(lambda: channel.put_many([4, 5]))
+    time.sleep(0.05)
+    assert [channel.get(), channel.get()] == [0, 1]
+    assert thread.is_alive(), "as many as it holds are still waiting"
+    assert channel.get() == 2
+    thread.join(5)
+    assert not thread.is_alive()
+    assert [channel.get() for _ in range(3)] == [3, 4, 5]
