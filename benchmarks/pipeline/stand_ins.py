@@ -35,11 +35,14 @@ CASES = {"session slower": (256, 1, 5.0), "codec slower": (512, 8, 5.0)}
 )
 @click.option("--count", type=click.IntRange(1), default=300, show_default=True)
 @click.option("--rounds", type=click.IntRange(3), default=MIN_PAIRS, show_default=True)
-def main(tiles: Path | None, count: int, rounds: int) -> None:
+@click.option("--only", type=click.Choice(list(CASES)), default=None, help="One of the two.  [default: both]")
+def main(tiles: Path | None, count: int, rounds: int, only: str | None) -> None:
     """Print what was reached of the slower side, as a Markdown table."""
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         for name, (side, batch, sleep_ms) in CASES.items():
+            if only not in (None, name):
+                continue
             from dlcv.benchmarks.pipeline.scenes import tile_paths
 
             paths = tile_paths(tiles, Path(scratch) / name, count, side)

@@ -53,7 +53,7 @@ class Bucket:
 @contextmanager
 def s3_environment() -> Iterator[dict[str, str]]:
     """A server, and what the environment must hold for it; inside, this process's does."""
-    pytest.importorskip("s3fs", reason="the s3 extra is not installed")
+    s3fs = pytest.importorskip("s3fs", reason="the s3 extra is not installed")
     server_of_moto = pytest.importorskip("moto.server", reason="moto is not installed")
     server = server_of_moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -61,9 +61,11 @@ def s3_environment() -> Iterator[dict[str, str]]:
     wanted = {**KEYS, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
+    s3fs.S3FileSystem.clear_instance_cache()  # else one that another test has asked for a server that is gone answers
     try:
         yield wanted
     finally:
+        s3fs.S3FileSystem.clear_instance_cache()
         for name, value in before.items():
             if value is None:
                 del os.environ[name]
