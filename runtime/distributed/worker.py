@@ -39,6 +39,7 @@ class Order:
         engine_sha256: of the engine's file.
         run: the bytes of `run.json`.
         cpus: cores of a worker.
+        tiles: of the whole run, see `pipeline_settings`.
     """
 
     settings: InferSettings
@@ -47,6 +48,7 @@ class Order:
     engine_sha256: str
     run: bytes
     cpus: int
+    tiles: int | None
 
 
 @dataclass
@@ -130,7 +132,7 @@ class BlockWorker:
         generation = session.generation
         output = chosen_output(settings.output, self._order.card, tiles, self._order.options, str(settings.engine.path))
         hands = TileHands(settings.decode, output)
-        pipeline = tile_pipeline(settings, session, hands.read, hands.write, output)
+        pipeline = tile_pipeline(settings, session, hands.read, hands.write, output, self._order.tiles)
 
         def note(outcome: Outcome[TileWork, Any]) -> None:
             work = outcome.tile

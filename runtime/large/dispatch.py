@@ -56,9 +56,10 @@ def tile_pipeline(
     read: Callable[[W], NDArray[np.uint8]],
     write: Callable[[W, NDArray[Any]], R],
     output: Output[R],
+    tiles: int | None,
 ) -> TilePipeline[W, R]:
-    """The pipeline of a run, for tiles of both kinds."""
-    laid_out = pipeline_settings(settings, session)
+    """The pipeline of a run, for tiles of both kinds; `tiles` as for `pipeline_settings`."""
+    laid_out = pipeline_settings(settings, session, tiles)
     template = settings.outputs.name_template or DEFAULT_TEMPLATE
     answers = answers_for(session.card, blend=laid_out.blend, tta=laid_out.tta)
 

@@ -55,11 +55,12 @@ class Here:
     """A session and a pipeline in this process."""
 
     def __init__(
-        self, settings: InferSettings, session: RestartingSession, output: Output[Any], decoder: IsolatedDecoder | None
-    ) -> None:
+        self, settings: InferSettings, session: RestartingSession, output: Output[Any], decoder: IsolatedDecoder | None,
+        tiles: int | None,
+    ) -> None:  # fmt: skip
         self._session, self._decoder, self._engine = session, decoder, settings.engine.path.name
         hands = TileHands(settings.decode, output, decoder)
-        self._pipeline = tile_pipeline(settings, session, hands.read, hands.write, output)
+        self._pipeline = tile_pipeline(settings, session, hands.read, hands.write, output, tiles)
         self.run, self.times = self._pipeline.run, self._pipeline.times
         if decoder is not None:
             decoder.count_cpu = partial(self.times.add_cpu, "decode")
@@ -97,10 +98,10 @@ def decoder_of(settings: InferSettings) -> AbstractContextManager[IsolatedDecode
 
 
 def on_ray(
-    settings: InferSettings, card: ModelCard, options: dict[str, Any], sha256: str, say: Callable[[str], None]
-) -> Flow:
+    settings: InferSettings, card: ModelCard, options: dict[str, Any], sha256: str, tiles: int | None, say: Callable[[str], None],
+) -> Flow:  # fmt: skip
     from dlcv.runtime.distributed.flow import RayFlow
     from dlcv.runtime.distributed.worker import Order
 
     run = (settings.output / RUN).read_bytes()
-    return RayFlow(Order(settings, card, options, engine_sha256=sha256, run=run, cpus=1), say)
+    return RayFlow(Order(settings, card, options, engine_sha256=sha256, run=run, cpus=1, tiles=tiles), say)

@@ -51,9 +51,9 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
     card = engine_card(settings.engine.path, device=settings.engine.device)
     options = task_options(settings, card) | {"gallery": settings.outputs.gallery or None}
     looks = Looks(keep=settings.resume)
-    tiles = marked(
-        find_tiles(settings.sources, leave_out=settings.output, say=say, looks=looks), settings, card, say, looks
-    )
+    found = find_tiles(settings.sources, leave_out=settings.output, say=say, looks=looks)
+    tiles = marked(found, settings, card, say, looks)
+    count = len(tiles) if tiles is found else None
     output = chosen_output(settings.output, card, tiles, options, str(settings.engine.path))
     _refuse_to_overwrite_inputs(settings, tiles, output)
     with ExitStack() as stack:
@@ -74,8 +74,9 @@ def infer(settings: InferSettings, say: Callable[[str], None] = lambda _: None) 
 
         def flow() -> Flow:
             if settings.ray is None:
-                return Here(settings, session or engine.opened(), output, stack.enter_context(decoder_of(settings)))
-            return on_ray(settings, card, options, identity["engine_sha256"], say)
+                decoder = stack.enter_context(decoder_of(settings))
+                return Here(settings, session or engine.opened(), output, decoder, count)
+            return on_ray(settings, card, options, identity["engine_sha256"], count, say)
 
         return Course(settings, folder, tiles, output, looks, say).run(flow)
 

@@ -21,10 +21,18 @@ from dlcv.runtime.run.output_names import DEFAULT_TEMPLATE
 from dlcv.runtime.sessions import Session, engine_card
 from dlcv.runtime.tiles.decode import DecodeOptions
 
-CPU_BATCH = {"segmentation": 1, "classification": 8}
-"""Of a lane. A window of a segmentation model is work enough by itself. A small image leaves a classifier's last layers little
-to compute for the weights that they read, and a batch shares these: ResNet-18 at 64 x 64 takes 0.72 of the CPU time an image at
-a batch of 8, 0.68 at 16 and 0.66 at 32. At 224 x 224, and for cnn3 at 48 x 48, all take the same.
+CPU_BATCH = 8
+"""Of a lane, at most. A small image leaves a classifier's last layers little to compute for the weights that they read, and a batch
+shares these: ResNet-18 at 64 x 64 takes 0.72 of the CPU time an image at a batch of 8, 0.68 at 16 and 0.66 at 32. At 224 x 224, and
+for cnn3 at 48 x 48, all take the same.
+"""
+CPU_PIXELS = 512 * 512
+"""Of segmentation, a window of so many pixels is work enough by itself, and smaller ones are put together up to it, so that a batch
+needs no more memory than it does: int8 `fcn8s` of width 0.25 at 160 x 160 takes 0.92 of the time a tile at a batch of 4, 0.90 at 8.
+"""
+CPU_BATCHES = 64
+"""... but not in a run that has fewer batches than this then: each core is to have its share. By the number of tiles, not by that of the
+cores, so that a run takes the same batches wherever it is gone on with.
 """
 TASK_OPTIONS = {
     "segmentation": (
@@ -247,11 +255,14 @@ def refuse_without_probabilities(card: ModelCard, engine: Path, blend: bool | No
         )
 
 
-def pipeline_settings(settings: InferSettings, session: Session) -> PipelineSettings:
+def pipeline_settings(settings: InferSettings, session: Session, tiles: int | None = None) -> PipelineSettings:
     """Batch and threads, where the user left them open, from the session and the cores.
 
     On a CPU each core has a lane of the session (see `open_session`), and a thread that decodes and one that writes, which
     wait most of the time: the bounded queues hold back whoever is ahead, so that the cores go to the stage that is behind.
+
+    Args:
+        tiles: of the whole run, for the batch; None where each may be many windows.
 
     Raises:
         UsageError: when the batch is above what the engine was built for.
@@ -262,7 +273,7 @@ def pipeline_settings(settings: InferSettings, session: Session) -> PipelineSett
             f"--batch {settings.batch} is above the {session.max_batch} that {settings.engine.path} was built for; pass a smaller one, or export with --max-batch {settings.batch}"
         )
     return PipelineSettings(
-        batch=settings.batch or _batch(session),
+        batch=settings.batch or _batch(session, tiles),
         decoders=settings.decoders or cpu_count(),
         writers=settings.writers or cpu_count(),
         fit=settings.fitting.fit,
@@ -275,9 +286,16 @@ def pipeline_settings(settings: InferSettings, session: Session) -> PipelineSett
     )
 
 
-def _batch(session: Session) -> int:
-    """On a CPU by the task; on a GPU it is tried out."""
+def _batch(session: Session, tiles: int | None) -> int:
+    """On a CPU by the task, the size of a window and the number of tiles; on a GPU it is tried out."""
     if session.device != "cpu":
         return automatic_batch(session)
-    default = CPU_BATCH[session.card.task]
-    return min(default, session.max_batch or default)
+    return min(_cpu_batch(session.card, tiles), session.max_batch or CPU_BATCH)
+
+
+def _cpu_batch(card: ModelCard, tiles: int | None) -> int:
+    if card.task == "classification":
+        return CPU_BATCH
+    height, width = card.input_size_hw
+    together = min(CPU_BATCH, CPU_PIXELS // (height * width))
+    return max(1, together if tiles is None else min(together, tiles // CPU_BATCHES))

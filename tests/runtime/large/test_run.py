@@ -156,9 +156,8 @@ def test_pixels_without_data_are_255_and_empty_windows_cost_nothing(
         return end(self, written)
 
     monkeypatch.setattr(ImageRun, "end", noted)
-    summary = run(
-        write_geo(tmp_path / "a.tif", image, nodata=0), write_geo(tmp_path / "empty.tif", image * 0, nodata=0)
-    )
+    tiles = write_geo(tmp_path / "a.tif", image, nodata=0), write_geo(tmp_path / "empty.tif", image * 0, nodata=0)
+    summary = run(*tiles, batch=1)
     assert ended == ["dlcv-write"] * 2, "it may take minutes, and the main thread looks for what hangs"
     mask = mask_of(tmp_path / "out" / "a.tif.tif")
     assert (mask[:100] == 255).all()

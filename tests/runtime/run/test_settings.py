@@ -86,7 +86,11 @@ def test_what_averages_probabilities_wants_them() -> None:
 @pytest.mark.parametrize(
     ("card", "device", "max_batch", "given", "batch"),
     [
-        (SEGMENTATION, "cpu", None, None, 1),
+        (SEGMENTATION, "cpu", None, None, 8),
+        (SEGMENTATION.changed(input_size_hw=(224, 224)), "cpu", None, None, 5),
+        (SEGMENTATION.changed(input_size_hw=(512, 512)), "cpu", None, None, 1),
+        (SEGMENTATION.changed(input_size_hw=(1024, 512)), "cpu", None, None, 1),
+        (SEGMENTATION, "cpu", 2, None, 2),
         (CLASSIFICATION, "cpu", None, None, 8),
         (CLASSIFICATION, "cpu", 4, None, 4),
         (CLASSIFICATION, "cpu", None, 3, 3),
@@ -96,6 +100,14 @@ def test_what_averages_probabilities_wants_them() -> None:
 def test_the_batch(card: ModelCard, device: str, max_batch: int | None, given: int | None, batch: int) -> None:
     session: Any = SimpleNamespace(card=card, device=device, max_batch=max_batch)
     assert pipeline_settings(InferSettings.of(**GIVEN, batch=given), session).batch == batch
+
+
+@pytest.mark.parametrize(("tiles", "batch"), [(0, 1), (127, 1), (300, 4), (512, 8), (1_000_000, 8)])
+def test_a_run_of_few_tiles_has_a_batch_for_each_core(tiles: int, batch: int) -> None:
+    session: Any = SimpleNamespace(card=SEGMENTATION, device="cpu", max_batch=None)
+    assert pipeline_settings(InferSettings.of(**GIVEN), session, tiles).batch == batch
+    classifier: Any = SimpleNamespace(card=CLASSIFICATION, device="cpu", max_batch=None)
+    assert pipeline_settings(InferSettings.of(**GIVEN), classifier, tiles).batch == 8
 
 
 def test_the_batch_on_a_gpu_is_tried_out(monkeypatch: pytest.MonkeyPatch) -> None:
