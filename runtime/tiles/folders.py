@@ -11,7 +11,14 @@ from pathlib import Path
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.files import listing
 from dlcv.runtime.tiles.looks import Looks
-from dlcv.runtime.tiles.names import IMAGE_SUFFIXES, LABEL_SUFFIX, LABELLED_SUFFIX, WORLD_SUFFIXES
+from dlcv.runtime.tiles.names import (
+    IMAGE_FOLDER,
+    IMAGE_SUFFIXES,
+    LABEL_FOLDERS,
+    LABEL_SUFFIX,
+    LABELLED_SUFFIX,
+    WORLD_SUFFIXES,
+)
 from dlcv.runtime.tiles.tile_list import Fingerprint, TileList, in_order, marked, unmarked
 
 _WORLDS = tuple(WORLD_SUFFIXES)
@@ -66,26 +73,36 @@ def add_folder(tiles: TileList, folder: Path, search: Search) -> None:
         UsageError: when it, or one below it, cannot be listed.
     """
     hidden = os.path.realpath(search.leave_out) if search.leave_out is not None else ""
-    below = [(os.fspath(folder), "")]
+    below = [(os.fspath(folder), "", "")]
     while below:
-        where, prefix = below.pop()
+        where, prefix, images = below.pop()
         base = "" if where == "." else os.path.join(where, "")
         folders: list[str] = []
-        tiles.add(base, prefix, _tiles_among(in_order(_listed(where, base, folders, search.looks)), base, search))
+        tiles.add(
+            base, prefix, _tiles_among(in_order(_listed(where, base, folders, search.looks)), base, images, search)
+        )
         for name in sorted(folders, reverse=True):  # a stack: the first comes out first
             if name[0] != "." and (not hidden or os.path.realpath(base + name) != hidden):
-                below.append((base + name, f"{prefix}{name}/"))
+                labels = name in LABEL_FOLDERS and IMAGE_FOLDER in folders
+                inside = f"{base}{IMAGE_FOLDER}/" if labels else f"{images}{name}/" if images else ""
+                below.append((base + name, f"{prefix}{name}/", inside))
 
 
-def _tiles_among(names: Iterable[str], base: str, search: Search) -> Iterator[str]:
-    """The marked names of tiles; labels and world files are told of."""
+def _tiles_among(names: Iterable[str], base: str, images: str, search: Search) -> Iterator[str]:
+    """The marked names of tiles; labels and world files are told of.
+
+    Args:
+        images: the folder whose images the files are labels of, where they have its names; empty for none.
+    """
     for name in names:
         file = unmarked(name)
         if file.lower().endswith(_WORLDS):
             stem, suffix = os.path.splitext(file)
             if any(_is_file(base + stem + image) for image in WORLD_SUFFIXES[suffix.lower()]):
                 search.worlds.add(Path(base + file))
-        elif file.endswith(LABEL_SUFFIX) and _is_file(base + file[: -len(LABEL_SUFFIX)] + LABELLED_SUFFIX):
+        elif (file.endswith(LABEL_SUFFIX) and _is_file(base + file[: -len(LABEL_SUFFIX)] + LABELLED_SUFFIX)) or (
+            images and any(_is_file(images + os.path.splitext(file)[0] + suffix) for suffix in IMAGE_SUFFIXES)
+        ):
             search.labels.add(Path(base + file))
         else:
             yield name

@@ -11,7 +11,14 @@ from pathlib import Path
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.tiles.folders import Search, Told, add_folder
 from dlcv.runtime.tiles.looks import Looks
-from dlcv.runtime.tiles.names import IMAGE_SUFFIXES, LABEL_SUFFIX, LABELLED_SUFFIX, WORLD_SUFFIXES
+from dlcv.runtime.tiles.names import (
+    IMAGE_FOLDER,
+    IMAGE_SUFFIXES,
+    LABEL_FOLDERS,
+    LABEL_SUFFIX,
+    LABELLED_SUFFIX,
+    WORLD_SUFFIXES,
+)
 from dlcv.runtime.tiles.tile_list import Tile, TileList, unmarked
 from dlcv.runtime.tiles.twins import twins
 from dlcv.runtime.tiles.urls import files_at, is_url
@@ -26,7 +33,8 @@ def find_tiles(
 ) -> TileList:
     """Tiles from files, folders (searched recursively, hidden entries left out) and globs, sorted within each source.
 
-    In a folder, labels that stand beside their images (`NAME_mask.png` beside `NAME_sat.jpg`) are no tiles.
+    In a folder, labels that stand beside their images (`NAME_mask.png` beside `NAME_sat.jpg`, `masks/NAME.png` beside
+    `images/NAME.jpg`) are no tiles.
 
     Args:
         sources: as they were typed; among them URLs, see `urls.py`.
@@ -73,9 +81,10 @@ def _each_once(tiles: TileList) -> TileList:
 def _tell(search: Search, say: Callable[[str], None]) -> None:
     labels, worlds = search.labels, search.worlds
     if labels.count:
-        say(
-            f"{labels.count} labels beside their images were left out, such as {labels.first}; to run one, name the file itself"
+        such = (
+            "1 label beside its image was" if labels.count == 1 else f"{labels.count} labels beside their images were"
         )
+        say(f"{such} left out, such as {labels.first}; to run one, name the file itself")
     if worlds.count:
         such, world = "1 world file" if worlds.count == 1 else f"{worlds.count} world files", worlds.first
         image = world.with_suffix(WORLD_SUFFIXES[world.suffix.lower()][0])
@@ -133,11 +142,21 @@ def _at_url(source: str, labels: Told) -> Iterator[Tile]:
         yield Tile(*found[0])
         return
     keys = {key for _, key in found}
+    images = {os.path.splitext(key)[0] for key in keys if key.lower().endswith(IMAGE_SUFFIXES)}
     for where, key in found:
-        if key.endswith(LABEL_SUFFIX) and key[: -len(LABEL_SUFFIX)] + LABELLED_SUFFIX in keys:
+        beside = key.endswith(LABEL_SUFFIX) and key[: -len(LABEL_SUFFIX)] + LABELLED_SUFFIX in keys
+        if beside or not images.isdisjoint(_labelled(os.path.splitext(key)[0])):
             labels.add(Path(key))
         elif not any(part[0] == "." for part in key.split("/")) and key.lower().endswith(IMAGE_SUFFIXES):
             yield Tile(where, key)
+
+
+def _labelled(key: str) -> Iterator[str]:
+    """What a file would be the label of by its folder: `a/masks/b` -> `a/images/b`."""
+    parts = key.split("/")
+    for number, part in enumerate(parts[:-1]):
+        if part in LABEL_FOLDERS:
+            yield "/".join([*parts[:number], IMAGE_FOLDER, *parts[number + 1 :]])
 
 
 def _from_glob(pattern: str) -> Iterator[Tile]:

@@ -15,3 +15,5 @@ WORLD_SUFFIXES = {
 """Of world files, and of the images that they place on the ground."""
 LABELLED_SUFFIX, LABEL_SUFFIX = "_sat.jpg", "_mask.png"
 """An image and the label beside it, in the datasets that dlcv knows."""
+IMAGE_FOLDER, LABEL_FOLDERS = "images", ("masks", "labels")
+"""Folders beside each other: `masks/NAME.png` is the label of `images/NAME.jpg`."""

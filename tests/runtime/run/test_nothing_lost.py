@@ -47,10 +47,26 @@ def test_labels_beside_their_images_are_no_tiles(tmp_path: Path) -> None:
     assert [tile.key for tile in find_tiles([str(tmp_path)], say=said.append)] == ["a_sat.jpg", "b_mask.png", "c.jpg"]
     (line,) = said
     assert line == (
-        f"1 labels beside their images were left out, such as {tmp_path / 'a_mask.png'}; to run one, name the file itself"
+        f"1 label beside its image was left out, such as {tmp_path / 'a_mask.png'}; to run one, name the file itself"
     )
     assert [tile.key for tile in find_tiles([str(tmp_path / "a_mask.png")], say=said.append)] == ["a_mask.png"]
     assert len(said) == 1
+
+
+def test_labels_in_a_folder_beside_that_of_their_images_are_no_tiles(tmp_path: Path) -> None:
+    names = ("images/a.jpg", "images/val/b.jpg", "masks/a.png", "masks/val/b.png", "masks/c.png", "x/labels/d.png")
+    for name in (*names, "x/images/d.tif", "images/masks/e.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    tiles = ["images/a.jpg", "images/masks/e.png", "images/val/b.jpg", "masks/c.png", "x/images/d.tif"]
+    for source in (str(tmp_path), tmp_path.as_uri()):
+        said: list[str] = []
+        assert sorted(tile.key for tile in find_tiles([source], say=said.append)) == tiles
+        assert len(said) == 1
+        assert said[0].startswith("3 labels beside their images were left out, such as ")
+    assert [tile.key for tile in find_tiles([str(tmp_path / "masks")])] == ["a.png", "c.png", "val/b.png"], (
+        "named itself"
+    )
 
 
 def test_a_run_over_another_folder_is_not_resumed(run: Callable[..., Summary], two_folders: tuple[Path, Path]) -> None:

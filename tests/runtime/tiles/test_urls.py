@@ -45,7 +45,7 @@ def test_a_folder_a_pattern_and_a_file(bucket: str) -> None:
     tiles = find_tiles([bucket], say=said.append)
     assert [tile.key for tile in tiles] == [*SIX, "x_sat.jpg"]
     assert tiles[2].where == "memory:///bucket/tiles/sub/c.png"
-    assert said[0].startswith("1 labels beside their images were left out")
+    assert said[0].startswith("1 label beside its image was left out")
     assert [tile.key for tile in find_tiles([bucket + "/"])] == [tile.key for tile in tiles]
     assert [tile.key for tile in find_tiles([bucket + "/sub/*.png"])] == ["c.png", "d.png"]
     assert [tile.key for tile in find_tiles([bucket + "/**/e.png"])] == ["sub/deep/e.png"]
