@@ -53,17 +53,20 @@ def test_labels_beside_their_images_are_no_tiles(tmp_path: Path) -> None:
     assert len(said) == 1
 
 
-def test_labels_in_a_folder_beside_that_of_their_images_are_no_tiles(tmp_path: Path) -> None:
+@pytest.mark.parametrize("as_url", [False, True], ids=["folder", "url"])
+def test_labels_in_a_folder_beside_that_of_their_images_are_no_tiles(tmp_path: Path, as_url: bool) -> None:
+    if as_url:
+        pytest.importorskip("fsspec", reason="the urls extra is not installed")
     names = ("images/a.jpg", "images/val/b.jpg", "masks/a.png", "masks/val/b.png", "masks/c.png", "x/labels/d.png")
     for name in (*names, "x/images/d.tif", "images/masks/e.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     tiles = ["images/a.jpg", "images/masks/e.png", "images/val/b.jpg", "masks/c.png", "x/images/d.tif"]
-    for source in (str(tmp_path), tmp_path.as_uri()):
-        said: list[str] = []
-        assert sorted(tile.key for tile in find_tiles([source], say=said.append)) == tiles
-        assert len(said) == 1
-        assert said[0].startswith("3 labels beside their images were left out, such as ")
+    said: list[str] = []
+    source = tmp_path.as_uri() if as_url else str(tmp_path)
+    assert sorted(tile.key for tile in find_tiles([source], say=said.append)) == tiles
+    assert len(said) == 1
+    assert said[0].startswith("3 labels beside their images were left out, such as ")
     assert [tile.key for tile in find_tiles([str(tmp_path / "masks")])] == ["a.png", "c.png", "val/b.png"], (
         "named itself"
     )
