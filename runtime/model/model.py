@@ -155,7 +155,12 @@ class Model:
         return found[0] if is_one(images) else found
 
     def stream(
-        self, images: Iterable[S], *, decode: DecodeOptions | None = None, decoders: int = DECODERS
+        self,
+        images: Iterable[S],
+        *,
+        decode: DecodeOptions | None = None,
+        decoders: int = DECODERS,
+        tile_timeout_s: float = 60.0,
     ) -> Iterator[Outcome[S, NDArray[Any]]]:
         """What the model says about images of any number, in their order; memory stays bounded.
 
@@ -165,6 +170,7 @@ class Model:
             images: files, or images uint8 (h, w, 3), RGB; taken one by one as there is room.
             decode: limits and 16-bit scale of files; None for the defaults.
             decoders: threads that read.
+            tile_timeout_s: an image whose reading takes longer fails, in seconds; 0 waits for ever.
 
         Yields:
             An `Outcome` an image: `tile` is what came in, `result` the mask, uint8 (h, w), or the probabilities, float32 (C,); or
@@ -172,11 +178,14 @@ class Model:
 
         Raises:
             UsageError, EngineError: as for a call.
+            DatasetError: when the reading of too many hangs.
         """
         if decoders < 1:
             raise UsageError(f"decoders is {decoders}, expected at least 1")
+        if not tile_timeout_s >= 0:
+            raise UsageError(f"tile_timeout_s is {tile_timeout_s:g}, expected seconds, or 0 to wait for ever")
         segmentation = self.card.task == "segmentation"
-        for item, answer in self._streamed(images, decode, decoders):
+        for item, answer in self._streamed(images, decode, decoders, tile_timeout_s):
             if isinstance(answer, TileError):
                 yield Outcome(item, error=answer)
             else:
@@ -231,7 +240,7 @@ class Model:
                 yield answer
 
     def _streamed(
-        self, images: Iterable[S], decode: DecodeOptions | None, decoders: int
+        self, images: Iterable[S], decode: DecodeOptions | None, decoders: int, tile_timeout_s: float
     ) -> Iterator[tuple[S, NDArray[Any] | TileError]]:
         from dlcv.runtime.tiles.decode import decode_file
 
@@ -243,7 +252,7 @@ class Model:
             except TileError as error:
                 return error
 
-        with reading_ahead(images, fitted, decoders) as tiles:
+        with reading_ahead(images, fitted, decoders, tile_timeout_s or None) as tiles:
             yield from answers_in_order(tiles, self._runner, self._at_work)
 
 

@@ -72,7 +72,7 @@ class Asked(Generic[T]):
     """What a session that was opened anew since one hung is given first: a harmless image.
 
     Attributes:
-        blamed: see `Pipeline._ask_and_infer`.
+        blamed: the tile that is put aside for it, if the session answers.
     """
 
     blamed: Job[T] | None

@@ -3,13 +3,11 @@
 Bounded queues stand between the stages, so memory is bounded whatever the folder holds, and each stage waits only for the
 slowest. Decoding, ONNX Runtime, TensorRT and zlib release Python's lock, so threads are enough. A tile that fails in reading,
 in the session or in finishing, or whose reading hangs, is an outcome like any other; a session that fails or hangs is opened anew
-where it can be, and else ends the run.
+where it can be, and else ends the run (`hanging.py`).
 """
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -19,12 +17,14 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.answers import answers_of
 from dlcv.runtime.channel import Aborted, Channel
-from dlcv.runtime.errors import DatasetError, EngineError, TileError
+from dlcv.runtime.errors import EngineError, TileError
 from dlcv.runtime.fitting.fitting import FittedTile, fit_to_card
 from dlcv.runtime.pipeline.batches import Batch, Batches
 from dlcv.runtime.pipeline.batching import BatchRunner
+from dlcv.runtime.pipeline.crew import Crew
 from dlcv.runtime.pipeline.feed import Feed, Known, More
-from dlcv.runtime.pipeline.jobs import Asked, Job, Settled
+from dlcv.runtime.pipeline.hanging import HungBatches, HungReads
+from dlcv.runtime.pipeline.jobs import Job, Settled
 from dlcv.runtime.pipeline.outbox import PATIENCE_S, Outbox
 from dlcv.runtime.pipeline.outcome import Outcome
 from dlcv.runtime.pipeline.settings import PipelineSettings
@@ -37,11 +37,6 @@ R = TypeVar("R")
 
 UNREPORTED = 1024
 """Outcomes that may wait for `report`; then writers wait, so that a slow `report` does not cost memory."""
-MOST_HUNG = 32
-"""Tiles that may hang before the run ends, in reading or in the session: each holds threads, and storage that has gone would hold one
-a tile."""
-LAST_DECODES_S = 5.0
-"""How long the end of a run that is cut short waits for tiles that are being read."""
 
 
 class _End:
@@ -103,13 +98,12 @@ class Pipeline(Generic[T, R]):
         self._prepare(tiles)
         with self.times.running():
             try:
-                for worker in list(self._workers):
-                    worker.thread.start()
+                self._crew.start()
                 self._report_all(report)
             finally:
                 self._stop(report)
                 self.times.batches = self._runner.calls
-                for worker in self._ever:
+                for worker in self._crew.ever:
                     self.times.add(worker.stage, worker.busy_s, worker.cpu_s)
 
     @property
@@ -120,9 +114,6 @@ class Pipeline(Generic[T, R]):
     def _prepare(self, tiles: Iterable[T]) -> None:
         settings = self._settings
         self._feed = Feed(tiles)
-        self._hung_in_session = 0
-        self._hung: list[object] = []
-        self._alone: deque[Batch[tuple[Job[T], int]]] = deque()
         self._messages: Outbox[Outcome[T, R] | BaseException | _End] = Outbox(UNREPORTED)
         hands = self._lanes + 1  # one more gives answers on while the others' batches are in the session
         ahead = max(hands, -(-settings.decoders // settings.batch))
@@ -130,15 +121,14 @@ class Pipeline(Generic[T, R]):
             settings.batch, hands + ahead, self._session.card.input_size_hw, settings.decoders
         )
         self._answered: Channel[Job[T] | Settled[T]] = Channel(max(settings.batch, 2 * settings.writers), hands)
-        self._workers = [
-            *(self._worker("decode", self._decode) for _ in range(settings.decoders)),
-            *(self._worker("session", self._infer) for _ in range(hands)),
-            *(self._worker("write", self._write) for _ in range(settings.writers)),
-        ]
-        self._ever = list(self._workers)
-
-    def _worker(self, stage: str, body: Callable[[Worker], None]) -> Worker:
-        return Worker(stage, body, self._ended)
+        self._hung_reads = HungReads(settings.tile_timeout_s, "pass --tile-timeout")
+        self._hung_batches: HungBatches[T] = HungBatches(
+            self._session, self._runner, self._windows.release, settings.session_timeout_s
+        )
+        self._crew = Crew(self._ended, {"decode": settings.tile_timeout_s, "session": settings.session_timeout_s})
+        self._crew.hire("decode", self._decode, settings.decoders)
+        self._crew.hire("session", self._infer, hands)
+        self._crew.hire("write", self._write, settings.writers)
 
     def _ended(self, error: BaseException | None) -> None:
         """A thread's error becomes a message to the caller."""
@@ -147,15 +137,10 @@ class Pipeline(Generic[T, R]):
         self._messages.put_now(_End())
 
     def _report_all(self, report: Callable[[Outcome[T, R]], None]) -> None:
-        running = len(self._workers)
-        patience = [s for s in (self._settings.tile_timeout_s, self._settings.session_timeout_s) if s is not None]
-        look_every_s = min(1.0, max(0.01, min(patience) / 4)) if patience else None
-        looked = time.monotonic()
+        running = len(self._crew)
         while running:
-            message = self._messages.get(min(PATIENCE_S, look_every_s or PATIENCE_S))
-            if look_every_s is not None and time.monotonic() - looked > look_every_s:
-                looked = time.monotonic()
-                self._look_for_hung(report)
+            message = self._messages.get(min(PATIENCE_S, self._crew.look_every_s or PATIENCE_S))
+            self._leave_those_that_hang(report)
             if isinstance(message, Outcome):
                 report(message)
             elif isinstance(message, _End):
@@ -163,77 +148,25 @@ class Pipeline(Generic[T, R]):
             elif message is not None:
                 raise message
 
-    def _look_for_hung(self, report: Callable[[Outcome[T, R]], None]) -> None:
+    def _leave_those_that_hang(self, report: Callable[[Outcome[T, R]], None]) -> None:
         """Leaves threads behind that take too long: a tile is put aside, a session is opened anew."""
-        limits = {"decode": self._settings.tile_timeout_s, "session": self._settings.session_timeout_s}
-        for worker in list(self._workers):
-            limit_s = limits.get(worker.stage)
-            patient_from = self._session.patient_from if worker.stage == "session" else 0.0
-            late = None if limit_s is None else worker.leave_if_late(limit_s, patient_from)
-            if late is None:
-                continue
+        for worker, task in self._crew.late(lambda stage: self._session.patient_from if stage == "session" else 0.0):
             if worker.stage == "session":
-                generation, batch = late
-                self._leave_session(worker, generation, batch)
+                blamed = self._hung_batches.leave(worker, *task)
+                self._crew.replace(worker, partial(self._ask_and_infer, blamed))
                 continue
             self._feed.done()
-            error = TileError(f"reading it took longer than {limit_s:g} s; look at its storage, or pass --tile-timeout")
-            report(Outcome(late, error=error))
-            whole = self._whole(late)
-            if not any(whole is one for one in self._hung):
-                self._hung.append(whole)
-            if len(self._hung) > MOST_HUNG:
-                raise DatasetError(f"{len(self._hung)} tiles hang: {error}")
-            self._replace(worker, self._decode)
-
-    def _leave_session(self, worker: Worker, generation: int, work: Batch[tuple[Job[T], int]] | Asked[T]) -> None:
-        """Leaves a session behind that hangs, and has the next one asked whether it answers at all."""
-        hangs = self._hangs(1 if isinstance(work, Asked) else len(work.tags))
-        error = EngineError(
-            f"the session has {hangs}; its library or its device hangs: look at it with dlcv-doctor, and go on with --resume"
-        )
-        self._session.restart(generation, error, why=f"it had {hangs}", hung=True)
-        blamed = work.blamed if isinstance(work, Asked) else self._to_be_blamed(work, error)
-        self._runner.abandon(worker.thread.ident)
-        self._replace(worker, partial(self._ask_and_infer, blamed))
-
-    def _to_be_blamed(self, batch: Batch[tuple[Job[T], int]], error: EngineError) -> Job[T] | None:
-        """The tile on which the session hung twice, the second time with nothing beside it; a batch is run again else, tile by tile."""
-        ((job, _), *others), blamed = batch.tags, None
-        if others or not job.suspect:
-            for position, (job, index) in enumerate(batch.tags):
-                job.suspect = True
-                self._alone.append(Batch(batch.images[position : position + 1].copy(), [(job, index)]))
-        elif job.fail():  # else another of its windows hung, too
-            blamed = job
-            self._hung_in_session += 1
-            if self._hung_in_session > MOST_HUNG:
-                raise EngineError(f"{self._hung_in_session} tiles hang: {error}")
-        self._windows.release(batch)
-        return blamed
-
-    def _hangs(self, count: int) -> str:
-        return f"not answered within {self._settings.session_timeout_s:g} s on a batch of {count}"
-
-    def _replace(self, worker: Worker, body: Callable[[Worker], None]) -> None:
-        self._workers.remove(worker)
-        new = self._worker(worker.stage, body)
-        self._workers.append(new)
-        self._ever.append(new)
-        new.thread.start()
+            report(Outcome(task, error=self._hung_reads.error()))
+            self._hung_reads.count(self._whole(task))
+            self._crew.replace(worker, self._decode)
 
     def _stop(self, report: Callable[[Outcome[T, R]], None]) -> None:
         self._feed.stop()
         self._windows.abort()
         self._answered.abort()
         self._messages.open_up()
-        limits = {"session": self._settings.session_timeout_s}
-        reading_until = time.monotonic() + LAST_DECODES_S
-        for worker in self._workers:
-            if worker.stage == "decode":
-                worker.join(max(0.0, reading_until - time.monotonic()))
-            elif not worker.join(limits.get(worker.stage)):
-                self._session.hung = self._session.hung or worker.stage == "session"
+        if "session" in self._crew.join():
+            self._session.hung = True
         while (message := self._messages.get(0)) is not None:
             if isinstance(message, Outcome):
                 report(message)
@@ -277,18 +210,10 @@ class Pipeline(Generic[T, R]):
         )
 
     def _ask_and_infer(self, blamed: Job[T] | None, worker: Worker) -> None:
-        """In the place of a worker that hangs.
-
-        Args:
-            blamed: the tile that is put aside for it, if the session answers without it.
-        """
-        hangs = self._hangs(1)
-        self._runner.ask(
-            EngineError(f"the session has {hangs}"), lambda: worker.at((self._session.generation, Asked(blamed)))
-        )
-        if blamed is not None:
-            self._session.excuse()
-            self._put_aside(blamed.tile, TileError(f"the engine hangs on this tile: it has {hangs}, twice"))
+        """In the place of a worker that hangs; `blamed` is the tile that is put aside for it, if the session answers without it."""
+        error = self._hung_batches.ask(worker, blamed)
+        if blamed is not None and error is not None:
+            self._put_aside(blamed.tile, error)
         self._infer(worker)
 
     def _infer(self, worker: Worker) -> None:
@@ -314,7 +239,7 @@ class Pipeline(Generic[T, R]):
         """
         while True:
             try:
-                batch = self._alone.popleft()
+                batch = self._hung_batches.alone.popleft()
             except IndexError:
                 found = self._windows.get()
                 if found is None:

@@ -29,6 +29,7 @@ class Protection(NamedTuple):
 
 _FAULTS, _RUNTIME = "tests/faults/", "tests/runtime/"
 _BATCHING, _PIPELINE = "runtime/pipeline/batching.py", "runtime/pipeline/pipeline.py"
+_HANGING = "runtime/pipeline/hanging.py"
 _RUN_FOLDER = "runtime/run/folder.py"
 _TRUST, _GRAPH = "runtime/provenance/__init__.py", "runtime/provenance/graph.py"
 _TERMINATION, _DECODE = "runtime/cli/termination.py", "runtime/tiles/decode.py"
@@ -147,7 +148,7 @@ FAULTS = (
         _FAULTS + "test_sessions.py::test_it_is_restarted_once_and_the_summary_says_so",
     ),
     Protection(
-        "a session that hangs is left behind", _PIPELINE, '"session": self._settings.session_timeout_s}\n        for worker in list(', '"session": None}\n        for worker in list(',
+        "a session that hangs is left behind", _PIPELINE, '"session": settings.session_timeout_s})', '"session": None})',
         _RUNTIME + "pipeline/test_restarts.py::test_a_session_that_hangs_once_is_left_and_its_batch_run_again",
     ),
     Protection(
@@ -169,16 +170,16 @@ FAULTS = (
         _RUNTIME + "pipeline/test_batching.py::test_parts_of_one_that_fail_count_as_one_and_of_many_as_many",
     ),
     Protection(
-        "a hang that a tile is to blame for does not count", _PIPELINE, "            self._session.excuse()\n", "",
+        "a hang that a tile is to blame for does not count", _HANGING, "        self._session.excuse()\n", "",
         _RUNTIME + "pipeline/test_restarts.py::test_any_number_of_tiles_on_which_it_hangs_is_put_aside",
     ),
     Protection(
-        "a session that hangs on everything blames no tile", _PIPELINE,
+        "a session that hangs on everything blames no tile", _HANGING,
         "        self._runner.ask(\n            EngineError(f\"the session has {hangs}\"), lambda: worker.at((self._session.generation, Asked(blamed)))\n        )\n", "",
         _RUNTIME + "pipeline/test_restarts.py::test_a_session_that_hangs_on_everything_ends_the_run_and_blames_no_tile",
     ),
     Protection(
-        "tiles that hang do so in bounded time", _PIPELINE, "self._hung_in_session > MOST_HUNG", "False",
+        "tiles that hang do so in bounded time", _HANGING, "self._tiles > MOST_HUNG", "False",
         _RUNTIME + "pipeline/test_restarts.py::test_one_that_hangs_on_every_tile_but_not_on_the_harmless_ends_the_run",
     ),
     Protection(

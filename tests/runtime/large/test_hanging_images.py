@@ -12,7 +12,7 @@ import pytest
 
 from dlcv.runtime.large import source
 from dlcv.runtime.large.bands import Bands
-from dlcv.runtime.pipeline import pipeline as pipeline_module
+from dlcv.runtime.pipeline import hanging
 from dlcv.runtime.run.inference import InferSettings, Summary, infer
 from dlcv.runtime.run.manifest import FAILED, Row, read_manifest
 from dlcv.runtime.tiles.tile_list import Tile
@@ -84,7 +84,7 @@ def test_one_whose_reading_hangs_fails_alone(
 
     monkeypatch.setattr(Bands, "read", read)
     monkeypatch.setattr("dlcv.runtime.large.source.STRIP_ROWS", 64)
-    monkeypatch.setattr(pipeline_module, "MOST_HUNG", 1)  # threads that wait for one image are one tile that hangs
+    monkeypatch.setattr(hanging, "MOST_HUNG", 1)  # threads that wait for one image are one tile that hangs
     summary = run(tiny_onnx, folder, tmp_path / "out", decoders=decoders)
     assert (summary.done, summary.failed) == (7, 1)
     assert rows(tmp_path / "out")["hangs.tif"] == Row(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,10 @@ from PIL import Image as Pillow
 
 from dlcv.runtime import load
 from dlcv.runtime.answers import Segmented
-from dlcv.runtime.errors import TileError, UsageError
+from dlcv.runtime.errors import DatasetError, TileError, UsageError
+from dlcv.runtime.pipeline import hanging
 from dlcv.runtime.run.inference import InferSettings, infer
+from dlcv.runtime.tiles import decode
 from dlcv.runtime.tiles.decode import DecodeOptions
 
 Image = NDArray[np.uint8]
@@ -161,6 +165,35 @@ def test_a_stream_takes_no_more_than_it_has_room_for(tiny_onnx: Path, tiny_scene
             list(model.stream([np.zeros((64, 64, 3), np.float32)]))
         with pytest.raises(UsageError, match="decoders is 0, expected at least 1"):
             list(model.stream([], decoders=0))
+
+
+def test_a_file_whose_reading_hangs_does_not_hold_up_a_stream(
+    tiny_onnx: Path, tile_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, never, real = ("a", "b", "sub/c", "sub/d", "sub/deep/e"), threading.Event(), decode.decode_file
+
+    def read(path: Path, *others: Any) -> Any:
+        if path.name in ("a.png", "d.png"):
+            never.wait(60)
+        return real(path, *others)
+
+    monkeypatch.setattr(decode, "decode_file", read)
+    start = time.monotonic()
+    try:
+        with load(tiny_onnx) as model:
+            outcomes = list(model.stream((tile_folder / f"{name}.png" for name in names), decoders=1, tile_timeout_s=1))
+            monkeypatch.setattr(hanging, "MOST_HUNG", 1)
+            with pytest.raises(DatasetError, match=r"^2 tiles hang: reading it took longer than 0\.5 s; look at"):
+                list(model.stream([tile_folder / "a.png"] * 3, tile_timeout_s=0.5))
+            with pytest.raises(UsageError, match=r"tile_timeout_s is -1, expected seconds, or 0 to wait for ever"):
+                list(model.stream([], tile_timeout_s=-1))
+    finally:
+        never.set()
+    assert time.monotonic() - start < 30
+    assert [outcome.error is None for outcome in outcomes] == [False, True, True, False, True]
+    assert str(outcomes[0].error) == (
+        "reading it took longer than 1 s; look at its storage, or give a longer tile_timeout_s"
+    )
 
 
 def test_a_stream_takes_options_of_decoding(tiny_onnx: Path, tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from dlcv.runtime.errors import DatasetError, EngineError
+from dlcv.runtime.pipeline.crew import LAST_READS_S
+from dlcv.runtime.pipeline.hanging import MOST_HUNG
 from dlcv.runtime.pipeline.outcome import Outcome
-from dlcv.runtime.pipeline.pipeline import LAST_DECODES_S, MOST_HUNG, Pipeline
+from dlcv.runtime.pipeline.pipeline import Pipeline
 from dlcv.runtime.pipeline.settings import PipelineSettings
 
 LIMIT_S = 1.0
@@ -152,4 +154,4 @@ def test_a_run_that_is_stopped_does_not_wait_for_tiles_that_hang(stand_in: Any, 
 
     with pytest.raises(KeyboardInterrupt):
         Pipeline(stand_in.StandIn(), read, lambda tile, mask: None, PipelineSettings(1, decoders=5)).run(range(9), stop)
-    assert time.monotonic() - start < 3 * LAST_DECODES_S, "four hang, and they are waited for together"
+    assert time.monotonic() - start < 3 * LAST_READS_S, "four hang, and they are waited for together"

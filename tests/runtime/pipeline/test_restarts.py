@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-import dlcv.runtime.pipeline.pipeline as pipeline_module
 from dlcv.runtime.errors import EngineError, SessionLost
+from dlcv.runtime.pipeline import hanging
 from dlcv.runtime.pipeline.batching import MOST_IN_A_ROW
 from dlcv.runtime.pipeline.outcome import Outcome
 from dlcv.runtime.pipeline.pipeline import Pipeline
@@ -288,7 +288,7 @@ def test_a_session_that_hangs_on_everything_ends_the_run_and_blames_no_tile(
 def test_one_that_hangs_on_every_tile_but_not_on_the_harmless_ends_the_run(
     stand_in: Any, never: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline_module, "MOST_HUNG", 4)
+    monkeypatch.setattr(hanging, "MOST_HUNG", 4)
     failed, session, words = run_with_hangs(stand_in, never, 1, TILES, lambda reds: bool(reds.any()))
     assert len(failed) == 4
     assert words.startswith("5 tiles hang: the session has not answered within 0.04 s on a batch of 1; its library")
