@@ -2,7 +2,8 @@
 
 All in one process, in turn, over the same tiles: the pipeline (files to masks on disk), opening its session, a serial loop as one would write
 it (cv2.imread, one session on all cores, cv2.imwrite), the session alone on tiles that are in memory, and decoding and writing
-alone. Tiles of another size than the engine's are resized, which keeps the session small beside the codec.
+alone, in one thread and in one a core: cores that are all at work share caches and memory, and may share units of computation, so
+that the same work takes more CPU time there. Tiles of another size than the engine's are resized, which keeps the session small beside the codec.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from dlcv.runtime.tables import markdown_table
 
 OURS, SERIAL = "dlcv-infer", "plain serial loop"
 SESSION, CODEC = "session alone, tiles in memory", "codec alone, one thread"
+CODEC_ALL = "codec alone, a thread a core"
 OPENING = "opening dlcv-infer's session"
 
 
@@ -99,9 +102,14 @@ def measured_rounds(ways: dict[str, Callable[[], object]], rounds: int) -> dict[
     return found
 
 
-def bound_s(rounds: dict[str, list[Round]]) -> list[float]:
-    """Seconds, for each round, that the codec's and the session's CPU work takes with all cores at work and nothing added."""
-    return [(codec.cpu_s + session.cpu_s) / cpu_count() for codec, session in zip(rounds[CODEC], rounds[SESSION])]
+def bound_s(rounds: dict[str, list[Round]], codec: str = CODEC) -> list[float]:
+    """Seconds, for each round, that the codec's and the session's CPU work takes with all cores at work and nothing added.
+
+    Args:
+        rounds: of `measured_rounds`.
+        codec: the way whose CPU time is the codec's.
+    """
+    return [(one.cpu_s + session.cpu_s) / cpu_count() for one, session in zip(rounds[codec], rounds[SESSION])]
 
 
 def open_s(rounds: dict[str, list[Round]]) -> list[float]:
@@ -113,7 +121,7 @@ def _table(rounds: dict[str, list[Round]], tiles: int) -> str:
     """Each way beside dlcv-infer, and what it reached of the cores: of all, of those that other programs left, and of these once
     its session is open, which takes as long for a few tiles as for many.
     """
-    work = bound_s(rounds)
+    work, beside_others = bound_s(rounds), bound_s(rounds, CODEC_ALL)
     rows = []
     for name, measured in rounds.items():
         row = [name, f"{tiles / statistics.median(one.wall_s for one in measured):.1f}"]
@@ -122,10 +130,13 @@ def _table(rounds: dict[str, list[Round]], tiles: int) -> str:
             row.append(_quartiles(bound / one.wall_s for bound, one in zip(work, measured)))
             row.append(_quartiles(bound / one.wall_s / (1 - one.others) for bound, one in zip(work, measured)))
         if name == OURS:
-            row.append(_quartiles(bound / seconds for bound, seconds in zip(work, open_s(rounds))))
+            row += [
+                _quartiles(bound / seconds for bound, seconds in zip(bounds, open_s(rounds)))
+                for bounds in (work, beside_others)
+            ]
         if name == OPENING:
             row[1] = ""
-        rows.append([*row, "", "", ""][:6])
+        rows.append([*row, "", "", "", ""][:7])
     header = [
         "",
         "tiles/s",
@@ -133,6 +144,7 @@ def _table(rounds: dict[str, list[Round]], tiles: int) -> str:
         "reached of all cores",
         "of what others left",
         "once the session is open",
+        "the same, codec's work as of a thread a core",
     ]
     return markdown_table(header, rows) + "\n\nMedians, with quartiles."
 
@@ -188,16 +200,22 @@ def ways_of(paths: list[Path], graph: Path, folder: Path) -> dict[str, Callable[
 
     masks = [answers_of(ours.run(window[None]), card.task)[0] for window in windows]
 
-    def codec_alone() -> None:
-        for path, mask in zip(paths, masks, strict=True):
+    def codec_alone(first: int = 0, step: int = 1) -> None:
+        for path, mask in zip(paths[first::step], masks[first::step], strict=True):
             tile = fit_tile(decode_file(path), card.input_size_hw, "resize")
-            write_mask(folder / "codec.png", np.ascontiguousarray(tile.join([mask])), card.palette)
+            write_mask(folder / f"codec{first or ''}.png", np.ascontiguousarray(tile.join([mask])), card.palette)
+
+    def codec_on_all() -> None:
+        cores = cpu_count()
+        with ThreadPoolExecutor(cores) as pool:
+            list(pool.map(codec_alone, range(cores), [cores] * cores))
 
     def opening() -> None:
         open_session(graph, device="cpu", lanes=cpu_count()).close()
 
     return {
         OURS: lambda: infer(settings), OPENING: opening, SERIAL: serial_loop, SESSION: session_alone, CODEC: codec_alone,
+        CODEC_ALL: codec_on_all,
     }  # fmt: skip
 
 

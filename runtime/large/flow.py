@@ -54,6 +54,13 @@ class _Opening:
 
 
 @dataclass(frozen=True)
+class _Doing:
+    """What is being made of a large image whose windows are all answered."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class _Whole:
     """What a large image gave, with its last window."""
 
@@ -166,13 +173,15 @@ class TilePipeline(Generic[W, R]):
 
     def _finish(self, item: W | Part | _Opening, answer: NDArray[Any]) -> Any:
         if isinstance(item, Part):
-            return self._ended(item.run) if item.run.finish(item, answer) else None
+            return self._ended(item) if item.run.finish(item, answer) else None
         assert not isinstance(item, _Opening), "its windows have answers"
         return self._write_tile(item, answer)
 
-    def _ended(self, run: ImageRun) -> _Whole:
+    def _ended(self, part: Part) -> _Whole:
         with refused_names():
-            return _Whole(run.end(self._written))
+            return _Whole(
+                part.run.end(self._written, lambda text: self._pipeline.tell(Outcome(part, result=_Doing(text))))
+            )
 
     def _report(
         self,
@@ -203,6 +212,8 @@ class TilePipeline(Generic[W, R]):
         error, whole = outcome.error, outcome.result
         if error is not None:
             report(Outcome(self._end(run), error=error))
+        elif isinstance(whole, _Doing):
+            progress(f"{run.tile.key}: {whole.text}")
         elif whole is not None:
             report(Outcome(self._end(run), whole.result))
         else:

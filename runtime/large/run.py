@@ -17,6 +17,7 @@ from dlcv.runtime.large.mosaic import Mosaic
 from dlcv.runtime.large.scene import Scene
 from dlcv.runtime.large.source import Source
 from dlcv.runtime.large.sureness import Sureness
+from dlcv.runtime.large.telling import Telling
 from dlcv.runtime.outputs.base import Counted
 from dlcv.runtime.tiles.tile_list import Tile
 
@@ -120,15 +121,18 @@ class ImageRun:
         self._refuse_if_ended()
         return self._mosaic.add(part.row, part.column, answer, self._valid.pop((part.row, part.column)))
 
-    def end(self, written: Callable[[Tile, Counted], R]) -> R:
+    def end(self, written: Callable[[Tile, Counted], R], say: Callable[[str], None]) -> R:
         """Gives the mask its name and tells what it holds; to be called after the last window, once.
 
         Args:
             written: makes what else is wanted of it. Where that fails, the mask is removed.
+            say: takes what is being made.
 
         Raises:
             TileError, OutputError: as `written`, or when the mask cannot be written.
         """
+        telling = Telling(say)
+        telling.begin("masks, with overviews")
         self._source.close()
         self._mask.finish()
         size_hw = self._source.rows.length, self._source.columns.length
@@ -137,6 +141,7 @@ class ImageRun:
             scene = Scene(
                 self.tile.path, self._path, size_hw, no_data, settings.bands, settings.scale_16bit,
                 self._mask.row_metres, self._sureness, 0 if no_data is None else int(self._mask.pixels[no_data]),
+                telling,
             )  # fmt: skip
             sure = None if self._sureness is None else self._sureness.end()
             return written(self.tile, Counted(self._mask.pixels, self._mask.square_metres, sure, scene))

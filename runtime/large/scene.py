@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from dlcv.runtime.large.ground import Ground
 from dlcv.runtime.large.library import gdal_environment, open_image, rasterio
 from dlcv.runtime.large.strip_file import StripFile
 from dlcv.runtime.large.sureness import Sureness
+from dlcv.runtime.large.telling import Telling
 
 Draw = Callable[[NDArray[np.uint8], NDArray[np.uint8], tuple[int, int]], NDArray[np.uint8]]
 
@@ -35,6 +36,7 @@ class Scene:
         row_metres: square metres of a pixel in each row, float64 (H,); None where they are not known.
         sureness: the levels of confidence; None where they are not known.
         no_data: how many pixels are without.
+        telling: is told how far those are who go through the mask.
     """
 
     path: Path
@@ -46,6 +48,7 @@ class Scene:
     row_metres: NDArray[np.float64] | None = None
     sureness: Sureness | None = None
     no_data: int = 0
+    telling: Telling = field(default_factory=Telling)
 
     @cached_property
     def ground(self) -> Ground:
@@ -77,6 +80,7 @@ class Scene:
                     values = mask.read(1, window=window)
                     sure = None if levels is None else levels.read(1, window=window)
                 yield Strip(top, top - first, last - end, values, sure)
+                self.telling.reached(end, height)
 
     def write_overlay(self, path: Path, draw: Draw, *, lossless: bool) -> None:
         """Writes an overlay as a Cloud Optimized GeoTIFF: RGB, georeferenced; without data, masked.
@@ -101,6 +105,7 @@ class Scene:
                     image, _ = bands.read(dataset, window)
                     drawn, valid = self._drawn(image, strip, draw)
                     file.write(strip.top, drawn, valid)
+                self.telling.begin("overlays, with overviews")
                 jpeg = {"compress": "JPEG", "quality": 88, "overview_compress": "JPEG", "overview_quality": 88}
                 file.finish(overview_resampling="AVERAGE", **({} if lossless else jpeg))
             finally:

@@ -89,6 +89,10 @@ class Extra(ABC):
         """Of the files that it writes for this tile."""
         return self.kinds if self.large_kinds is None or not tile.large else self.large_kinds
 
+    def what(self, tile: Tile) -> str:
+        """What takes its time for this tile, in a word, such as `polygons`; empty where nothing does."""
+        return next((kind.split(".")[0] for kind in self.kinds_of(tile)), "")
+
     def names(self, tiles: Sequence[Tile]) -> Iterator[tuple[str, str]]:
         """What would be written: its path below the output folder, and what it is, in words."""
         for tile in tiles:

@@ -70,8 +70,13 @@ class WithExtras(Output[tuple[R, list[str]]], Generic[R]):
 
     def write_large(self, tile: Tile, counted: Counted) -> tuple[R, list[str]]:
         with self._undone(tile):
-            texts = [extra.write_large(tile, counted) for extra in self._extras]
+            texts = [self._write_large(extra, tile, counted) for extra in self._extras]
             return self._answers.write_large(tile, counted), texts
+
+    def _write_large(self, extra: Extra, tile: Tile, counted: Counted) -> str:
+        if counted.scene is not None:
+            counted.scene.telling.begin(extra.what(tile))
+        return extra.write_large(tile, counted)
 
     @contextmanager
     def _undone(self, tile: Tile) -> Iterator[None]:

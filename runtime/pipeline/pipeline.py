@@ -106,6 +106,10 @@ class Pipeline(Generic[T, R]):
                 for worker in self._crew.ever:
                     self.times.add(worker.stage, worker.busy_s, worker.cpu_s)
 
+    def tell(self, outcome: Outcome[T, R]) -> None:
+        """Has `report` called with what is no tile's outcome yet, such as how far `finish` is; for the threads that run `finish`."""
+        self._messages.put(outcome)
+
     @property
     def batch(self) -> int:
         """The batch at the end of the run: smaller than asked for when memory ran out."""

@@ -81,7 +81,12 @@ def test_file_to_file(tmp_path: Path) -> None:
     rows = [[cell.strip() for cell in line.split("|")] for line in out.splitlines() if line.startswith("| ")]
     assert rows[0][3:6] == ["time beside dlcv-infer", "reached of all cores", "of what others left"]
     assert [row[1] for row in rows[1:]] == [
-        file_to_file.OURS, file_to_file.OPENING, file_to_file.SERIAL, file_to_file.SESSION, file_to_file.CODEC
+        file_to_file.OURS, file_to_file.OPENING, file_to_file.SERIAL, file_to_file.SESSION, file_to_file.CODEC,
+        file_to_file.CODEC_ALL,
     ]  # fmt: skip
     assert all(float(row[4].split()[0]) > 0 for row in (rows[1], rows[3]))
+    once_open, codec_on_all = (float(rows[1][column].split()[0]) for column in (6, 7))
+    assert (once_open > 0) == (codec_on_all > 0), (
+        "so few tiles may take less than opening did; both are over the same seconds"
+    )
     assert "The codec is " in out

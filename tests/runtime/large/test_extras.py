@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 from rasterio.warp import transform_geom
 
+from dlcv.runtime import progress
 from dlcv.runtime.errors import OutputError
 from dlcv.runtime.large import scene as scene_module
 from dlcv.runtime.large.scene import Scene
@@ -74,6 +75,24 @@ def features(out: Path, key: str) -> list[dict[str, Any]]:
 
 def leftovers(out: Path) -> list[str]:
     return [path.name for path in out.rglob("*") if "partial" in path.name]
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_what_is_being_written_after_the_last_window_is_told(
+    run: Run, tmp_path: Path, scene: Image, write_geo: WriteGeo, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+    assert run(write_geo(tmp_path / "in" / "a.tif", scene), **{**ALL, "gallery": False}, quiet=False).failed == 0
+    lines = [line.removeprefix("tiles: 0 of 1, a.tif: ") for line in capsys.readouterr().err.splitlines()]
+    told = [line for line in lines if line.startswith("writing")]
+    assert told == [
+        "writing masks, with overviews",
+        "writing overlays", "writing overlays, 33 %", "writing overlays, 66 %", "writing overlays, 100 %",
+        "writing overlays, with overviews",
+        "writing confidence",
+        "writing polygons", *(f"writing polygons, {percent} %" for percent in (20, 41, 62, 83, 100)),
+    ]  # fmt: skip
 
 
 @pytest.mark.usefixtures("small_parts")
