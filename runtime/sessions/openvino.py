@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from queue import Empty, SimpleQueue
@@ -125,7 +126,8 @@ def open_openvino(wanted: Wanted) -> OpenVinoSession:
         if wanted.card.precision == "int8":
             quantise_before_joins(model, openvino.opset13)
         copies, options = _copies(wanted), _options(wanted)
-        compiled = [core.compile_model(model, "CPU", options) for _ in range(copies)]
+        with ThreadPoolExecutor(copies, "dlcv-compile") as pool:  # each compiles on one core
+            compiled = list(pool.map(lambda _: core.compile_model(model, "CPU", options), range(copies)))
     except Exception as error:  # as above
         raise EngineError(f"OpenVINO {_openvino_version()} refuses {wanted.path}: {_reason(error)}") from error
     _check_graph(compiled[0], wanted.card, str(wanted.path))
