@@ -151,9 +151,9 @@ def test_pixels_without_data_are_255_and_empty_windows_cost_nothing(
     image[:100] = 0
     ended, end = [], ImageRun.end
 
-    def noted(self: ImageRun, written: Any) -> Any:
+    def noted(self: ImageRun, *how: Any) -> Any:
         ended.append(threading.current_thread().name)
-        return end(self, written)
+        return end(self, *how)
 
     monkeypatch.setattr(ImageRun, "end", noted)
     tiles = write_geo(tmp_path / "a.tif", image, nodata=0), write_geo(tmp_path / "empty.tif", image * 0, nodata=0)
