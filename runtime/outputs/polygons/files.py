@@ -88,9 +88,8 @@ class Polygons(FileExtra):
                 confidence=None if strip.levels is None else strip.levels[rows] / np.float32(255),
                 row_metres=None if scene.row_metres is None else scene.row_metres[strip.top :][: rows.stop - rows.start],
             )  # fmt: skip
-            if ground.transform is not None:
-                found = placed(found, ground.place, piece_px=PIECE_PX if ground.source is not None else None)
-            for polygon in found:
+            piece_px = PIECE_PX if ground.source is not None else None
+            for polygon in found if ground.transform is None else placed(found, ground.place, piece_px=piece_px):
                 shown = cut_at_180(polygon, DEGREE_DIGITS) if ground.beyond else polygon
                 file.write(between)
                 file.writelines(feature_texts(shown, self._classes, ground.digits))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from dlcv.runtime.outputs.polygons import placing
 from dlcv.runtime.outputs.polygons.geojson import (
     PIXEL_NOTE,
     RegionPolygon,
@@ -68,13 +69,13 @@ def test_polygons_drawn_again_give_the_mask() -> None:
 
 def test_a_transform_maps_corners_and_keeps_the_right_hand_rule() -> None:
     # half a metre a pixel, y upwards
-    polygons = placed(polygons_of(MASK), lambda corners: corners * (0.5, -0.5) + (300.0, 200.0))
+    polygons = list(placed(polygons_of(MASK), lambda corners: corners * (0.5, -0.5) + (300.0, 200.0)))
     assert [area_of(polygon) for polygon in polygons] == [9 / 4, 1 / 4, 2 / 4], "outer rings still counterclockwise"
     assert polygons[1].rings[0].min(0).tolist() == [300.5, 199.0]
     assert polygons[1].rings[0].max(0).tolist() == [301.0, 199.5]
     turned = placed(polygons_of(MASK), lambda corners: corners[:, ::-1] * 2)
     assert [area_of(polygon) for polygon in turned] == [36, 4, 8]
-    assert placed([], lambda corners: corners) == []
+    assert list(placed([], lambda corners: corners)) == []
 
 
 def test_long_sides_are_cut_where_straight_lines_do_not_stay_straight() -> None:
@@ -86,6 +87,31 @@ def test_long_sides_are_cut_where_straight_lines_do_not_stay_straight() -> None:
     border = {tuple(point) for point in above.rings[0].tolist() if point[1] == 9}
     assert border == {tuple(point) for point in below.rings[0].tolist() if point[1] == 9}
     assert len(border) == 8
+
+
+@pytest.mark.parametrize("piece_px", [None, 1.5])
+@pytest.mark.parametrize("at_once", [1, 2, 7, 50])
+def test_rings_are_placed_a_few_points_at_a_time(
+    at_once: int, piece_px: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long rings in stretches and short ones together are the same as all at once."""
+    asked: list[int] = []
+
+    def place(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+        asked.append(len(corners))
+        return corners * (0.5, -0.25) + (300.0, 200.0)
+
+    polygons = polygons_of(fields(24))
+    whole = list(placed(polygons, place, piece_px=piece_px))
+    assert len(asked) == 1
+    monkeypatch.setattr(placing, "AT_ONCE", at_once)
+    asked.clear()
+    for wanted, found in zip(whole, placed(polygons, place, piece_px=piece_px), strict=True):
+        assert len(wanted.rings) == len(found.rings)
+        for one, other in zip(wanted.rings, found.rings, strict=True):
+            np.testing.assert_array_equal(one, other)
+    longest_side = 24 / (piece_px or 24) + 1
+    assert max(asked) <= (at_once + 1) * longest_side
 
 
 def test_small_regions_are_left_out_and_their_hole_stays() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from dlcv.runtime.outputs.polygons import simplify
+from dlcv.runtime.outputs.polygons import chains, simplify
 from dlcv.runtime.outputs.polygons.geojson import RegionPolygon, area_of, polygons_of
 from dlcv.runtime.outputs.polygons.strips import StripPolygons
 
@@ -29,6 +29,8 @@ def in_strips(
         below = mask[part.stop] if part.stop < height else None
         sure = None if confidence is None else confidence[part]
         found += strips.add(top, mask[part], below, confidence=sure, row_metres=metres[part])
+        waiting = sum(len(region.pieces) for region in strips._open.values())
+        assert waiting <= 2 * (mask.shape[1] + 1), "as many as borders cross one seam, however many strips there were"
     assert not strips._open, "every region ends with the mask"
     return found
 
@@ -55,9 +57,11 @@ def test_as_of_the_whole_mask(mask: Mask, rows: int) -> None:
     assert described(in_strips(mask, rows)) == described(polygons_of(mask))
 
 
+@pytest.mark.parametrize("small", [3, chains.SMALL])
 @pytest.mark.parametrize("rows", [1, 2, 3])
-def test_corners_where_a_region_meets_itself(rows: int) -> None:
+def test_corners_where_a_region_meets_itself(rows: int, small: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Noise of two classes, in which most corners are of that kind, and regions grow over many seams."""
+    monkeypatch.setattr(chains, "SMALL", small)
     mask = np.random.default_rng(rows).integers(0, 5, (40, 40), dtype=np.uint8) // 3
     assert described(in_strips(mask, rows)) == described(polygons_of(mask))
 
