@@ -135,6 +135,7 @@ class ImageRun:
         telling.begin("masks, with overviews")
         self._source.close()
         self._mask.finish()
+        telling.begin("")
         size_hw = self._source.rows.length, self._source.columns.length
         settings, no_data = self._settings, self._mask.nodata
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
 from itertools import chain
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -13,6 +15,8 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.answers import segmented_of
 from dlcv.runtime.errors import DlcvError
+from dlcv.runtime.machine import cpu_count
+from dlcv.runtime.outputs.at_once import at_once
 from dlcv.runtime.outputs.base import Counted, Output
 from dlcv.runtime.outputs.extras import Extra, Seen, refuse_one_name_twice
 from dlcv.runtime.run.manifest import Row
@@ -70,13 +74,18 @@ class WithExtras(Output[tuple[R, list[str]]], Generic[R]):
 
     def write_large(self, tile: Tile, counted: Counted) -> tuple[R, list[str]]:
         with self._undone(tile):
-            texts = [self._write_large(extra, tile, counted) for extra in self._extras]
+            works = [partial(self._write_large, extra, tile, counted) for extra in self._extras]
+            texts = at_once(works, cpu_count())
             return self._answers.write_large(tile, counted), texts
 
     def _write_large(self, extra: Extra, tile: Tile, counted: Counted) -> str:
-        if counted.scene is not None:
-            counted.scene.telling.begin(extra.what(tile))
-        return extra.write_large(tile, counted)
+        if counted.scene is None or not (what := extra.what(tile)):
+            return extra.write_large(tile, counted)
+        telling = counted.scene.telling.another()
+        telling.begin(what)
+        text = extra.write_large(tile, replace(counted, scene=replace(counted.scene, telling=telling)))
+        telling.begin("")
+        return text
 
     @contextmanager
     def _undone(self, tile: Tile) -> Iterator[None]:

@@ -17,14 +17,18 @@ from PIL import Image as Picture
 from rasterio.warp import transform_geom
 
 from dlcv.runtime import progress
-from dlcv.runtime.errors import OutputError
+from dlcv.runtime.errors import OutputError, TileError
 from dlcv.runtime.large import scene as scene_module
 from dlcv.runtime.large.scene import Scene
+from dlcv.runtime.outputs import with_extras
+from dlcv.runtime.outputs.base import Counted
 from dlcv.runtime.outputs.beside import CONFIDENCE_TIF, MASK_THUMBNAIL, OVERLAY_TIF, POLYGONS, THUMBNAIL, beside
 from dlcv.runtime.outputs.masks import read_mask
 from dlcv.runtime.outputs.polygons import files as polygon_files
+from dlcv.runtime.outputs.polygons.files import Polygons
 from dlcv.runtime.run.inference import InferSettings, Summary, infer
 from dlcv.runtime.run.manifest import FAILED, read_manifest
+from dlcv.runtime.tiles.tile_list import Tile
 
 WriteGeo = Callable[..., Path]
 Image = NDArray[np.uint8]
@@ -78,21 +82,45 @@ def leftovers(out: Path) -> list[str]:
 
 
 @pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("cores", [1, 2])
 def test_what_is_being_written_after_the_last_window_is_told(
-    run: Run, tmp_path: Path, scene: Image, write_geo: WriteGeo, monkeypatch: pytest.MonkeyPatch,
+    cores: int, run: Run, tmp_path: Path, scene: Image, write_geo: WriteGeo, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
+    """On one core each after the other, on two at the same time, and each is told."""
     monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+    monkeypatch.setattr(with_extras, "cpu_count", lambda: cores)
     assert run(write_geo(tmp_path / "in" / "a.tif", scene), **{**ALL, "gallery": False}, quiet=False).failed == 0
     lines = [line.removeprefix("tiles: 0 of 1, a.tif: ") for line in capsys.readouterr().err.splitlines()]
-    told = [line for line in lines if line.startswith("writing")]
-    assert told == [
-        "writing masks, with overviews",
-        "writing overlays", "writing overlays, 33 %", "writing overlays, 66 %", "writing overlays, 100 %",
-        "writing overlays, with overviews",
-        "writing confidence",
-        "writing polygons", *(f"writing polygons, {percent} %" for percent in (20, 41, 62, 83, 100)),
+    told = [line.removeprefix("writing ") for line in lines if line.startswith("writing")]
+    each = [
+        "masks, with overviews",
+        "overlays", "overlays, 33 %", "overlays, 66 %", "overlays, 100 %", "overlays, with overviews",
+        "confidence",
+        "polygons", *(f"polygons, {percent} %" for percent in (20, 41, 62, 83, 100)),
     ]  # fmt: skip
+    if cores == 1:
+        assert told == each
+    else:
+        assert {text for line in told for text in line.split("; ")} == set(each)
+        assert any("; " in line for line in told), "at the same time"
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_where_one_extra_fails_none_is_left(
+    cores: int, run: Run, tmp_path: Path, out: Path, scene: Image, write_geo: WriteGeo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not those either that another thread had begun."""
+
+    def fails(self: Polygons, tile: Tile, counted: Counted) -> str:
+        raise TileError("no polygons today")
+
+    monkeypatch.setattr(with_extras, "cpu_count", lambda: cores)
+    monkeypatch.setattr(Polygons, "write_large", fails)
+    assert run(write_geo(tmp_path / "in" / "a.tif", scene), **ALL).failed == 1
+    assert [row.reason for row in read_manifest(out / "manifest.csv")] == ["no polygons today"]
+    assert not list(out.rglob("a.tif*"))
+    assert not leftovers(out)
 
 
 @pytest.mark.usefixtures("small_parts")
