@@ -1,7 +1,7 @@
 """`dlcv-infer`'s pipeline beside a plain serial loop and the bare session: `python -m dlcv.benchmarks.file_to_file`.
 
 All in one process, in turn, over the same tiles: the pipeline (files to masks on disk), opening its session, a serial loop as one would write
-it (cv2.imread, one session on all cores, cv2.imwrite), the session alone on tiles that are in memory, and decoding and writing
+it (cv2.imread, one session on all cores, cv2.imwrite), the session alone on batches that are in memory, of dlcv-infer's size and as many at a time, and decoding and writing
 alone, in one thread and in one a core: cores that are all at work share caches and memory, and may share units of computation, so
 that the same work takes more CPU time there. Tiles of another size than the engine's are resized, which keeps the session small beside the codec.
 """
@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -164,9 +163,8 @@ def ways_of(paths: list[Path], graph: Path, folder: Path) -> dict[str, Callable[
     from dlcv.runtime.card.reader import read_card
     from dlcv.runtime.fitting.fitting import fit_tile
     from dlcv.runtime.outputs.masks import write_mask
-    from dlcv.runtime.pipeline.pipeline import Pipeline
-    from dlcv.runtime.pipeline.settings import PipelineSettings
     from dlcv.runtime.run.inference import InferSettings, infer
+    from dlcv.runtime.run.settings import pipeline_settings
     from dlcv.runtime.sessions import open_session
     from dlcv.runtime.tiles.decode import decode_file
 
@@ -193,10 +191,16 @@ def ways_of(paths: list[Path], graph: Path, folder: Path) -> dict[str, Callable[
             mask = cv2.resize(mask[0], size, interpolation=cv2.INTER_NEAREST)
             cv2.imwrite(str(folder / "serial" / (path.name + ".png")), mask)
 
+    batch = pipeline_settings(settings, ours, len(paths)).batch  # as dlcv-infer runs it
+    batches = [np.stack(windows[begin : begin + batch]) for begin in range(0, len(windows), batch)]
+
+    def lane(number: int) -> None:
+        for one in batches[number :: ours.parallel]:
+            ours.run(one)
+
     def session_alone() -> None:
-        threads = PipelineSettings(decoders=1, writers=1)
-        pipeline: Pipeline[Any, None] = Pipeline(ours, lambda image: image, lambda image, mask: None, threads)
-        pipeline.run(windows, lambda outcome: None)
+        with ThreadPoolExecutor(ours.parallel) as pool:
+            list(pool.map(lane, range(ours.parallel)))
 
     masks = [answers_of(ours.run(window[None]), card.task)[0] for window in windows]
 

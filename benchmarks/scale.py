@@ -105,15 +105,32 @@ def stations_of(
 
 
 def measure(paths: Sequence[Path], engine: Path, folder: Path) -> Measured:
-    """The CPU's work a tile: codec and session, each alone, as `file_to_file` has it, and what our own Python adds."""
+    """What a tile costs of a core, in a process that has one: on several at once the same work takes more CPU time."""
+    listed = folder / "list-costs"
+    listed.write_text("\n".join(map(str, paths)))
+    code = "from dlcv.benchmarks.scale import tell_costs; tell_costs()"
+    command = [sys.executable, "-c", code, "0", str(engine), str(listed)]
+    found = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    return Measured(found["cpu_s"], sum(path.stat().st_size for path in paths) / len(paths), found["written"])
+
+
+def tell_costs() -> None:
+    """What the process of `measure` does: codec and session, each alone, as `file_to_file` has them, and what our own Python adds."""
+    engine, listed = _on_one_core()
     from dlcv.benchmarks.file_to_file import CODEC, SESSION, measured_rounds, ways_of
 
-    ways = ways_of(list(paths), engine, folder)
+    folder, paths = listed.parent, [Path(line) for line in listed.read_text().split("\n")]
+    ways = ways_of(paths, engine, folder)
     rounds = measured_rounds({name: ways[name] for name in (CODEC, SESSION)}, 5)
     codec, session = (sorted(one.cpu_s for one in rounds[name])[2] / len(paths) for name in (CODEC, SESSION))
-    written = (folder / "codec.png").stat().st_size
     costs = {"codec": codec, "session": session, "pipeline": pipeline_s(folder / "small")}
-    return Measured(costs, sum(path.stat().st_size for path in paths) / len(paths), written)
+    print(json.dumps({"cpu_s": costs, "written": (folder / "codec.png").stat().st_size}))
+
+
+def _on_one_core() -> tuple[Path, Path]:
+    """From a process's arguments: takes its core, before any library counts them; gives the engine and the list of tiles."""
+    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[int(sys.argv[1])]})
+    return Path(sys.argv[2]), Path(sys.argv[3])
 
 
 def pipeline_s(folder: Path, tiles: int = 120, few: int = 20, rounds: int = 5) -> float:
@@ -191,8 +208,7 @@ def run_processes(paths: Sequence[Path], engine: Path, folder: Path, processes: 
 
 def work() -> None:
     """What a process of `run_processes` does."""
-    number, engine, listed = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
-    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[number]})  # before any library counts the cores
+    engine, listed = _on_one_core()
     from dlcv.benchmarks.file_to_file import Round
     from dlcv.runtime.run.inference import InferSettings, infer
 
