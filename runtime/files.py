@@ -15,7 +15,12 @@ PARTIAL_SUFFIX = ".partial"
 
 def partial_name(path: Path) -> Path:
     """The temporary name beside `path`, one for each process and path; shortened where a file system's 255 bytes would be passed."""
-    name, suffix = os.fsencode(path.name), f".{os.getpid()}{PARTIAL_SUFFIX}"
+    return hidden_name(path, f".{os.getpid()}{PARTIAL_SUFFIX}")
+
+
+def hidden_name(path: Path, suffix: str) -> Path:
+    """A name beside `path` that begins with a dot, and ends so; shortened where a file system's 255 bytes would be passed."""
+    name = os.fsencode(path.name)
     if len(name) + len(suffix) > 240:  # two long names may begin alike, so what is cut off is told by a hash
         import hashlib  # the start of the library does not pay for what is wanted rarely
 

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.answers import answers_for, confident_answers_of
 from dlcv.runtime.card.card import ModelCard
-from dlcv.runtime.files import make_folder
+from dlcv.runtime.files import make_folder, sha256_of
 from dlcv.runtime.large.detect import mark_large
 from dlcv.runtime.large.flow import TilePipeline, Work
 from dlcv.runtime.large.run import LargeSettings
 from dlcv.runtime.outputs.base import Output
+from dlcv.runtime.run.folder import RUN
 from dlcv.runtime.run.output_names import DEFAULT_TEMPLATE, name_of
 from dlcv.runtime.run.settings import InferSettings, pipeline_settings
 from dlcv.runtime.sessions.base import Session
@@ -73,7 +74,15 @@ def tile_pipeline(
         answers=answers or (confident_answers_of if output.needs_confidence else None),
         large=LargeSettings(
             laid_out.fit, laid_out.overlap, laid_out.blend, settings.fitting.bands, settings.decode.scale_16bit,
-            output.needs_confidence,
+            output.needs_confidence, settings.resume, _made_by(settings.output),
         ),
         mask_path=mask_path, written=output.write_large,
     )  # fmt: skip
+
+
+def _made_by(folder: Path) -> str:
+    """A hash of what the run says about itself: the engine's hash and the settings."""
+    try:
+        return sha256_of(folder / RUN)
+    except OSError:  # of a worker's run on another machine
+        return ""

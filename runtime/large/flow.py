@@ -121,7 +121,8 @@ class TilePipeline(Generic[W, R]):
         report: Callable[[Outcome[W, R]], None],
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Runs all tiles; see `Pipeline.run`. What is not whole of a large image is removed, whatever happens.
+        """Runs all tiles; see `Pipeline.run`. What is not whole of a large image is removed, whatever happens, but for what a run that
+        goes on with it takes.
 
         Args:
             works: tiles, taken as there is room.
@@ -136,7 +137,7 @@ class TilePipeline(Generic[W, R]):
                 for opening in self._openings:
                     opening.over = True
             for run in left:
-                self._end(run)
+                self._end(run, keep=True)
 
     def _items(self, works: Iterable[W]) -> Iterator[W | Part | _Opening]:
         for work in works:
@@ -221,10 +222,10 @@ class TilePipeline(Generic[W, R]):
             if run.done * 100 // run.windows != (run.done - 1) * 100 // run.windows:
                 progress(f"{run.tile.key}: {run.done * 100 // run.windows} %")
 
-    def _end(self, run: ImageRun) -> W:
+    def _end(self, run: ImageRun, *, keep: bool = False) -> W:
         with self._lock:
             work = self._runs.pop(run)
-        run.close()
+        run.close(keep=keep)
         return work
 
 

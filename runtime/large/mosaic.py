@@ -10,7 +10,7 @@ same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from threading import Lock
 from typing import Any
 
@@ -36,12 +36,18 @@ class Strips:
         size_hw: of the mask, in pixels.
         write: takes the first row's number and the rows, (h, W); called once for each strip, in any order.
         kind: of the values: uint8, or `SURE`.
+        done: first rows of the strips that are not wanted: what is put there is dropped.
     """
 
     def __init__(
-        self, size_hw: tuple[int, int], write: Callable[[int, NDArray[Any]], None], kind: Any = np.uint8
+        self,
+        size_hw: tuple[int, int],
+        write: Callable[[int, NDArray[Any]], None],
+        kind: Any = np.uint8,
+        done: Collection[int] = (),
     ) -> None:
         self._height, self._width = size_hw
+        self._done = {top // STRIP_ROWS for top in done}
         self._kind = kind
         self._write, self._lock = write, Lock()
         self._strips: dict[int, NDArray[Any]] = {}
@@ -50,7 +56,7 @@ class Strips:
     def put(self, top: int, left: int, values: NDArray[Any]) -> None:
         """Values (h, w), at a place that nothing was put to before."""
         height, width = values.shape
-        for number in range(top // STRIP_ROWS, (top + height - 1) // STRIP_ROWS + 1):
+        for number in self._wanted(top, top + height):
             first = number * STRIP_ROWS
             begin, end = max(top, first), min(top + height, first + STRIP_ROWS)
             self._strip(number)[begin - first : end - first, left : left + width] = values[begin - top : end - top]
@@ -59,6 +65,14 @@ class Strips:
                 whole = self._strips.pop(number) if self._missing[number] == 0 else None
             if whole is not None:
                 self._write(first, whole)
+
+    def want(self, begin: int, end: int) -> bool:
+        """Whether any of these rows are of a strip that is wanted."""
+        return next(self._wanted(begin, end), None) is not None
+
+    def _wanted(self, begin: int, end: int) -> Iterator[int]:
+        """Numbers of the strips."""
+        return (n for n in range(begin // STRIP_ROWS, (end - 1) // STRIP_ROWS + 1) if n not in self._done)
 
     def _strip(self, number: int) -> NDArray[Any]:
         with self._lock:
@@ -78,6 +92,10 @@ class Mosaic:
         nodata: what stands in the mask where the image holds no data; None: what the model says.
         blend: blend probabilities; masks, and probabilities without it, are cut at the middle of overlaps.
         sure: tell each pixel's confidence, too: `write` takes `SURE`, and no answer may be a mask alone.
+        done: see `Strips`.
+
+    Attributes:
+        rows_left: the rows of windows that touch a strip that is wanted; windows of the others are not to be added.
     """
 
     def __init__(
@@ -89,13 +107,18 @@ class Mosaic:
         nodata: int | None,
         blend: bool = True,
         sure: bool = False,
+        done: Collection[int] = (),
     ) -> None:
         self._rows, self._columns, self._nodata, self._blend, self._sure = rows, columns, nodata, blend, sure
-        self._strips = Strips((rows.length, columns.length), write, SURE if sure else np.uint8)
+        self._strips = Strips((rows.length, columns.length), write, SURE if sure else np.uint8, done)
         self._lock = Lock()
         self._sums: dict[tuple[int, int], NDArray[np.uint16] | None] = {}
         self._left: dict[tuple[int, int], int] = {}
-        self._windows = len(rows.starts) * len(columns.starts)
+        tops = [max(0, start - rows.pad_before) for start in rows.starts]
+        self.rows_left = [
+            row for row, top in enumerate(tops) if self._strips.want(top, min(rows.length, top + rows.window))
+        ]
+        self._windows = len(self.rows_left) * len(columns.starts)
         self._over_rows, self._over_columns = _times_covered(rows), _times_covered(columns)
 
     def add(self, row: int, column: int, answer: NDArray[Any] | None, valid: NDArray[np.bool_] | None) -> bool:
@@ -141,6 +164,8 @@ class Mosaic:
         if probs is not None:
             _refuse_no_probabilities(probs)
         for r in self._rows.covered[row]:
+            if not self._strips.want(*self._rows.cells[r]):  # its other windows may never come
+                continue
             for c in self._columns.covered[column]:
                 place = self._place(row, column, r, c)
                 corner = (self._rows.cells[r][0], self._columns.cells[c][0])

@@ -13,15 +13,19 @@ from numpy.typing import NDArray
 from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import TileError
 from dlcv.runtime.large.cog import CogMask, nodata_of
-from dlcv.runtime.large.mosaic import Mosaic
+from dlcv.runtime.large.kept import KeptOf, KeptRows
+from dlcv.runtime.large.mosaic import STRIP_ROWS, Mosaic
 from dlcv.runtime.large.scene import Scene
 from dlcv.runtime.large.source import Source
-from dlcv.runtime.large.sureness import Sureness
+from dlcv.runtime.large.sureness import Levels, Sureness
 from dlcv.runtime.large.telling import Telling
 from dlcv.runtime.outputs.base import Counted
-from dlcv.runtime.tiles.tile_list import Tile
+from dlcv.runtime.tiles.tile_list import Tile, fingerprint_of
 
 R = TypeVar("R")
+
+KEPT_FROM = 64
+"""Windows of an image whose decided rows are kept on the disk: fewer are soon made again."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class LargeSettings:
         bands: numbers from 1, one or three; None: by the image's own word, else the first three.
         scale_16bit: see `DecodeOptions`.
         sure: whether the confidence of each pixel is wanted; the answers then tell it.
+        resume: go on with what an earlier run kept of an image.
+        made_by: a hash of engine and settings, in which such a run has to agree.
     """
 
     fit: str | None = None
@@ -43,6 +49,8 @@ class LargeSettings:
     bands: Sequence[int] | None = None
     scale_16bit: tuple[float, float] | None = None
     sure: bool = False
+    resume: bool = False
+    made_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,7 @@ class ImageRun:
         self.tile, self.ended = tile, False
         self._settings, self._path = settings, path
         self._sureness: Sureness | None = None
+        self._kept: KeptRows | None = None
         self._source = Source(tile.path, card.input_size_hw, settings.overlap, settings.bands, settings.scale_16bit)
         try:
             self._mask = CogMask(path, self._source.dataset, card)
@@ -86,15 +95,30 @@ class ImageRun:
                 self._mask.discard()
             raise
         rows, columns = self._source.rows, self._source.columns
+        self.windows = len(rows.starts) * len(columns.starts)
+        if self.windows >= KEPT_FROM:
+            self._kept = self._kept_rows()
         self._mosaic = Mosaic(
-            rows, columns, self._write, nodata=nodata_of(card), blend=settings.blend, sure=settings.sure
-        )
+            rows, columns, self._decided, nodata=nodata_of(card), blend=settings.blend, sure=settings.sure,
+            done=() if self._kept is None else self._kept.found,
+        )  # fmt: skip
+        self._source.only(self._mosaic.rows_left)
         self._valid: dict[tuple[int, int], NDArray[np.bool_] | None] = {}
-        self.windows, self.done = len(rows.starts) * len(columns.starts), 0
+        self.done = self.windows - len(self._mosaic.rows_left) * len(columns.starts)
+
+    def _kept_rows(self) -> KeptRows:
+        """What an earlier run kept, less a strip where nothing would be left to do: the last window ends the image."""
+        height, width = self._source.rows.length, self._source.columns.length
+        size, mtime_ns = fingerprint_of(self.tile.where) or (0, 0)
+        of = KeptOf(size, mtime_ns, height, width, STRIP_ROWS, self._settings.sure, self._settings.made_by)
+        kept = KeptRows(self._path, of, resume=self._settings.resume)
+        if kept.found == set(range(0, height, STRIP_ROWS)):
+            kept.forget(max(kept.found))
+        return kept
 
     def parts(self) -> Iterator[Part]:
-        """Its windows, row by row, as long as none of them failed."""
-        for row in range(len(self._source.rows.starts)):
+        """Its windows that are left to do, row by row, as long as none of them failed."""
+        for row in self._mosaic.rows_left:
             for column in range(len(self._source.columns.starts)):
                 if self.ended:
                     return
@@ -132,8 +156,9 @@ class ImageRun:
             TileError, OutputError: as `written`, or when the mask cannot be written.
         """
         telling = Telling(say)
-        telling.begin("masks, with overviews")
         self._source.close()
+        self._take_found(telling)
+        telling.begin("masks, with overviews")
         self._mask.finish()
         telling.begin("")
         size_hw = self._source.rows.length, self._source.columns.length
@@ -150,21 +175,42 @@ class ImageRun:
             self._mask.remove()
             raise
 
-    def close(self) -> None:
-        """Lets files and memory go; removes the mask where it is not whole."""
+    def close(self, *, keep: bool = False) -> None:
+        """Lets files and memory go; removes the mask where it is not whole.
+
+        Args:
+            keep: what is decided is left on the disk for a run that goes on with the image.
+        """
         self.ended = True
         self._source.close()
         self._mask.discard()
         if self._sureness is not None:
             self._sureness.discard()
+        if self._kept is not None:
+            self._kept.close(keep=keep)
 
-    def _write(self, top: int, rows: NDArray[Any]) -> None:
+    def _decided(self, top: int, rows: NDArray[Any]) -> None:
         """A strip from the mosaic."""
-        if self._sureness is None:
-            self._mask.write(top, rows)
-        else:
-            self._mask.write(top, np.ascontiguousarray(rows["index"]))
-            self._sureness.write(top, np.ascontiguousarray(rows["confidence"]))
+        index, levels = rows, None
+        if self._sureness is not None:
+            index, levels = np.ascontiguousarray(rows["index"]), self._sureness.levels_of(rows["confidence"])
+        self._write(top, index, levels)
+        if self._kept is not None:
+            self._kept.keep(top, index, levels)
+
+    def _write(self, top: int, index: NDArray[np.uint8], levels: Levels | None) -> None:
+        self._mask.write(top, index)
+        if self._sureness is not None and levels is not None:
+            self._sureness.write(top, levels)
+
+    def _take_found(self, telling: Telling) -> None:
+        """What an earlier run had decided."""
+        if self._kept is None or not self._kept.found:
+            return
+        telling.begin("what an earlier run had decided")
+        for number, strip in enumerate(self._kept.strips(), 1):
+            self._write(*strip)
+            telling.reached(number, len(self._kept.found))
 
     def _refuse_if_ended(self) -> None:
         if self.ended:

@@ -7,7 +7,7 @@ rows can only be decoded in order, all cost one pass; memory grows with the imag
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -76,6 +76,12 @@ class Source:
         self._strip_rows = _strip_rows(self.dataset)
         self._strips: dict[int, _Strip] = {}
         self._lock, self._reading = Lock(), LastOut(self.dataset.close)
+        self._wanted: Collection[int] = range(len(self.rows.starts))
+        self._users = self._count_users()
+
+    def only(self, rows: Collection[int]) -> None:
+        """No windows of other rows will be asked for; to be called before the first."""
+        self._wanted = frozenset(rows)
         self._users = self._count_users()
 
     def window(self, row: int, column: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
@@ -96,7 +102,7 @@ class Source:
         image = _cut([pixels for pixels, _ in strips], (top - first, height), (left, width))
         valid = _cut_valid(strips, (top - first, height), (left, width))
         self._release(numbers)
-        if column == 0 and row + 1 < len(self.rows.starts):
+        if column == 0 and row + 1 in self._wanted:
             for number in self._strips_of(row + 1):  # ahead, while other threads cut windows of this row
                 self._strip(number)
         return padded(padded(image, self.rows, axis=0), self.columns, axis=1), valid
@@ -115,7 +121,7 @@ class Source:
     def _count_users(self) -> dict[int, int]:
         """Windows that touch each strip."""
         users: dict[int, int] = {}
-        for row in range(len(self.rows.starts)):
+        for row in self._wanted:
             for number in self._strips_of(row):
                 users[number] = users.get(number, 0) + len(self.columns.starts)
         return users

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -14,6 +15,23 @@ from dlcv.runtime.large.strip_file import StripFile
 
 NO_LEVEL = 0
 """Where there is no data. The likeliest of up to 256 classes has at least 1/256, which is level 1."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The confidence of some rows.
+
+    Attributes:
+        levels: uint8 (h, W); 0 without data.
+        pixels: with data.
+        total: of their steps of 1/`SCALE`.
+        below: how many are below 0.5.
+    """
+
+    levels: NDArray[np.uint8]
+    pixels: int
+    total: int
+    below: int
 
 
 class Sureness:
@@ -38,21 +56,25 @@ class Sureness:
         self._table = np.clip(np.rint(steps * 255 / SCALE), 1, 255).astype(np.uint8)
         self._table[0] = NO_LEVEL
 
-    def write(self, top: int, steps: NDArray[np.uint16]) -> None:
-        """Rows, uint16 (h, W), of 1/`SCALE`, 0 without data, from row `top` on.
-
-        Raises:
-            OutputError: when they cannot be written.
-        """
+    def levels_of(self, steps: NDArray[np.uint16]) -> Levels:
+        """Of rows, uint16 (h, W), of 1/`SCALE`, 0 without data."""
         known = steps > 0
         counted = int(np.count_nonzero(known))
         total = int(steps.sum(dtype=np.int64))  # whole numbers: the order of strips does not matter
         below = int(np.count_nonzero(steps < SCALE // 2)) - (steps.size - counted)
+        return Levels(self._table[steps], counted, total, below)
+
+    def write(self, top: int, rows: Levels) -> None:
+        """Rows from row `top` on.
+
+        Raises:
+            OutputError: when they cannot be written.
+        """
         with self._lock:
-            self._pixels += counted
-            self._sum += total
-            self._below += below
-        self._file.write(top, self._table[steps])
+            self._pixels += rows.pixels
+            self._sum += rows.total
+            self._below += rows.below
+        self._file.write(top, rows.levels)
 
     def end(self) -> tuple[float, float]:
         """Closes the file, so that it can be read; the mean of pixels with data, and the share of them below 0.5.

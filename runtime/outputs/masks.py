@@ -11,13 +11,12 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dlcv.runtime.deflate import deflated
 from dlcv.runtime.errors import TileError, reason_of
 from dlcv.runtime.files import write_bytes
 
@@ -50,7 +49,7 @@ def encode_mask(mask: NDArray[np.uint8], palette: Palette, *, level: int = 1) ->
             _SIGNATURE,
             _chunk(b"IHDR", struct.pack(">II", width, height) + _EIGHT_BIT_PALETTE),
             _chunk(b"PLTE", _palette_bytes(mask, tuple(tuple(colour) for colour in palette))),
-            _chunk(b"IDAT", _compressed(_filtered_up(mask), level)),
+            _chunk(b"IDAT", deflated(_filtered_up(mask).data, level)),
             _chunk(b"IEND", b""),
         )
     )
@@ -110,25 +109,6 @@ def _filtered_up(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     rows[0, 1:] = mask[0]
     np.subtract(mask[1:], mask[:-1], out=rows[1:, 1:])
     return rows
-
-
-def _compressed(rows: NDArray[np.uint8], level: int) -> bytes:
-    isal_zlib = _isal_zlib()
-    if isal_zlib is not None and level <= 1:
-        fast: bytes = isal_zlib.compress(rows.data, level)
-        return fast
-    compressor = zlib.compressobj(level, zlib.DEFLATED, 15, 8, zlib.Z_RLE if level <= 1 else zlib.Z_DEFAULT_STRATEGY)
-    return compressor.compress(rows.data) + compressor.flush()
-
-
-@cache
-def _isal_zlib() -> ModuleType | None:
-    try:
-        from isal import isal_zlib
-    except ImportError:
-        return None
-    module: ModuleType = isal_zlib
-    return module
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

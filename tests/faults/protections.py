@@ -30,7 +30,7 @@ class Protection(NamedTuple):
 _FAULTS, _RUNTIME = "tests/faults/", "tests/runtime/"
 _BATCHING, _PIPELINE = "runtime/pipeline/batching.py", "runtime/pipeline/pipeline.py"
 _HANGING = "runtime/pipeline/hanging.py"
-_RUN_FOLDER = "runtime/run/folder.py"
+_RUN_FOLDER, _KEPT = "runtime/run/folder.py", "runtime/large/kept.py"
 _TRUST, _GRAPH = "runtime/provenance/__init__.py", "runtime/provenance/graph.py"
 _TERMINATION, _DECODE = "runtime/cli/termination.py", "runtime/tiles/decode.py"
 
@@ -46,6 +46,26 @@ NOTHING_LOST = (
     Protection(
         "a row is with the system at once", "runtime/journal.py", "        self._file.flush()\n", "",
         _RUNTIME + "test_journal.py::test_a_line_is_with_the_operating_system_at_once",
+    ),
+    Protection(
+        "what is decided of a large image is kept", "runtime/large/run.py", "            self._kept.keep(top, index, levels)\n", "            pass\n",
+        _RUNTIME + "large/test_going_on.py::test_killed",
+    ),
+    Protection(
+        "... but not what a kill left half written", _KEPT, "if behind > end or ", "if ",
+        _RUNTIME + "large/test_going_on.py::test_a_record_that_is_torn_is_made_again",
+    ),
+    Protection(
+        "... nor what is damaged", _KEPT, " or zlib.crc32(data) != checksum", "",
+        _RUNTIME + "large/test_going_on.py::test_pixels_that_are_damaged_fail_the_image_once",
+    ),
+    Protection(
+        "... nor what is of another image or engine", _KEPT, "file.read(len(first)) == first", "file.read(len(first))",
+        _RUNTIME + "large/test_going_on.py::test_what_is_not_of_this_run_is_thrown_away",
+    ),
+    Protection(
+        "... and the mosaic does not wait for windows that never come", "runtime/large/mosaic.py", "                continue\n            for c in", "                pass\n            for c in",
+        _RUNTIME + "large/test_mosaic.py::test_what_is_done_waits_for_nothing",
     ),
     Protection(
         "a name with a line break is one line", "runtime/journal.py", "[escape(value) for value in values]", "list(values)",

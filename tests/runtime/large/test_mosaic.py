@@ -161,3 +161,28 @@ def test_only_the_rows_at_work_are_held() -> None:
     assert most_cells <= 2 * 2 * 24 * 120
     assert most_strips <= 3
     assert not mosaic._sums and not mosaic._strips._strips
+
+
+@settings(deadline=None, max_examples=40)
+@given(SIZE, OVERLAP, st.sets(st.integers(0, 5)), st.booleans(), st.integers(0, 3))
+def test_what_is_done_waits_for_nothing(
+    size: tuple[int, int], overlap: float, numbers: set[int], blend: bool, seed: int
+) -> None:
+    """Strips that an earlier run wrote are not written again, the others come as ever, and no sum waits for a window that is not asked for."""
+    rows, columns = (Side.of(length, 24, overlap) for length in size)
+    tops = set(range(0, size[0], module.STRIP_ROWS))
+    done = {number * module.STRIP_ROWS for number in numbers} & tops
+    given = answers(len(rows.starts) * len(columns.starts), 24, seed)
+    whole, kept = joined(size, overlap, given, blend=blend), Kept(size)
+    mosaic = Mosaic(rows, columns, kept, nodata=255, blend=blend, done=done)
+    order = [(r, c) for r in range(len(rows.starts)) for c in range(len(columns.starts))]
+    places = [(place, answer) for place, answer in zip(order, given, strict=True) if place[0] in mosaic.rows_left]
+    random.Random(seed).shuffle(places)
+    ends = [mosaic.add(row, column, answer, None) for (row, column), answer in places]
+    assert ends == [False] * (len(ends) - 1) + [True] * bool(places)
+    assert set(kept.tops) == tops - done
+    for top in kept.tops:
+        np.testing.assert_array_equal(kept.mask[top : top + module.STRIP_ROWS], whole[top : top + module.STRIP_ROWS])
+    assert not mosaic._sums
+    assert not mosaic._left
+    assert not mosaic._strips._strips

@@ -15,8 +15,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from dlcv.runtime import deflate
 from dlcv.runtime.errors import OutputError, TileError
-from dlcv.runtime.outputs import masks
 from dlcv.runtime.outputs.masks import encode_mask, read_mask, write_mask
 
 PALETTE = [(i, 255 - i, i * 7 % 256) for i in range(256)]
@@ -26,13 +26,13 @@ EVERY = np.arange(256, dtype=np.uint8).reshape(16, 16)
 @pytest.fixture(params=["zlib", "isal"], autouse=True)
 def compressor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Both compressors, the second where it is installed."""
-    masks._isal_zlib.cache_clear()
+    deflate._isal_zlib.cache_clear()
     if request.param == "isal":
         pytest.importorskip("isal", reason="isal is not installed")
     else:
         monkeypatch.setitem(sys.modules, "isal", None)
     yield
-    masks._isal_zlib.cache_clear()
+    deflate._isal_zlib.cache_clear()
 
 
 @pytest.mark.parametrize("level", [1, 6])
