@@ -1,8 +1,9 @@
 """`dlcv-infer`'s pipeline beside a plain serial loop and the bare session: `python -m dlcv.benchmarks.file_to_file`.
 
 All in one process, in turn, over the same tiles: the pipeline (files to masks on disk), opening its session, a serial loop as one would write
-it (cv2.imread, one session on all cores, cv2.imwrite), the session alone on batches that are in memory, of dlcv-infer's size and as many at a time, and decoding and writing
-alone, in one thread and in one a core: cores that are all at work share caches and memory, and may share units of computation, so
+it (cv2.imread, one session on all cores, cv2.imwrite), the session alone on batches that are in memory, of dlcv-infer's size and as many at a
+time, decoding and writing alone in one thread, and a loop in a thread a core: each reads, asks and writes a batch after the other, with our own
+codec and session and nothing between. It tells what the cores do when all are at work: they share caches and memory, and may share units of computation, so
 that the same work takes more CPU time there. Tiles of another size than the engine's are resized, which keeps the session small beside the codec.
 """
 
@@ -12,7 +13,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from dlcv.runtime.tables import markdown_table
 
 OURS, SERIAL = "dlcv-infer", "plain serial loop"
 SESSION, CODEC = "session alone, tiles in memory", "codec alone, one thread"
-CODEC_ALL = "codec alone, a thread a core"
+EACH = "loop in a thread a core"
 OPENING = "opening dlcv-infer's session"
 
 
@@ -101,14 +101,9 @@ def measured_rounds(ways: dict[str, Callable[[], object]], rounds: int) -> dict[
     return found
 
 
-def bound_s(rounds: dict[str, list[Round]], codec: str = CODEC) -> list[float]:
-    """Seconds, for each round, that the codec's and the session's CPU work takes with all cores at work and nothing added.
-
-    Args:
-        rounds: of `measured_rounds`.
-        codec: the way whose CPU time is the codec's.
-    """
-    return [(one.cpu_s + session.cpu_s) / cpu_count() for one, session in zip(rounds[codec], rounds[SESSION])]
+def bound_s(rounds: dict[str, list[Round]]) -> list[float]:
+    """Seconds, for each round, that the codec's and the session's CPU work takes with all cores at work and nothing added."""
+    return [(codec.cpu_s + session.cpu_s) / cpu_count() for codec, session in zip(rounds[CODEC], rounds[SESSION])]
 
 
 def open_s(rounds: dict[str, list[Round]]) -> list[float]:
@@ -117,35 +112,37 @@ def open_s(rounds: dict[str, list[Round]]) -> list[float]:
 
 
 def _table(rounds: dict[str, list[Round]], tiles: int) -> str:
-    """Each way beside dlcv-infer, and what it reached of the cores: of all, of those that other programs left, and of these once
-    its session is open, which takes as long for a few tiles as for many.
+    """Each way beside dlcv-infer, and beside that once its session is open, which takes as long for a few tiles as for many; and what was
+    reached of the cores: of all, and of those that other programs left.
     """
-    work, beside_others = bound_s(rounds), bound_s(rounds, CODEC_ALL)
+    work, once_open = bound_s(rounds), open_s(rounds)
     rows = []
     for name, measured in rounds.items():
-        row = [name, f"{tiles / statistics.median(one.wall_s for one in measured):.1f}"]
+        row = [name, "" if name == OPENING else f"{tiles / statistics.median(one.wall_s for one in measured):.1f}"]
         row.append(_quartiles(one.wall_s / ours.wall_s for one, ours in zip(measured, rounds[OURS])))
-        if name in (OURS, SERIAL):
-            row.append(_quartiles(bound / one.wall_s for bound, one in zip(work, measured)))
-            row.append(_quartiles(bound / one.wall_s / (1 - one.others) for bound, one in zip(work, measured)))
         if name == OURS:
-            row += [
-                _quartiles(bound / seconds for bound, seconds in zip(bounds, open_s(rounds)))
-                for bounds in (work, beside_others)
-            ]
-        if name == OPENING:
-            row[1] = ""
+            row += ["", *_reached(work, measured), _quartiles(bound / s for bound, s in zip(work, once_open))]
+        if name in (SERIAL, EACH):
+            row.append(_quartiles(one.wall_s * (1 - one.others) / s for one, s in zip(measured, once_open)))
+            row += _reached(work, measured)
         rows.append([*row, "", "", "", ""][:7])
     header = [
         "",
         "tiles/s",
         "time beside dlcv-infer",
+        "beside it once its session is open",
         "reached of all cores",
         "of what others left",
-        "once the session is open",
-        "the same, codec's work as of a thread a core",
+        "that, once the session is open",
     ]
     return markdown_table(header, rows) + "\n\nMedians, with quartiles."
+
+
+def _reached(work: list[float], measured: list[Round]) -> list[str]:
+    return [
+        _quartiles(bound / one.wall_s for bound, one in zip(work, measured)),
+        _quartiles(bound / one.wall_s / (1 - one.others) for bound, one in zip(work, measured)),
+    ]
 
 
 def _quartiles(values: Iterable[float]) -> str:
@@ -154,72 +151,13 @@ def _quartiles(values: Iterable[float]) -> str:
 
 
 def ways_of(paths: list[Path], graph: Path, folder: Path) -> dict[str, Callable[[], object]]:
-    """What is compared, by name; `folder` takes what is written, and has no folder `serial` yet."""
-    import cv2
-    import numpy as np
-    import onnxruntime as ort
+    """What is compared, by name; `folder` takes what is written, and has no folders `serial`, `codec` and `each` yet."""
+    from dlcv.benchmarks.loops import Loops
 
-    from dlcv.runtime.answers import answers_of
-    from dlcv.runtime.card.reader import read_card
-    from dlcv.runtime.fitting.fitting import fit_tile
-    from dlcv.runtime.outputs.masks import write_mask
-    from dlcv.runtime.run.inference import InferSettings, infer
-    from dlcv.runtime.run.settings import pipeline_settings
-    from dlcv.runtime.sessions import open_session
-    from dlcv.runtime.tiles.decode import decode_file
-
-    card = read_card(graph)
-    height, width = card.input_size_hw
-    settings = InferSettings.of(
-        sources=tuple(map(str, paths)), engine=graph, output=folder / "masks", overwrite=True, quiet=True, device="cpu",
-        fit="resize",
-    )  # fmt: skip
-    serial = ort.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
-    fitted = [fit_tile(decode_file(path), card.input_size_hw, "resize") for path in paths]
-    windows = [np.ascontiguousarray(tile.windows[0]) for tile in fitted]
-    ours = open_session(graph, device="cpu", lanes=cpu_count())
-    (folder / "serial").mkdir()
-
-    def serial_loop() -> None:
-        for path in paths:
-            image_bgr = cv2.imread(str(path))
-            assert image_bgr is not None, path
-            image = cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB)
-            size = image.shape[1::-1]
-            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-            (mask,) = serial.run(None, {"image": image[None]})
-            mask = cv2.resize(mask[0], size, interpolation=cv2.INTER_NEAREST)
-            cv2.imwrite(str(folder / "serial" / (path.name + ".png")), mask)
-
-    batch = pipeline_settings(settings, ours, len(paths)).batch  # as dlcv-infer runs it
-    batches = [np.stack(windows[begin : begin + batch]) for begin in range(0, len(windows), batch)]
-
-    def lane(number: int) -> None:
-        for one in batches[number :: ours.parallel]:
-            ours.run(one)
-
-    def session_alone() -> None:
-        with ThreadPoolExecutor(ours.parallel) as pool:
-            list(pool.map(lane, range(ours.parallel)))
-
-    masks = [answers_of(ours.run(window[None]), card.task)[0] for window in windows]
-
-    def codec_alone(first: int = 0, step: int = 1) -> None:
-        for path, mask in zip(paths[first::step], masks[first::step], strict=True):
-            tile = fit_tile(decode_file(path), card.input_size_hw, "resize")
-            write_mask(folder / f"codec{first or ''}.png", np.ascontiguousarray(tile.join([mask])), card.palette)
-
-    def codec_on_all() -> None:
-        cores = cpu_count()
-        with ThreadPoolExecutor(cores) as pool:
-            list(pool.map(codec_alone, range(cores), [cores] * cores))
-
-    def opening() -> None:
-        open_session(graph, device="cpu", lanes=cpu_count()).close()
-
+    loops = Loops(paths, graph, folder)
     return {
-        OURS: lambda: infer(settings), OPENING: opening, SERIAL: serial_loop, SESSION: session_alone, CODEC: codec_alone,
-        CODEC_ALL: codec_on_all,
+        OURS: loops.ours, OPENING: loops.opening, SERIAL: loops.serial, SESSION: loops.session_alone, CODEC: loops.codec_alone,
+        EACH: loops.each,
     }  # fmt: skip
 
 

@@ -124,7 +124,11 @@ def tell_costs() -> None:
     rounds = measured_rounds({name: ways[name] for name in (CODEC, SESSION)}, 5)
     codec, session = (sorted(one.cpu_s for one in rounds[name])[2] / len(paths) for name in (CODEC, SESSION))
     costs = {"codec": codec, "session": session, "pipeline": pipeline_s(folder / "small")}
-    print(json.dumps({"cpu_s": costs, "written": (folder / "codec.png").stat().st_size}))
+    print(
+        json.dumps(
+            {"cpu_s": costs, "written": sum(mask.stat().st_size for mask in (folder / "codec").iterdir()) / len(paths)}
+        )
+    )
 
 
 def _on_one_core() -> tuple[Path, Path]:

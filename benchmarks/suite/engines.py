@@ -36,12 +36,12 @@ class Engines:
 
     def _rounds(self, rounds: int) -> dict[str, list[Round]]:
         """Two gates are ratios of the same rounds."""
-        from dlcv.benchmarks.file_to_file import CODEC_ALL, measured_rounds, ways_of
+        from dlcv.benchmarks.file_to_file import EACH, measured_rounds, ways_of
 
         folder = self.folder / f"rounds-{rounds}"
         folder.mkdir()
         ways = ways_of(self.tiles(TILES, TILE_SIDE), self.graph("fp32", WIDTH), folder)
-        return measured_rounds({name: way for name, way in ways.items() if name != CODEC_ALL}, rounds)
+        return measured_rounds({name: way for name, way in ways.items() if name != EACH}, rounds)
 
     def _tiles(self, count: int, side: int) -> list[Path]:
         from dlcv.benchmarks.pipeline.scenes import tile_paths
