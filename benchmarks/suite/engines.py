@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dlcv.benchmarks.file_to_file import Round
 
-TILES, TILE_SIDE, INPUT_SIDE = 16, 512, 224
+TILES, TILE_SIDE, INPUT_SIDE = 64, 512, 224
 WIDTH = 0.05
 """Of the tiles and the engine of whole runs."""
 

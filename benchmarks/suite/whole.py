@@ -10,8 +10,8 @@ from dlcv.benchmarks.suite.gates import Gate, Pairs
 if TYPE_CHECKING:
     from dlcv.benchmarks.suite.engines import Engines
 
-BOUND_AT_MOST = 1.6
-SERIAL_AT_MOST = 1.0
+BOUND_AT_MOST = 1.4
+SERIAL_AT_MOST = 0.9
 
 
 def whole_gates(engines: Engines) -> list[Gate]:

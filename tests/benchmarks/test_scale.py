@@ -7,16 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dlcv.benchmarks.scale import (
-    Bound,
-    Measured,
-    Station,
-    bound_of,
-    pipeline_s,
-    run_processes,
-    stations_of,
-    stations_on_paper,
-)
+from dlcv.benchmarks.scale.measuring import pipeline_s, run_processes
+from dlcv.benchmarks.scale.stations import Bound, Measured, Station, bound_of, stations_of, stations_on_paper
 
 MEASURED = Measured({"codec": 0.004, "session": 0.006}, read_bytes=80_000, written_bytes=20_000)
 """10 ms of a core and 0.1 MB a tile."""
