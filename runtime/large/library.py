@@ -77,7 +77,14 @@ def open_image(path: Path) -> Any:
     except UnicodeEncodeError as error:
         raise TileError("its name is not UTF-8, and GDAL opens no others; rename it") from error
     except (library.errors.RasterioError, OSError) as error:
-        raise TileError(f"GDAL cannot open it: {one_line(str(error).strip())[:300]}") from error
+        raise TileError(f"GDAL cannot open it: {gdal_reason(error)}") from error
+
+
+def gdal_reason(error: BaseException) -> str:
+    """What GDAL said first, as one line of at most 300 characters: rasterio's own errors lead to it, and may say no more than that."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return one_line(str(error).strip() or type(error).__name__)[:300]
 
 
 def _has_more_directories(file: BinaryIO, most: int) -> bool:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.errors import TileError, one_line
+from dlcv.runtime.errors import TileError
 from dlcv.runtime.large.bands import Bands
 from dlcv.runtime.large.ground import Ground
-from dlcv.runtime.large.library import gdal_environment, open_image, rasterio
+from dlcv.runtime.large.library import gdal_environment, gdal_reason, open_image, rasterio
 from dlcv.runtime.large.strip_file import StripFile
 from dlcv.runtime.large.sureness import Sureness
 from dlcv.runtime.large.telling import Telling
@@ -160,8 +160,7 @@ class Scene:
             with gdal_environment():
                 yield
         except (library.errors.RasterioError, OSError, MemoryError) as error:
-            reason = one_line(str(error).strip() or type(error).__name__)[:300]
-            raise TileError(f"it or its mask cannot be read again: {reason}") from error
+            raise TileError(f"it or its mask cannot be read again: {gdal_reason(error)}") from error
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.errors import TileError, one_line
+from dlcv.runtime.errors import TileError
 from dlcv.runtime.fitting.blending import Side
 from dlcv.runtime.fitting.fitting import padded
 from dlcv.runtime.large.bands import Bands
 from dlcv.runtime.large.last_out import LastOut
-from dlcv.runtime.large.library import gdal_environment, open_image, rasterio
+from dlcv.runtime.large.library import gdal_environment, gdal_reason, open_image, rasterio
 from dlcv.runtime.large.turned import is_turned
 
 STRIP_ROWS = 256
@@ -145,7 +145,7 @@ class Source:
                 return self._bands.read(self.dataset, window)
         except (library.errors.RasterioError, OSError, MemoryError) as error:
             raise TileError(
-                f"rows {top} to {top + height - 1} cannot be read: {_reason(error)}; copy the file again from its source"
+                f"rows {top} to {top + height - 1} cannot be read: {gdal_reason(error)}; copy the file again from its source"
             ) from error
 
     def _release(self, numbers: Sequence[int]) -> None:
@@ -212,7 +212,3 @@ def _cut_valid(
     ]
     valid = np.concatenate(parts)[rows[0] : rows[0] + rows[1]]
     return None if valid.all() else valid
-
-
-def _reason(error: BaseException) -> str:
-    return one_line(str(error).strip() or type(error).__name__)[:300]

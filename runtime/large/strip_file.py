@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from dlcv.runtime.errors import OutputError, one_line
 from dlcv.runtime.files import partial_name, remove_file, whole_file
 from dlcv.runtime.large.last_out import LastOut
-from dlcv.runtime.large.library import gdal_environment, rasterio
+from dlcv.runtime.large.library import gdal_environment, gdal_reason, rasterio
 
 BLOCK = 512
 
@@ -121,7 +121,7 @@ class StripFile:
             path = one_line(self._path)
             raise OutputError(f"cannot write {path}: its name is not UTF-8, and GDAL writes no others") from error
         except (library.errors.RasterioError, library._err.CPLE_BaseError, OSError) as error:
-            reason = getattr(error, "strerror", None) or one_line(str(error).strip())[:300]
+            reason = getattr(error, "strerror", None) or gdal_reason(error)
             raise OutputError(f"cannot write {self._path}: {reason}") from error
 
     def _look_at_names(self) -> None:

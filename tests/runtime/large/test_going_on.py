@@ -79,18 +79,27 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     return windows
 
 
-def stopped(monkeypatch: pytest.MonkeyPatch, windows: int) -> Callable[[], None]:
-    """After so many windows the run ends, as by a full disk; gives what undoes it."""
-    real, count = ImageRun.finish, []
+def stopped(monkeypatch: pytest.MonkeyPatch, windows: int, strips: int = 0) -> Callable[[], None]:
+    """After so many windows, and so many kept strips, the run ends, as by a full disk; gives what undoes it."""
+    real, keep, count, records = ImageRun.finish, KeptRows.keep, [], []
 
     def finish(self: ImageRun, part: Part, answer: Any) -> bool:
         count.append(part)
-        if len(count) > windows:
+        if len(count) > windows and len(records) >= strips:
             raise OutputError("no space left")
         return real(self, part, answer)
 
+    def noted(self: KeptRows, top: int, index: Image, levels: Levels | None) -> None:
+        keep(self, top, index, levels)
+        records.append(top)
+
+    def undo() -> None:
+        monkeypatch.setattr(ImageRun, "finish", real)
+        monkeypatch.setattr(KeptRows, "keep", keep)
+
     monkeypatch.setattr(ImageRun, "finish", finish)
-    return lambda: monkeypatch.setattr(ImageRun, "finish", real)
+    monkeypatch.setattr(KeptRows, "keep", noted)
+    return undo
 
 
 def files(out: Path) -> dict[str, bytes]:
@@ -137,7 +146,7 @@ def test_it_goes_on_inside_the_image(
     every, out = len(read), tmp_path / "out"
     read.clear()
     for windows, resume in ((every // 2, False), (every // 3, True)):
-        go_on = stopped(monkeypatch, windows)
+        go_on = stopped(monkeypatch, windows, strips=1)
         with pytest.raises(OutputError, match="no space"):
             start(out, head, resume=resume, **settings)
         go_on()
@@ -180,7 +189,7 @@ def _fails(*_: Any, **__: Any) -> None:
 
 
 def half_done(start: Run, out: Path, windows: int, monkeypatch: pytest.MonkeyPatch) -> Path:
-    go_on = stopped(monkeypatch, windows)
+    go_on = stopped(monkeypatch, windows, strips=3)  # answers come in any order: after half of them one may be decided
     with pytest.raises(OutputError):
         start(out, confidence=True)
     go_on()

@@ -205,6 +205,15 @@ def test_damaged_rows_are_told(tmp_path: Path, write_geo: WriteGeo) -> None:
         windows(Source(path, SIDE, 0.25))
 
 
+def test_a_file_cut_short_is_told_as_such(tmp_path: Path, write_geo: WriteGeo) -> None:
+    """rasterio's own error says that there was another one."""
+    path = write_geo(tmp_path / "a.tif", noise(200, 64), tiled=True, blockxsize=16, blockysize=16)
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(TileError, match=r"rows \d+ to 199 cannot be read: .*bytes.*; copy the file again") as refused:
+        windows(Source(path, SIDE, 0.25))
+    assert "previous" not in str(refused.value)
+
+
 def sparse(path: Path, height: int, width: int, tile: int = 512, index: int | None = None) -> Path:
     """A TIFF that claims a size and holds nothing: one tile's offset and count, or `index` of them, all 0."""
     count = -(-height // tile) * -(-width // tile) if index is None else index
