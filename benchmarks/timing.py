@@ -60,8 +60,11 @@ def pairs_of(
 
 def ratio_of_pairs(a_s: Sequence[float], b_s: Sequence[float]) -> PairedRatio:
     """A against B from their times in seconds, at least 2, the k-th of either measured next to each other."""
-    low, median, high = statistics.quantiles([x / y for x, y in zip(a_s, b_s, strict=True)], n=4)
-    return PairedRatio(median, low, high, len(a_s), statistics.median(a_s), statistics.median(b_s))
+    ratios = [x / y for x, y in zip(a_s, b_s, strict=True)]
+    low, median, high = statistics.quantiles(ratios, n=4)  # of two pairs it goes beyond them
+    return PairedRatio(
+        median, max(low, min(ratios)), min(high, max(ratios)), len(a_s), statistics.median(a_s), statistics.median(b_s)
+    )
 
 
 def seconds_of(work: Callable[[], object]) -> float:

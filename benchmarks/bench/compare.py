@@ -19,7 +19,7 @@ from typing import Any
 
 from dlcv.benchmarks.bench.environment import same_machine
 from dlcv.benchmarks.bench.report.tables import Table
-from dlcv.benchmarks.bench.result import AGAIN, KINDS, OURS, Case, Result, Timing
+from dlcv.benchmarks.bench.result import AGAIN, COLD, FILES, HOST, KINDS, OURS, Case, Result, Timing
 from dlcv.benchmarks.bench.statistics import Interval, change_of, quantile, samples_for
 from dlcv.runtime.errors import UsageError, VerdictError
 
@@ -30,6 +30,10 @@ FEWEST = samples_for(0.5, CONFIDENCE)
 """Samples on either side: with fewer, no interval of the median has this confidence."""
 BETTER, WORSE, SAME = "better", "worse", "not distinguishable"
 MEMORY = "peak host memory"
+_HOW = " with --device "
+"""Between an engine's name and the rest of `Group.label`."""
+_KIND_OF = {"host": HOST, "files": FILES, "cold": COLD}
+"""What is missing where a measure failed."""
 UNKNOWN_NOISE = 1.0
 """The margin of our own time, as a share, where neither its noise nor the bare library was measured beside it: starts of processes took
 1.5 to 2.1 times as long in one of two runs of the same, as the machine was busy."""
@@ -65,7 +69,7 @@ class Comparison:
     changes: tuple[Change, ...]
     notes: tuple[str, ...] = field(default=())
     lost: tuple[str, ...] = field(default=())
-    """Cases that the earlier result has and the later one lacks, while it says that something could not be run."""
+    """Cases that the earlier result has and the later one left out, in whole or one kind of time of them."""
 
     def of(self, verdict: str) -> list[Change]:
         """The changes with a verdict."""
@@ -106,6 +110,7 @@ def compare(old: Result, new: Result, *, tolerance: float = TOLERANCE, any_engin
     """
     if any_engine:
         old, new = (_renamed(result) for result in (old, new))
+    old = _named_as(old, new)
     before = {case.key: case for case in old.cases}
     common = [(before[case.key], case) for case in new.cases if case.key in before]
     other_machine = same_machine(dict(old.environment), dict(new.environment))
@@ -135,25 +140,75 @@ def _renamed(result: Result) -> Result:
         told = ", ".join(f"{name} in {computes}" for name, computes in sorted(engines))
         raise UsageError(f"--any-engine compares one engine with another; a result has {len(engines)}: {told}")
     cases = (replace(case, computes="any", engine=replace(case.engine, name="one engine")) for case in result.cases)
-    return replace(result, cases=tuple(cases), settings={})
+    left_out = {f"one engine{_HOW}{label.rpartition(_HOW)[2]}": why for label, why in result.left_out.items()}
+    return replace(result, cases=tuple(cases), settings={}, left_out=left_out)
+
+
+def _named_as(old: Result, new: Result) -> Result:
+    """The earlier result, with the later one's name of an engine that it called otherwise, since a name has as many folders as tell it from
+    the others of its run: the file name is the same, and the file, or else it is the only one of that file name on either side."""
+    ours = {case.engine.name: case.engine.sha256 for case in old.cases}
+    theirs = {case.engine.name: case.engine.sha256 for case in new.cases}
+    names: dict[str, str] = {}
+    for name in [name for name in ours if name not in theirs]:
+        alike = [other for other in theirs if _file(other) == _file(name) and other not in ours]
+        same = [other for other in alike if ours[name] and theirs[other] == ours[name]]
+        alone = len(alike) == 1 and sum(_file(other) == _file(name) for other in ours) == 1
+        if len(same) == 1 and same[0] not in names.values():
+            names[name] = same[0]
+        elif alone:
+            names[name] = alike[0]
+    cases = (
+        replace(case, engine=replace(case.engine, name=names.get(case.engine.name, case.engine.name)))
+        for case in old.cases
+    )
+    return replace(old, cases=tuple(cases))
+
+
+def _file(name: str) -> str:
+    return PurePath(name).name
 
 
 def _lost(old: Result, new: Result) -> tuple[str, ...]:
-    """The earlier cases that were asked for and are missing, with what the later result says of what it left out; none where that is
-    nothing."""
-    keys = {case.key for case in new.cases}
-    missing = [
-        f"{case.label}, batch {case.batch}" for case in old.cases if case.key not in keys and _asked(case, new.settings)
-    ]
-    if not missing or not new.left_out:
+    """The earlier cases, and kinds of time, that were asked for and that the later result left out; with its reasons."""
+    found, lost, reasons = {case.key: case for case in new.cases}, [], dict[str, str]()
+    for case in old.cases:
+        label = f"{case.label}, batch {case.batch}"
+        if case.key not in found:
+            why = {told: why for told, why in new.left_out.items() if _asked(case, new.settings) and _fits(told, case)}
+        else:
+            kinds = {measure: kind for measure, kind in _KIND_OF.items() if kind in case.timings}
+            why = {
+                kinds[measure]: why
+                for measure, why in found[case.key].missing.items()
+                if measure in kinds and kinds[measure] not in found[case.key].timings
+            }
+        if why:
+            lost.append(label)
+            reasons |= why
+    if not lost:
         return ()
-    return (*missing, "left out: " + ", ".join(f"{label} ({why})" for label, why in new.left_out.items()))
+    return (*lost, "left out: " + ", ".join(f"{label} ({why})" for label, why in reasons.items()))
+
+
+def _fits(label: str, case: Case) -> bool:
+    """Whether what was left out under a label (`Group.label`, and a batch) may have been this case."""
+    name, _, how = label.rpartition(_HOW)
+    how, _, batch = how.partition(", batch ")
+    device, *options = how.split()
+    session = options[options.index("--session") + 1] if "--session" in options else "auto"
+    return (
+        _file(name) == _file(case.engine.name)
+        and device in ("auto", case.device)
+        and session in ("auto", case.session)
+        and batch in ("", str(case.batch))
+    )
 
 
 def _asked(case: Case, settings: Mapping[str, Any]) -> bool:
     """Whether a run of these settings was to measure a case, as far as they tell; what it computes in they do not."""
     found = {
-        "engines": PurePath(case.engine.name).name, "devices": case.device, "sessions": case.session, "batches": case.batch,
+        "engines": _file(case.engine.name), "devices": case.device, "sessions": case.session, "batches": case.batch,
     }  # fmt: skip
     return all(name not in settings or {value, "auto"} & set(settings[name]) for name, value in found.items())
 

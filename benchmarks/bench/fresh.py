@@ -52,6 +52,7 @@ images, run = np.zeros((order["batch"], *order["size_hw"], 3), np.uint8), lambda
 {_TAIL}
 """
 OPENVINO = f"""{_HEAD}
+sys.modules["openvino_telemetry"] = None  # as our session does: it would report to its maker, and take time to
 import numpy as np, openvino
 model = openvino.Core().compile_model(order["path"], "CPU", {{"INFERENCE_PRECISION_HINT": order["hint"]}})
 images, run = np.zeros((order["batch"], *order["size_hw"], 3), np.uint8), lambda x: model({{"image": x}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -231,13 +232,9 @@ def from_json(text: str, source: str) -> Result:
             f"{source} has the schema {schema}, and this dlcv-bench reads up to {SCHEMA}; read it with the newer dlcv that wrote it"
         )
     try:
-        return Result(
-            values["environment"],
-            values["settings"],
-            tuple(_case(case) for case in values["cases"]),
-            values["left_out"],
-        )
-    except (KeyError, TypeError, AttributeError) as error:
+        told = [dict(values[name].items()) for name in ("environment", "settings", "left_out")]
+        return Result(told[0], told[1], tuple(_case(case) for case in values["cases"]), told[2])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UsageError(f"{source} is a damaged result of dlcv-bench: {error!r}; measure again") from error
 
 
@@ -273,4 +270,9 @@ def _timing(values: dict[str, Any]) -> Timing:
         way: Lane(tuple(lane["samples_ms"]), None if lane["warm_up"] is None else WarmUp(**lane["warm_up"]))
         for way, lane in values["lanes"].items()
     }
+    for way, lane in lanes.items():
+        if any(not 0 < value < math.inf for value in lane.samples_ms):
+            raise ValueError(f"a time of {way!r} is no number above 0")
+    if len({len(lane.samples_ms) for lane in lanes.values()}) > 1:
+        raise ValueError("ways that were measured in turn have different numbers of times")
     return Timing(lanes, values["missing"])

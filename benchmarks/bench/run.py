@@ -37,15 +37,19 @@ _MEASURES = {
     "roofline": with_roofline,
 }
 Say = Callable[[str], None]
+Keep = Callable[[Result], None]
 
 
-def run_bench(request: Request, command: Sequence[str] = (), say: Say = lambda _: None) -> Result:
+def run_bench(
+    request: Request, command: Sequence[str] = (), say: Say = lambda _: None, keep: Keep = lambda _: None
+) -> Result:
     """Measures; see `Request`.
 
     Args:
         request: what.
         command: that was typed, for the result.
         say: takes lines for people.
+        keep: takes what is measured so far, after each case.
 
     Raises:
         DlcvError: when no case at all could be measured: the first one's reason.
@@ -60,6 +64,11 @@ def run_bench(request: Request, command: Sequence[str] = (), say: Say = lambda _
             try:
                 for case in bench.measure(group):
                     cases.setdefault(case.key, case)  # `auto` may be what was named as well
+                    keep(
+                        Result(
+                            facts | {"load_after": load()}, request.facts(), tuple(cases.values()), dict(bench.left_out)
+                        )
+                    )
             except DlcvError as error:
                 errors[group.label] = error
                 say(f"{group.label} is left out: {error}")
@@ -128,9 +137,18 @@ class _Bench:
         return call_s * len(lanes) * (self._request.effort.pairs + 2 * WINDOW)
 
     def _filled(self, case: Case, running: Running) -> Case:
-        for name, with_measure in _MEASURES.items():
-            if name in self._request.measures:
-                case = with_measure(case, running, self._shared)
+        """With what is asked for; what fails is told as missing, and raises where nothing else is there."""
+        failed: list[DlcvError] = []
+        asked = [name for name in _MEASURES if name in self._request.measures]
+        for name in asked:
+            try:
+                case = _MEASURES[name](case, running, self._shared)
+            except DlcvError as error:
+                failed.append(error)
+                case = case.without(name, str(error))
+                self._say(f"{name} is left out: {error}")
+        if failed and len(failed) == len(asked):
+            raise failed[0]
         return case
 
 

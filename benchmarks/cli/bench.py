@@ -27,6 +27,8 @@ class Several(click.types.StringParamType):
         if not isinstance(value, str):
             return value
         words = tuple(dict.fromkeys(word.strip() for word in value.split(",") if word.strip()))
+        if not words and (param is None or param.name != "baselines"):
+            self.fail("expected one at least", param, ctx)
         for word in words:
             if self._known and word not in self._known:
                 self.fail(f"{word!r} is not one of {', '.join(self._known)}", param, ctx)
@@ -89,10 +91,16 @@ def _trust(function: Any) -> Any:
     help="Of bare, onnxruntime, torch, compile, serial; '' for none.",
 )
 @click.option(
-    "--checkpoint", type=click.Path(path_type=Path), default=None, help="Weights for torch.  [default: fresh ones]"
+    "--checkpoint",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=None,
+    help="Weights for torch.  [default: fresh ones]",
 )
 @click.option(
-    "--data", type=click.Path(path_type=Path), default=None, help="Folder of tiles.  [default: generated ones]"
+    "--data",
+    type=click.Path(exists=True, path_type=Path),
+    default=None,
+    help="Folder of tiles.  [default: generated ones]",
 )
 @click.option("--tiles", type=click.IntRange(1), default=16, show_default=True, help="How many, file to file.")
 @click.option(
@@ -167,7 +175,12 @@ def _measured(engines: tuple[Path, ...], trust: Any, output: Path | None, option
     if output:
         make_folder(output)  # before the work, so that it is not lost for want of a folder
     effort = Effort(**{name: options.pop(name) for name in ("rounds", "pairs", "seconds", "warm_up_s")})
-    result = run_bench(Request(engines=engines, effort=effort, trust=trust, **options), command_line(), note)
+
+    def keep(so_far: Any) -> None:
+        if output:
+            write_result(so_far, output)
+
+    result = run_bench(Request(engines=engines, effort=effort, trust=trust, **options), command_line(), note, keep)
     click.echo(as_markdown(result), nl=False)
     for path in write_result(result, output) if output else ():
         note(f"wrote {path}")

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 
 def tile_paths(given: Path | None, scratch: Path, count: int, size: int) -> list[Path]:
-    """Paths of `count` tiles: the first of a folder, or generated scenes, JPEGs of `size` x `size`, in `scratch`."""
+    """Paths of `count` tiles: the first of a folder, or generated scenes, JPEGs of `size` x `size`, in `scratch`.
+
+    No two have the same name; where those of the folder do (a folder per class), links in `scratch` stand for them.
+    """
     if given is not None:
         from dlcv.runtime.tiles.listing import find_tiles
 
-        return [tile.path for tile in find_tiles([str(given)])][:count]
+        paths = [tile.path for tile in find_tiles([str(given)])][:count]
+        return paths if len({path.name for path in paths}) == len(paths) else _links(paths, scratch)
     from dlcv.train.data.sample import write_sample
 
     write_sample(scratch, tiles=count, validation=1, size=size)
     return sorted((scratch / "train").glob("*_sat.jpg"))
+
+
+def _links(paths: Sequence[Path], folder: Path) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    links = [folder / f"{number:06d}-{path.name}" for number, path in enumerate(paths)]
+    for link, path in zip(links, paths, strict=True):
+        with suppress(FileExistsError):
+            link.symlink_to(path.absolute())
+    return links
 
 
 def many_tiles(folder: Path, count: int, side: int) -> None:

@@ -63,8 +63,12 @@ def main(
     """Tiles per second that a machine can reach at most, from what a tile costs here, as Markdown."""
     from dlcv.benchmarks.pipeline.scenes import tile_paths
     from dlcv.benchmarks.untrained import untrained
+    from dlcv.runtime.card.reader import read_card
+    from dlcv.runtime.errors import UsageError
     from dlcv.runtime.machine import cpu_count, cpu_name
 
+    if engine is not None and (task := read_card(engine).task) != "segmentation":
+        raise UsageError(f"{engine} is for {task}; expected an engine for segmentation, whose tiles become masks")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         paths = tile_paths(tiles, folder / "tiles", count, size)

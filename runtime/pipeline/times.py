@@ -53,8 +53,8 @@ class StageTimes:
         """For `summary.json`: a stage's seconds at work and of CPU, its threads, its share."""
         return {
             stage: {
-                "busy_s": round(self.busy_s[stage], 3),
-                "cpu_s": round(self.cpu_s[stage], 3),
+                "busy_s": round(self.busy_s[stage], 6),
+                "cpu_s": round(self.cpu_s[stage], 6),
                 "threads": self.threads.get(stage, 0),
                 "share": round(self.share(stage), 3),
             }

@@ -191,7 +191,7 @@ class Course(Generic[R]):
             "resumed": summary.resumed,
             self._output.counted: summary.by_class,
             "complete": complete,
-            "seconds": round(times.wall_s, 3),
+            "seconds": round(times.wall_s, 6),
             "tiles_per_second": round(self._rate(times), 3),
             "verdict": summary.verdict,
             "time": times.as_facts(),

@@ -11,7 +11,7 @@ OPTIONS = (
         "--batch",
         type=click.IntRange(1),
         default=None,
-        help="Tiles at once.  [default: tried out on a GPU; on a CPU 1, classification 8]",
+        help="Tiles at once.  [default: tried out on a GPU; on a CPU 1 to 8, by size and number]",
     ),
     click.option(
         "--decoders", type=click.IntRange(1), default=None, help="Threads that read tiles.  [default: one a core]"

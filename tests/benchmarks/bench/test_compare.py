@@ -132,6 +132,50 @@ def test_an_engine_that_runs_no_more_is_no_pass(made: Any) -> None:
         assert found.notes == ("int8.onnx, onnxruntime on cpu, in fp32, batch 1: measured before only",)
 
 
+def test_what_was_not_asked_for_is_not_lost_for_another_batch_left_out(made: Any) -> None:
+    """`--session auto` opens one session, and a batch that was cut is not the batch that was measured."""
+    both = made.case_of(_lanes(10.0, 0)), replace(made.case_of(_lanes(10.0, 0)), session="openvino")
+    asked = {"engines": ["fcn8s.onnx"], "devices": ["auto"], "sessions": ["auto"], "batches": [1, 512]}
+    cut = {"fcn8s.onnx with --device auto --session auto, batch 512": "it would not end"}
+    old, new = Result(made.MACHINE, {}, both), Result(made.MACHINE, asked, both[1:], cut)
+    found = compare(old, new)
+    found.require()
+    assert found.notes == ("fcn8s.onnx, onnxruntime on cpu, in fp32, batch 1: measured before only",)
+    for gone in ("--session auto", "--session onnxruntime", "--session auto, batch 1"):
+        lost = compare(old, replace(new, left_out={f"fcn8s.onnx with --device auto {gone}": "it is damaged"})).lost
+        assert lost[0] == "fcn8s.onnx, onnxruntime on cpu, in fp32, batch 1", gone
+
+
+def test_a_kind_of_time_that_fails_now_is_lost(made: Any) -> None:
+    """Not one that nobody asked for this time."""
+    case = made.case_of(_lanes(10.0, 0))
+    old, fewer = Result(made.MACHINE, {}, (case,)), replace(case, timings={})
+    assert compare(old, Result(made.MACHINE, {}, (fewer,))).lost == ()
+    found = compare(old, Result(made.MACHINE, {}, (fewer.without("host", "it is damaged"),)))
+    assert found.lost == ("fcn8s.onnx, onnxruntime on cpu, in fp32, batch 1", "left out: host-to-host (it is damaged)")
+
+
+def test_an_engine_keeps_its_name_whatever_ran_beside_it(made: Any) -> None:
+    """Two of one file name are told apart by folders, in the run that has both."""
+
+    def engine(name: str, sha256: str, ms: float = 10.0) -> Any:
+        case = made.case_of(_lanes(ms, 0))
+        return replace(case, engine=replace(case.engine, name=name, sha256=sha256))
+
+    both = engine("a/fcn8s.onnx", "1"), engine("probs/fcn8s.onnx", "2", 20.0)
+    for sha256, ms in (("1", 10.0), ("2", 20.0)):
+        found = compare(Result(made.MACHINE, {}, both), Result(made.MACHINE, {}, (engine("fcn8s.onnx", sha256, ms),)))
+        assert {change.verdict for change in found.changes} == {SAME}
+        assert len(found.notes) == 1, "the other was measured before only"
+    unknown = compare(Result(made.MACHINE, {}, both), Result(made.MACHINE, {}, (engine("fcn8s.onnx", "3"),)))
+    assert unknown.changes == (), "which of the two it is nobody knows"
+    alone = compare(Result(made.MACHINE, {}, both[:1]), Result(made.MACHINE, {}, (engine("fcn8s.onnx", "3"),)))
+    assert (
+        alone.changes
+        and "fcn8s.onnx, onnxruntime on cpu, in fp32: the engine's file is another one than before" in alone.notes
+    )
+
+
 def test_a_library_that_became_slower_is_told(made: Any) -> None:
     environment = made.MACHINE | {"versions": {"onnxruntime": "1.1"}}
     old, new = (

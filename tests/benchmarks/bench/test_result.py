@@ -46,6 +46,25 @@ def test_a_damaged_result_is_refused(result: Result) -> None:
         from_json(json.dumps(values), "x")
 
 
+@pytest.mark.parametrize("name", ["environment", "settings", "left_out"])
+@pytest.mark.parametrize("value", [None, [1], "x", 3])
+def test_tables_that_are_none_are_refused(result: Result, name: str, value: Any) -> None:
+    values = json.loads(to_json(result)) | {name: value}
+    with pytest.raises(UsageError, match=r"^x is a damaged result of dlcv-bench: .*; measure again"):
+        from_json(json.dumps(values), "x")
+
+
+@pytest.mark.parametrize(
+    "times", [[0.0, 1, 1], [-1, 1, 1], [float("nan"), 1, 1], [float("inf"), 1, 1], ["1", 1, 1], [1, 1]]
+)
+def test_times_that_cannot_be_are_refused(result: Result, times: list[Any]) -> None:
+    """A result that was cut or edited by hand gets no verdict."""
+    values = json.loads(to_json(result))
+    next(iter(values["cases"][0]["timings"].values()))["lanes"]["dlcv"]["samples_ms"] = times
+    with pytest.raises(UsageError, match=r"^x is a damaged result of dlcv-bench: .*; measure again"):
+        from_json(json.dumps(values), "x")
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read: No such file or directory"):
         read_result(tmp_path / "none.json")

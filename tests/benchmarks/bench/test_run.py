@@ -8,6 +8,7 @@ import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,35 @@ def test_more_in_flight_than_a_session_takes_is_told(tiny_onnx: Path, monkeypatc
     assert case.missing["2 in flight"] == "the session takes 1 at a time"
 
 
+def test_a_measure_that_fails_is_told_beside_the_others(tiny_onnx: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.jpg").write_bytes(b"no image")
+    request = Request(
+        (tiny_onnx,), devices=("cpu",), sessions=("onnxruntime",), measures=("host", "files"), baselines=(), effort=QUICK, data=tmp_path / "data"
+    )  # fmt: skip
+    kept: list[Result] = []
+    (case,) = run_bench(request, keep=kept.append).cases
+    assert set(case.timings) == {HOST} and "1 of 1 tiles failed: a.jpg" in case.missing["files"]
+    assert [one.cases for one in kept] == [(case,)], "kept as soon as it was measured"
+    with pytest.raises(EngineError, match="1 of 1 tiles failed"):
+        run_bench(replace(request, measures=("files",)))
+
+
+def test_tiles_of_one_name_are_run(tiny_onnx: Path, tmp_path: Path) -> None:
+    """A folder per class numbers its images anew."""
+    import cv2
+
+    for folder, grey in (("a", 10), ("b", 200)):
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / "0.png"), np.full((64, 64, 3), grey, np.uint8))
+    request = Request(
+        (tiny_onnx,), devices=("cpu",), sessions=("onnxruntime",), batches=(1, 2), measures=("files",), baselines=("bare", "serial"), effort=QUICK,
+        data=tmp_path,
+    )  # fmt: skip
+    for case in run_bench(request).cases:
+        assert set(case.timings[FILES].lanes) == {"dlcv", "dlcv again", "serial loop, bare ONNX Runtime"}
+
+
 def test_the_environment_and_the_round_trip(result: Result) -> None:
     assert {"cpu", "cores", "versions", "commit", "command", "load_before", "load_after"} <= set(result.environment)
     assert result.environment["command"] == "dlcv-bench"
@@ -237,6 +267,18 @@ def test_the_bare_process_runs_on_the_device_that_ours_runs_on(tiny_onnx: Path) 
     if "CUDAExecutionProvider" not in ort.get_available_providers():
         with pytest.raises(EngineError, match="ONNX Runtime does not run it with CUDAExecutionProvider"):
             run_fresh(code, order)
+
+
+def test_the_bare_process_reports_nothing_either(
+    tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the library's maker would be told, and the comparison would have work in it that ours does not do."""
+    pytest.importorskip("openvino")
+    work = Work(tiny_onnx, None, None, "openvino", "cpu", "card", "fp32")  # type: ignore[arg-type]
+    ((code, order),) = bare_program(work, {"path": tiny_onnx, "batch": 1, "size_hw": (64, 64)}).values()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run_fresh(code, order)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_names_tell_engines_apart(tmp_path: Path) -> None:

@@ -98,6 +98,10 @@ def test_another_machine_is_told(tmp_path: Path) -> None:
         (["none.onnx"], "none.onnx does not exist"),
         (["--compare", "none.json", "a.onnx"], "none.json cannot be read: No such file or directory"),
         (["a.onnx", "--batch", "0"], "'0' is no number from 1"),
+        (["a.onnx", "--batch", ""], "expected one at least"),
+        (["a.onnx", "--measure", ","], "expected one at least"),
+        (["a.onnx", "--checkpoint", "none.pt"], "File 'none.pt' does not exist"),
+        (["a.onnx", "--data", "none"], "'none' does not exist"),
         (["a.onnx", "--session", "auto,other"], "'other' is not one of auto, tensorrt"),
     ],
 )

@@ -189,7 +189,7 @@ def _fails(*_: Any, **__: Any) -> None:
 
 
 def half_done(start: Run, out: Path, windows: int, monkeypatch: pytest.MonkeyPatch) -> Path:
-    go_on = stopped(monkeypatch, windows, strips=3)  # answers come in any order: after half of them one may be decided
+    go_on = stopped(monkeypatch, windows, strips=6)  # answers come in any order: after half of them one may be decided
     with pytest.raises(OutputError):
         start(out, confidence=True)
     go_on()
