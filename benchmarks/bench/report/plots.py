@@ -15,6 +15,8 @@ WIDTH, HEIGHT = 720, 380
 LEFT, RIGHT, TOP, BOTTOM = 70, 20, 20, 50
 LINE, ROW = 18, 40
 """Heights of a line of text and of a row with a bar, in pixels."""
+LETTER = 7
+"""Width of a letter of a small text, about."""
 NUMBERS = 540
 """Where the numbers beside bars begin."""
 MOST_LETTERS = 110
@@ -46,6 +48,7 @@ def line_plot(lines: Mapping[str, Sequence[Point]], x_title: str, y_title: str, 
     parts = [_axes(across, up, x_ticks or _ticks([p.x for p in points]), _ticks([v for p in points for v in (p.low, p.high)]), x_title, y_title)]  # fmt: skip
     for index, line in enumerate(lines.values()):
         parts.append(_line(line, across, up, *_look(index)))
+    parts.append(_labels(points, across, up))
     return _svg(HEIGHT + LINE * len(lines), *parts, _legend(list(lines), HEIGHT), title=f"{y_title} against {x_title}")
 
 
@@ -134,11 +137,21 @@ def _line(
                 fill=colour,
             )
         )
-        if point.label:
-            right = across(point.x) > WIDTH - RIGHT - 60  # where it would leave the plot
+    return tag("g", *parts)
+
+
+def _labels(points: Sequence[Point], across: Callable[[float], float], up: Callable[[float], float]) -> Html:
+    """Beside their points; one that would lie over another is left to the point's title."""
+    parts: list[Html] = []
+    boxes: list[tuple[float, float, float]] = []
+    for point in points:
+        x, y, wide = across(point.x), up(point.y) - 6, LETTER * len(point.label)
+        right = x + 7 + wide > WIDTH - RIGHT  # where it would leave the plot
+        left = x - 7 - wide if right else x + 7
+        if point.label and not any(abs(y - b) < LINE and left < end and start < left + wide for start, end, b in boxes):
+            boxes.append((left, left + wide, y))
             anchor, away = ("end", -7) if right else ("start", 7)
-            place = {"x": _n(across(point.x) + away), "y": _n(up(point.y) - 6), "text_anchor": anchor}
-            parts.append(tag("text", point.label, class_="small", **place))
+            parts.append(tag("text", point.label, class_="small", x=_n(x + away), y=_n(y), text_anchor=anchor))
     return tag("g", *parts)
 
 

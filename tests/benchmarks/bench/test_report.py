@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dlcv.benchmarks.bench.report.page import as_page
-from dlcv.benchmarks.bench.report.plots import _scale, _ticks, stacked_bars
+from dlcv.benchmarks.bench.report.plots import Point, _scale, _ticks, line_plot, stacked_bars
 from dlcv.benchmarks.bench.report.tables import Table, in_flight_table, resources_table, times_table
 from dlcv.benchmarks.bench.report.text import COLUMNS, as_csv, as_markdown, markdown_of
 from dlcv.benchmarks.bench.report.write import FILES, write_result
@@ -172,3 +172,13 @@ def test_the_page_opens_without_an_error(browser: Any, result: Result, tmp_path:
         "latency: two engines, three ways; throughput: an engine at three batches, by what is in flight"
     )
     assert browser.js("document.querySelectorAll('svg')[1].querySelectorAll('circle').length") == 3 * 2 + 3
+
+
+def test_labels_do_not_lie_over_each_other() -> None:
+    lines = {
+        "a": [Point(1, 10, 9, 11, "1 there"), Point(50, 10, 9, 11, "far away")],
+        "b": [Point(1, 10, 9, 11, "1 too")],
+    }
+    page = line_plot(lines, "x", "y")
+    assert [word in page for word in (">1 there<", ">far away<", ">1 too<")] == [True, True, False]
+    assert "1 too 1, 10" in page, "its title has it"
