@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dlcv.runtime.errors import OutputError, UsageError
@@ -83,6 +83,24 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """
     with whole_file(path) as temporary, open(temporary, "wb") as file:
         file.write(data)
+
+
+def require_writable(path: Path) -> None:
+    """Before work whose result goes to `path`; what is there stays as it is, and nothing new is left.
+
+    Raises:
+        OutputError: when no file could be written there.
+    """
+    trial = partial_name(path)
+    try:
+        with suppress(FileNotFoundError):
+            if stat.S_ISDIR(path.stat().st_mode):
+                raise OutputError(f"cannot write {path}: it is a folder; name a file in it")
+        if not _is_device(path):
+            open(trial, "xb").close()
+            remove_file(trial)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def make_folder(folder: Path) -> None:

@@ -40,15 +40,18 @@ def main(
     from dlcv.benchmarks.suite.report import medians, result_of, table
     from dlcv.benchmarks.suite.run import run_suite
     from dlcv.runtime.errors import VerdictError
+    from dlcv.runtime.files import make_folder, require_writable, write_bytes
 
+    if output is not None:
+        make_folder(output.parent)
+        require_writable(output)
     earlier = medians(read_result(beside)) if beside else None
     facts = environment(command_line())
     outcomes = run_suite(names, pairs, plant, times, note)
     click.echo(table(outcomes, earlier))
     click.echo(f"\n{facts['cores']} cores of {facts['cpu']}, load {facts['load_before']}.")
     if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(to_json(result_of(outcomes, facts)))
+        write_bytes(output, to_json(result_of(outcomes, facts)).encode())
     if failed := [one.sentence for one in outcomes if not one.passed]:
         raise VerdictError("; ".join(failed))
 

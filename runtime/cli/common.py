@@ -125,15 +125,19 @@ def note(message: str) -> None:
 
 
 def refuse_to_overwrite(target: Path | None, *inputs: Path) -> None:
-    """Refuses a file to write to that is one of the inputs, or whose folder does not exist, before any work is done.
+    """Refuses a file to write to that is one of the inputs, or that cannot be written, before any work is done.
 
     Raises:
         UsageError: tells which.
+        OutputError: when the system refuses it.
     """
+    from dlcv.runtime.files import require_writable
+
     if target is None:
         return
     if not target.parent.is_dir():
         raise UsageError(f"{target} cannot be written: there is no folder {target.parent}")
+    require_writable(target)
     for path in inputs:
         if target.exists() and path.exists() and os.path.samefile(target, path):
             raise UsageError(f"{target} is an input and would be overwritten; name another file")

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from dlcv.runtime.cli.common import refuse_to_overwrite
-from dlcv.runtime.errors import EngineError, UsageError
+from dlcv.runtime.errors import EngineError, OutputError, UsageError
 from dlcv.runtime.outputs.masks import read_mask
 from dlcv.runtime.provenance import Trust
 from dlcv.runtime.run.inference import InferSettings, Summary, infer
@@ -159,6 +159,19 @@ def test_a_json_file_is_not_written_over_an_input(tmp_path: Path) -> None:
         refuse_to_overwrite(tmp_path / "." / "a.onnx", tmp_path / "a.onnx")
     with pytest.raises(UsageError, match="cannot be written: there is no folder"):
         refuse_to_overwrite(tmp_path / "no/p.json", tmp_path / "a.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"], "nothing is left of the trial"
+
+
+def test_a_json_file_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputError, match=r"cannot write .*folder: it is a folder; name a file in it"):
+        refuse_to_overwrite(tmp_path / "folder")
+    with pytest.raises(OutputError, match=r"cannot write .*: File name too long"):
+        refuse_to_overwrite(tmp_path / (300 * "x"))
+    (tmp_path / "old.json").write_text("old")
+    refuse_to_overwrite(tmp_path / "old.json")
+    assert (tmp_path / "old.json").read_text() == "old"
+    refuse_to_overwrite(Path(os.devnull))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="symbolic links of a Unix")
