@@ -37,7 +37,7 @@ class Progress:
         self._bar: Any = None
 
     def __enter__(self) -> Progress:
-        if not self._quiet and sys.stderr.isatty():
+        if not self._quiet and on_a_terminal():
             self._bar = click.progressbar(
                 length=self._total, label=self._label, file=sys.stderr, show_pos=True, width=24,
                 item_show_func=lambda _: self._shown(), update_min_steps=1,
@@ -91,6 +91,11 @@ def per_second(rate: float) -> str:
     return f"{rate:.2g}" if rate < 1 else f"{rate:.1f}" if rate < 100 else f"{rate:.0f}"
 
 
+def on_a_terminal() -> bool:
+    """Whether stderr is a terminal; a process without one has None there."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 @contextmanager
 def patience(what: str, say: Callable[[str], None], *, quiet: bool = False) -> Iterator[None]:
     """Says on a terminal what is being done inside, once it takes longer than a person waits without a word.
@@ -100,7 +105,7 @@ def patience(what: str, say: Callable[[str], None], *, quiet: bool = False) -> I
         say: takes the line.
         quiet: say nothing.
     """
-    if quiet or not sys.stderr.isatty():
+    if quiet or not on_a_terminal():
         yield
         return
     timer = Timer(PATIENCE_S, say, (f"{what} ...",))

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import click
 
+from dlcv.runtime.cli.standard_streams import open_closed_streams
 from dlcv.runtime.cli.termination import ended_by_sigterm
 from dlcv.runtime.errors import (
     EXIT_ERROR,
@@ -68,6 +69,7 @@ class Command(click.Command):
                     formatter.write_dl(records)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        open_closed_streams()
         try:
             return super().make_context(*args, **kwargs)
         except click.UsageError as error:  # click's own way is the usage, a hint and a box of lines

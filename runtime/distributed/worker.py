@@ -17,11 +17,11 @@ from dlcv.runtime.large.dispatch import tile_pipeline
 from dlcv.runtime.machine import limit_cores
 from dlcv.runtime.outputs.chosen import chosen_output
 from dlcv.runtime.pipeline.outcome import Outcome
-from dlcv.runtime.run.folder import RUN
 from dlcv.runtime.run.settings import InferSettings
 from dlcv.runtime.run.work import TileHands, TileWork
 from dlcv.runtime.sessions import Session, open_session
 from dlcv.runtime.sessions.restarting import RestartingSession
+from dlcv.runtime.tiles.earlier_runs import RUN
 from dlcv.runtime.tiles.tile_list import Fingerprint, Tile
 
 ATTEMPTS = 2

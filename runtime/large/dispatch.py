@@ -16,10 +16,10 @@ from dlcv.runtime.large.detect import mark_large
 from dlcv.runtime.large.flow import TilePipeline, Work
 from dlcv.runtime.large.run import LargeSettings
 from dlcv.runtime.outputs.base import Output
-from dlcv.runtime.run.folder import RUN
 from dlcv.runtime.run.output_names import DEFAULT_TEMPLATE, name_of
 from dlcv.runtime.run.settings import InferSettings, pipeline_settings
 from dlcv.runtime.sessions.base import Session
+from dlcv.runtime.tiles.earlier_runs import RUN
 from dlcv.runtime.tiles.looks import Looks
 from dlcv.runtime.tiles.tile_list import Tile, TileList
 

@@ -14,10 +14,10 @@ from dlcv.runtime.outputs.base import Output
 from dlcv.runtime.pipeline.outcome import Outcome
 from dlcv.runtime.pipeline.times import StageTimes
 from dlcv.runtime.pipeline.verdict import verdict
-from dlcv.runtime.run.folder import RUN
 from dlcv.runtime.run.settings import InferSettings
 from dlcv.runtime.run.work import TileHands, TileWork
 from dlcv.runtime.sessions.restarting import RestartingSession
+from dlcv.runtime.tiles.earlier_runs import RUN
 
 if TYPE_CHECKING:
     from dlcv.runtime.isolate.pool import IsolatedDecoder

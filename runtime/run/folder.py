@@ -19,10 +19,9 @@ from dlcv.runtime.files import make_folder, write_bytes
 from dlcv.runtime.locks import lock
 from dlcv.runtime.outputs.beside import all_beside
 from dlcv.runtime.run.manifest import DONE, Row, read_manifest
-from dlcv.runtime.run.output_names import RESERVED, TABLES
+from dlcv.runtime.run.output_names import LOCK, RESERVED, SUMMARY, TABLES
+from dlcv.runtime.tiles.earlier_runs import MANIFEST, RUN, WRITTEN_BY
 
-MANIFEST, RUN, SUMMARY, LOCK, *_ = RESERVED
-WRITTEN_BY = "dlcv-infer"
 _SHOWN = 60
 """Characters of a setting, at most, in a refusal."""
 

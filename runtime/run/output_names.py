@@ -8,6 +8,7 @@ from string import Formatter
 
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.files import PARTIAL_SUFFIX
+from dlcv.runtime.tiles.earlier_runs import MANIFEST, RUN
 from dlcv.runtime.tiles.tile_list import Tile, TileList
 from dlcv.runtime.tiles.twins import twins
 
@@ -19,7 +20,8 @@ TABLES = (
     "gallery/tiles.csv",
     "gallery/index.html",
 )
-RESERVED = ("manifest.csv", "run.json", "summary.json", ".dlcv-lock", *TABLES)
+SUMMARY, LOCK = "summary.json", ".dlcv-lock"
+RESERVED = (MANIFEST, RUN, SUMMARY, LOCK, *TABLES)
 """What a run writes, files of single tiles apart."""
 
 DEFAULT_TEMPLATE = "{path}.png"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.files import listing
+from dlcv.runtime.tiles.earlier_runs import holds_a_run
 from dlcv.runtime.tiles.looks import Looks
 from dlcv.runtime.tiles.names import (
     IMAGE_FOLDER,
@@ -53,12 +54,14 @@ class Search:
         looks: takes what the listing tells of files.
         labels: that stand beside their images.
         worlds: files that place images on the ground.
+        runs: folders of earlier runs.
     """
 
     leave_out: Path | None
     looks: Looks
     labels: Told = field(default_factory=Told)
     worlds: Told = field(default_factory=Told)
+    runs: Told = field(default_factory=Told)
 
 
 def add_folder(tiles: TileList, folder: Path, search: Search) -> None:
@@ -66,7 +69,8 @@ def add_folder(tiles: TileList, folder: Path, search: Search) -> None:
 
     Args:
         tiles: takes them.
-        folder: is searched; hidden entries, links to folders, labels beside their images and world files are left out.
+        folder: is searched; hidden entries, links to folders, labels beside their images, world files and folders of earlier runs
+            below it are left out.
         search: what else is left out, and what people are told of.
 
     Raises:
@@ -82,7 +86,11 @@ def add_folder(tiles: TileList, folder: Path, search: Search) -> None:
             base, prefix, _tiles_among(in_order(_listed(where, base, folders, search.looks)), base, images, search)
         )
         for name in sorted(folders, reverse=True):  # a stack: the first comes out first
-            if name[0] != "." and (not hidden or os.path.realpath(base + name) != hidden):
+            if name[0] == "." or (hidden and os.path.realpath(base + name) == hidden):
+                continue
+            if holds_a_run(base + name):
+                search.runs.add(Path(base + name))
+            else:
                 labels = name in LABEL_FOLDERS and IMAGE_FOLDER in folders
                 inside = f"{base}{IMAGE_FOLDER}/" if labels else f"{images}{name}/" if images else ""
                 below.append((base + name, f"{prefix}{name}/", inside))

@@ -34,7 +34,7 @@ def find_tiles(
     """Tiles from files, folders (searched recursively, hidden entries left out) and globs, sorted within each source.
 
     In a folder, labels that stand beside their images (`NAME_mask.png` beside `NAME_sat.jpg`, `masks/NAME.png` beside
-    `images/NAME.jpg`) are no tiles.
+    `images/NAME.jpg`) are no tiles, and neither is what an earlier run wrote into a folder below it.
 
     Args:
         sources: as they were typed; among them URLs, see `urls.py`.
@@ -79,12 +79,15 @@ def _each_once(tiles: TileList) -> TileList:
 
 
 def _tell(search: Search, say: Callable[[str], None]) -> None:
-    labels, worlds = search.labels, search.worlds
+    labels, worlds, runs = search.labels, search.worlds, search.runs
     if labels.count:
         such = (
             "1 label beside its image was" if labels.count == 1 else f"{labels.count} labels beside their images were"
         )
         say(f"{such} left out, such as {labels.first}; to run one, name the file itself")
+    if runs.count:
+        such = "1 folder of an earlier run was" if runs.count == 1 else f"{runs.count} folders of earlier runs were"
+        say(f"{such} left out, such as {runs.first}; to run what is in it, name the folder itself")
     if worlds.count:
         such, world = "1 world file" if worlds.count == 1 else f"{worlds.count} world files", worlds.first
         image = world.with_suffix(WORLD_SUFFIXES[world.suffix.lower()][0])

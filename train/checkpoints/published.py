@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ import torch
 
 from dlcv.runtime.errors import CheckpointError, OutputError, UsageError, one_line
 from dlcv.runtime.files import sha256_of, whole_file
+from dlcv.runtime.progress import on_a_terminal
 from dlcv.train.models.registry import list_models, model_entry
 
 TIMEOUT_S = 30.0
@@ -110,7 +110,7 @@ def _fetch(url: str, path: Path, expected: str, before: str) -> None:
 def _download(url: str, path: Path) -> None:
     with _silence_limit(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # nothing of torch's that the caller could act on
-        torch.hub.download_url_to_file(url, str(path), progress=sys.stderr is not None and sys.stderr.isatty())
+        torch.hub.download_url_to_file(url, str(path), progress=on_a_terminal())
 
 
 @contextmanager

@@ -183,3 +183,30 @@ def test_world_files_are_told(tmp_path: Path) -> None:
     ]
     find_tiles([str(tmp_path / "d.png")], say=said.append)
     assert len(said) == 1
+
+
+def test_what_earlier_runs_wrote_below_a_folder_is_left_out(folder: Path) -> None:
+    for name in ("first", "sub/second"):
+        (folder / name / "overlays").mkdir(parents=True)
+        (folder / name / "run.json").write_text('{\n "written_by": "dlcv-infer"\n}\n')
+        (folder / name / "b.jpg.png").write_bytes(b"x")
+        (folder / name / "overlays/b.jpg.jpg").write_bytes(b"x")
+    said: list[str] = []
+    tiles = find_tiles([str(folder)], leave_out=folder / "none", say=said.append)
+    assert [tile.key for tile in tiles] == ["a.PNG", "b.jpg", "sub/c.tif", "sub/deep/d.webp"]
+    assert said == [
+        f"2 folders of earlier runs were left out, such as {folder / 'first'}; to run what is in it, name the folder itself"
+    ]
+    assert _keys(folder / "first") == ["b.jpg.png", "overlays/b.jpg.jpg"]
+
+
+@pytest.mark.parametrize("text", ['{"written_by": "somebody else"}', "", "[]"])
+def test_a_run_json_of_somebody_else_hides_no_tiles(folder: Path, text: str) -> None:
+    (folder / "sub/run.json").write_text(text)
+    assert "sub/c.tif" in _keys(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of a Unix")
+def test_a_pipe_by_the_name_of_run_json_is_not_waited_for(folder: Path) -> None:
+    os.mkfifo(folder / "sub/run.json")
+    assert "sub/c.tif" in _keys(folder)
