@@ -244,14 +244,26 @@ def test_command_works(shells: dict[str, Shell], prepared: Prepared, page: str, 
     assert done.returncode == 0, f"{page}: {line}\n{done.stderr}"
 
 
+RECORDED = """
+import cv2
+film = cv2.VideoWriter('camera.avi', cv2.VideoWriter_fourcc(*'MJPG'), 25, images[0].shape[1::-1])
+for image in images:
+    film.write(image[..., ::-1])
+film.release()
+"""
+"""Stands for a camera, which a machine that tests has none of."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", ["docs/python.md", "README.md"])
 def test_python_works(shells: dict[str, Shell], page: str) -> None:
     """After the page's commands, which stand above; `images` are tiles of the folder."""
     code = "from pathlib import Path\nfrom dlcv.runtime.tiles.decode import decode_file\n"
     code += "images = [decode_file(path) for path in sorted(Path('tiles').rglob('*_sat.jpg'))[:3]]\nassert images\n"
-    done = shells[page].python(code + _snippets(page))
+    code += RECORDED
+    done = shells[page].python(code + _snippets(page).replace("cv2.VideoCapture(0)", "cv2.VideoCapture('camera.avi')"))
     assert done.returncode == 0, done.stderr
+    assert done.stdout.count("frame of the camera: ") == 3 * (page == "docs/python.md")
 
 
 def test_make_targets_of_the_readme_exist() -> None:

@@ -161,16 +161,19 @@ class Model:
         decode: DecodeOptions | None = None,
         decoders: int = DECODERS,
         tile_timeout_s: float = 60.0,
+        live: bool = False,
     ) -> Iterator[Outcome[S, NDArray[Any]]]:
         """What the model says about images of any number, in their order; memory stays bounded.
 
-        Files are read ahead in threads while the session is at work.
+        Files are read ahead in threads while the session is at work, and images share batches; so the first answer comes when some
+        images have been taken.
 
         Args:
             images: files, or images uint8 (h, w, 3), RGB; taken one by one as there is room.
             decode: limits and 16-bit scale of files; None for the defaults.
             decoders: threads that read.
             tile_timeout_s: an image whose reading takes longer fails, in seconds; 0 waits for ever.
+            live: each image is answered before the next is taken, as the frames of a camera want it; no batches, nothing read ahead.
 
         Yields:
             An `Outcome` an image: `tile` is what came in, `result` the mask, uint8 (h, w), or the probabilities, float32 (C,); or
@@ -185,7 +188,7 @@ class Model:
         if not tile_timeout_s >= 0:
             raise UsageError(f"tile_timeout_s is {tile_timeout_s:g}, expected seconds, or 0 to wait for ever")
         segmentation = self.card.task == "segmentation"
-        for item, answer in self._streamed(images, decode, decoders, tile_timeout_s):
+        for item, answer in self._streamed(images, decode, decoders, tile_timeout_s, live):
             if isinstance(answer, TileError):
                 yield Outcome(item, error=answer)
             else:
@@ -240,7 +243,7 @@ class Model:
                 yield answer
 
     def _streamed(
-        self, images: Iterable[S], decode: DecodeOptions | None, decoders: int, tile_timeout_s: float
+        self, images: Iterable[S], decode: DecodeOptions | None, decoders: int, tile_timeout_s: float, live: bool
     ) -> Iterator[tuple[S, NDArray[Any] | TileError]]:
         from dlcv.runtime.tiles.decode import decode_file
 
@@ -252,8 +255,9 @@ class Model:
             except TileError as error:
                 return error
 
-        with reading_ahead(images, fitted, decoders, tile_timeout_s or None) as tiles:
-            yield from answers_in_order(tiles, self._runner, self._at_work)
+        threads, ahead = (1, 0) if live else (decoders, 2 * decoders)
+        with reading_ahead(images, fitted, threads, ahead, tile_timeout_s or None) as tiles:
+            yield from answers_in_order(tiles, self._runner, self._at_work, at_once=live)
 
 
 def load(

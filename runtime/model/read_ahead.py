@@ -21,20 +21,21 @@ R = TypeVar("R")
 
 @contextmanager
 def reading_ahead(
-    items: Iterable[S], read: Callable[[S], R], threads: int, limit_s: float | None
+    items: Iterable[S], read: Callable[[S], R], threads: int, ahead: int, limit_s: float | None
 ) -> Iterator[Iterator[tuple[S, R | TileError]]]:
     """Each item with what `read` made of it; what nobody took is not read once `with` is left.
 
     Args:
         items: taken one by one as there is room.
         read: called in the threads; what it raises is raised where its item would come.
-        threads: that read; about twice as many items wait to be taken.
+        threads: that read.
+        ahead: so many more items are asked for before one is given; 0 gives each before the next is asked for.
         limit_s: seconds after which the reading of an item is given up: a TileError comes in its place, and a DatasetError is raised when
             too many hang; None waits for ever.
     """
     reader = _Reader(read, threads, limit_s)
     try:
-        yield reader.in_order(items, 2 * threads)
+        yield reader.in_order(items, ahead)
     finally:
         reader.end(threads)
 

@@ -21,6 +21,8 @@ def answers_in_order(
     tiles: Iterable[tuple[S, FittedTile | TileError]],
     runner: BatchRunner,
     at_work: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    *,
+    at_once: bool = False,
 ) -> Iterator[tuple[S, NDArray[Any] | TileError]]:
     """The answer of each image, its windows joined, or why there is none.
 
@@ -28,6 +30,7 @@ def answers_in_order(
         tiles: fitted, or what went wrong.
         runner: of the session.
         at_work: entered around each batch: the caller may leave the session alone between two answers, and may close it then.
+        at_once: no image waits for the next to fill a batch.
 
     Raises:
         EngineError: when the session fails.
@@ -47,6 +50,8 @@ def answers_in_order(
             batch.append((waiting[-1], window))
             if len(batch) >= runner.limit:
                 run()
+        if at_once:
+            run()
         while waiting and waiting[0].ready:
             yield waiting.popleft().ended()
     run()

@@ -167,6 +167,29 @@ def test_a_stream_takes_no_more_than_it_has_room_for(tiny_onnx: Path, tiny_scene
             list(model.stream([], decoders=0))
 
 
+def test_each_frame_of_a_live_stream_is_answered_before_the_next_is_taken(
+    tiny_onnx: Path, tiny_scenes: list[Image]
+) -> None:
+    happened: list[str] = []
+
+    def frames() -> Iterator[Image]:
+        for number in range(4):
+            happened.append(f"taken {number}")
+            yield np.zeros((1, 1, 4), np.uint8)[..., :3] if number == 2 else tiny_scenes[number]
+
+    with load(tiny_onnx, batch=8, fit="pad") as model:
+        expected = [model(tiny_scenes[number]) for number in (0, 1, 3)]
+        outcomes = []
+        for outcome in model.stream(frames(), live=True):
+            happened.append("answered")
+            outcomes.append(outcome)
+    assert happened == [word for number in range(4) for word in (f"taken {number}", "answered")]
+    found = [outcome.result for number, outcome in enumerate(outcomes) if number != 2]
+    assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert outcomes[2].result is not None
+    assert outcomes[2].result.shape == (1, 1)
+
+
 def test_a_file_whose_reading_hangs_does_not_hold_up_a_stream(
     tiny_onnx: Path, tile_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
