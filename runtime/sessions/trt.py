@@ -336,5 +336,6 @@ def _why_not(message: str) -> str:
     """TensorRT's reason, and what to do about it."""
     squeezed = message.lower().replace(" ", "").replace("_", "")
     if "hostcode" in squeezed:  # a version-compatible plan carries a runtime of its own
-        return f"{message}; it holds code for the CPU: if you trust who built it, pass --trust"
+        option = "pass --trust (in Python: open_session(plan, trust=Trust(host_code=True)))"
+        return f"{message}; it holds code for the CPU: if you trust who built it, {option}"
     return f"{message}; export it again on this machine"

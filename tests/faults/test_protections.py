@@ -17,25 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from protections import ALL
 
 ROOT = Path(__file__).parent.parent.parent
 PACKAGES = ("runtime", "train", "export", "benchmarks")
 HANGS_S = 300.0
 """Without some protections a test waits for ever; that is a failure, too."""
-
-
-def _table() -> tuple[Any, ...]:
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("protections", Path(__file__).with_name("protections.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return tuple(module.ALL)
-
-
-ALL = _table()
 
 
 def _names(path: Path) -> set[str]:

@@ -53,15 +53,20 @@ def test_where_there_are_none(tmp_path: Path) -> None:
     assert cgroup_cpus() is None or cgroup_cpus() >= 1, "this machine's"  # type: ignore[operator]
 
 
-def test_the_least_of_affinity_and_quota_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_least_of_affinity_and_quota_counts(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     monkeypatch.delenv("PYTHON_CPU_COUNT", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
     monkeypatch.setattr(machine, "_limit", [])
-    monkeypatch.setattr(machine, "_quota", lambda: (2,))
+    quotas: list[int | None] = [2, None]
+    monkeypatch.setattr(machine, "cgroup_cpus", lambda: quotas.pop(0))
+    machine._quota.cache_clear()
+    request.addfinalizer(machine._quota.cache_clear)
     assert cpu_count() == 2
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5}, raising=False)
     assert cpu_count() == 1
-    monkeypatch.setattr(machine, "_quota", lambda: ())
+    machine._quota.cache_clear()
     monkeypatch.setenv("PYTHON_CPU_COUNT", "12")
     assert cpu_count() == 12
     monkeypatch.setattr(machine, "_limit", [3])

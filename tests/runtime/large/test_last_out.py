@@ -56,7 +56,7 @@ def test_those_that_wait_behind_one_that_hangs_are_sent_away() -> None:
     def hang() -> None:
         with file:
             inside.set()
-            never.wait(60)
+            never.wait(600)
 
     def wait() -> None:
         try:
@@ -71,5 +71,7 @@ def test_those_that_wait_behind_one_that_hangs_are_sent_away() -> None:
     file.end()
     for thread in waiting:
         thread.join(60)
+    alive = [thread for thread in waiting if thread.is_alive()]
     never.set()
+    assert not alive, "they wait as long as the one that hangs"
     assert sent_away == ["the run of this image has ended"] * 3

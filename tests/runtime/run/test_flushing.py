@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import os
@@ -40,6 +41,40 @@ def test_it_flushes_now_and_then_and_at_the_end(tmp_path: Path, monkeypatch: pyt
     with Flushing(None):
         pass
     assert flushed == [tmp_path]
+
+
+class Library:
+    """Stands for the C library: what its `syncfs` was asked, and what it answers; None has no `syncfs`."""
+
+    def __init__(self, answer: int | None) -> None:
+        self.asked: list[tuple[int, int]] = []
+        if answer is not None:
+            self.syncfs = self._syncfs
+        self._answer = answer
+
+    def _syncfs(self, place: int) -> int | None:
+        facts = os.fstat(place)
+        self.asked.append((facts.st_dev, facts.st_ino))
+        if self._answer:
+            ctypes.set_errno(errno.EIO)
+        return self._answer
+
+
+@needs_sync
+def test_the_system_is_asked_for_the_file_system_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[bool] = []
+    monkeypatch.setattr(os, "sync", lambda: synced.append(True))
+    facts = os.stat(tmp_path)
+    for answer in (0, -1, None):
+        library = Library(answer)
+        monkeypatch.setattr(flushing.ctypes, "CDLL", lambda name, use_errno, library=library: library)
+        if answer == -1:
+            with pytest.raises(OutputError, match=f"is on the disk: {os.strerror(errno.EIO)}; look at"):
+                flush(tmp_path)
+        else:
+            flush(tmp_path)
+        assert library.asked == ([] if answer is None else [(facts.st_dev, facts.st_ino)])
+    assert synced == [True], "where there is no syncfs, all file systems"
 
 
 @needs_sync

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dlcv.runtime import load
 from dlcv.runtime.errors import EngineError
 from dlcv.runtime.files import sha256_of
 from dlcv.runtime.provenance import Trust
 from dlcv.runtime.sessions import open_session
 from dlcv.runtime.sessions.trt import _why_not
+
+HOST_CODE = "it holds code for the CPU: if you trust who built it, pass --trust (in Python: open_session(plan, trust=Trust(host_code=True)))"
 
 
 @pytest.fixture
@@ -51,9 +54,15 @@ def test_host_code_runs_only_where_it_is_trusted(world: Any, plan: Path) -> None
     assert ("host code", True) in world.calls
 
 
+def test_load_takes_no_host_code(world: Any, plan: Path) -> None:
+    load(plan).close()
+    assert "deserialize_cuda_engine" in world.names()
+    assert "host code" not in world.names()
+
+
 def test_refused_host_code_names_the_option() -> None:
     message = "Cannot deserialize engine with lean runtime since IRuntime::getEngineHostCodeAllowed() is false."
-    assert _why_not(message) == f"{message}; it holds code for the CPU: if you trust who built it, pass --trust"
+    assert _why_not(message) == f"{message}; {HOST_CODE}"
     assert _why_not("bad magic") == "bad magic; export it again on this machine"
 
 
