@@ -13,6 +13,7 @@ from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.datasets.loading import labelled_for
 from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.metrics import Tally
+from dlcv.runtime.pipeline.batch_size import cpu_batch
 from dlcv.runtime.pipeline.settings import PipelineSettings
 from dlcv.runtime.provenance import Trust
 from dlcv.runtime.run.settings import refuse_without_probabilities
@@ -95,13 +96,13 @@ def run_evaluation(
         refuse_without_probabilities(engine.card, paths[0], blend, tta)
         labelled = labelled_for(engine.card, data, dataset=dataset, learned=engine.masks, split=split, say=say)
         settings = PipelineSettings(
-            batch=_batch(engine), decoders=cpu_count(), writers=cpu_count(), fit=engine.card.fit,
+            batch=_batch(engine, len(labelled)), decoders=cpu_count(), writers=cpu_count(), fit=engine.card.fit,
             blend=blend is not False, tta=tta,
         )  # fmt: skip
         return EvaluationReport(labelled, evaluate(engine, labelled, settings), engine.description, engine.computes)
 
 
-def _batch(session: Session) -> int:
-    if session.card.task == "segmentation" and session.device == "cpu":
-        return 1  # a window has work enough for a core
+def _batch(session: Session, tiles: int) -> int:
+    if session.device == "cpu":
+        return cpu_batch(session, tiles)
     return min(BATCH, session.max_batch or BATCH)

@@ -64,6 +64,8 @@ def test_every_option_has_its_help_and_a_mistake_is_one_line(name: str) -> None:
     command = getattr(import_module(module), function)
     assert isinstance(command, Command)
     assert command.name == name
+    options = [option for option in command.params if isinstance(option, click.Option)]
+    assert [option.opts[0] for option in options if not (option.help or "").split("[default")[0].strip()] == []
     result = CliRunner().invoke(command, ["--no-such-option"])
     assert result.exit_code == 2
     assert result.stdout == ""

@@ -49,7 +49,7 @@ class Request:
     tiles: int = 16
     checkpoint: Path | None = None
     effort: Effort = field(default_factory=Effort)
-    processes: int = 5
+    processes: int = 8
     trust: Trust = field(default_factory=Trust)
     budget_s: float | None = None
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import click
 
-from dlcv.runtime.cli.common import Command, Finite, note, version_option
+from dlcv.runtime.cli.common import Command, Finite, note, typed_options, version_option
 from dlcv.runtime.cli.session_options import COMPUTES, DEVICES, SESSIONS
 from dlcv.runtime.cli.trust_options import TRUST_OPTIONS, take_trust
 
 BASELINES = ("bare", "onnxruntime", "torch", "compile", "serial")
+COMPARING = ("baseline", "tolerance", "any_engine", "output")
+"""Parameters of a comparison of two results."""
 MEASURES = ("host", "flight", "files", "cold", "roofline")
 
 
@@ -104,7 +106,12 @@ def _trust(function: Any) -> Any:
 )
 @click.option("--tiles", type=click.IntRange(1), default=16, show_default=True, help="How many, file to file.")
 @click.option(
-    "--measure", "measures", type=Several(MEASURES), default="host,flight,files,cold,roofline", show_default=True
+    "--measure",
+    "measures",
+    type=Several(MEASURES),
+    default=",".join(MEASURES),
+    show_default=True,
+    help="What, with commas.",
 )
 @click.option("--rounds", type=click.IntRange(2), default=400, show_default=True, help="At most; p99 needs 368.")
 @click.option(
@@ -136,8 +143,9 @@ def _trust(function: Any) -> Any:
 )
 @_trust
 @version_option
+@click.pass_context
 def main(
-    engines: tuple[Path, ...], baseline: Path | None, tolerance: float, any_engine: bool, output: Path | None, **options: Any
+    ctx: click.Context, /, engines: tuple[Path, ...], baseline: Path | None, tolerance: float, any_engine: bool, output: Path | None, **options: Any
 ) -> None:  # fmt: skip
     """Time, throughput and memory of engines: on the device alone, host to host and file to file, beside the same work without dlcv.
 
@@ -151,9 +159,10 @@ def main(
     from dlcv.benchmarks.bench.result import Result, read_result
     from dlcv.runtime.errors import UsageError
 
+    given = [path for path in engines if path.suffix == ".json"]
+    _refuse_without_effect(ctx, results=bool(given and baseline))
     old = read_result(baseline) if baseline else None
     trust = take_trust(options)
-    given = [path for path in engines if path.suffix == ".json"]
     if given and (len(engines) > 1 or old is None):
         raise UsageError(f"{given[0]} is a result; name it alone, with --compare BASELINE.json")
     if not engines:
@@ -161,6 +170,21 @@ def main(
     new: Result = read_result(given[0]) if given else _measured(engines, trust, output, options)
     if old is not None:
         _compare(old, new, output, tolerance=tolerance, any_engine=any_engine)
+
+
+def _refuse_without_effect(ctx: click.Context, *, results: bool) -> None:
+    """Options that would be passed over in silence.
+
+    Raises:
+        UsageError: names them.
+    """
+    from dlcv.runtime.errors import UsageError
+
+    typed = typed_options(ctx)
+    if "baseline" not in typed and (wrong := [typed[name] for name in ("tolerance", "any_engine") if name in typed]):
+        raise UsageError(f"{', '.join(wrong)}: for --compare; leave it out")
+    if results and (wrong := [typed[name] for name in typed if name not in COMPARING]):
+        raise UsageError(f"{', '.join(wrong)}: two results are compared and nothing is measured; leave it out")
 
 
 def _measured(engines: tuple[Path, ...], trust: Any, output: Path | None, options: dict[str, Any]) -> Any:

@@ -7,9 +7,13 @@ import os
 import shlex
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 
 from dlcv.benchmarks.gpu_suite.parts import TENSORRT_PYTHON, Part
 from dlcv.runtime.sessions.cuda import driver_problem
+
+START = Path(__file__).with_name("start.py")
+"""Starts a module in a Python of TensorRT's own."""
 
 
 def lacks(part: Part, environment: Mapping[str, str], *, driver: bool = True) -> str:
@@ -22,10 +26,14 @@ def lacks(part: Part, environment: Mapping[str, str], *, driver: bool = True) ->
     """
     if driver and part.driver and (problem := driver_problem()):
         return f"this machine has {problem}"
+    if driver and part.data and not Path(part.data).is_dir():
+        return f"there is no folder {part.data}/ here, which it trains on"
     own = environment.get("DLCV_TENSORRT_PYTHON", "") if part.command.startswith(TENSORRT_PYTHON) else ""
     variables = environment_for(part, environment)
     missing = [
-        package for package in part.packages if not any(_has(name, own, variables) for name in package.split("|"))
+        package
+        for package in (*part.packages, *(["dlcv"] if own else []))
+        if not any(_has(name, own, variables) for name in package.split("|"))
     ]
     where = f" in {own}" if own else ""
     return f"{', '.join(missing).replace('|', ' or ')} is not installed{where}" if missing else ""
@@ -42,11 +50,10 @@ def environment_for(part: Part, environment: Mapping[str, str]) -> dict[str, str
 def _has(package: str, python: str, environment: Mapping[str, str]) -> bool:
     if not python:
         return importlib.util.find_spec(package) is not None
-    code = f"import importlib.util as u, sys; sys.exit(u.find_spec({package!r}) is None)"
     try:
         return (
             subprocess.run(
-                [*shlex.split(python), "-c", code], capture_output=True, timeout=60, check=False,
+                [*shlex.split(python), str(START), "--has", package], capture_output=True, timeout=60, check=False,
                 env={**os.environ, **environment},
             ).returncode
             == 0

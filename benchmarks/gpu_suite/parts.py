@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 LIMIT_S = 120
 """Of a part of `make bench-gpu`, in seconds."""
+BUILDING_S = 300
+"""Of one that builds plans: a build cannot be interrupted, and what was found before is kept."""
 MODULE = "dlcv.benchmarks.gpu_suite"
 TENSORRT_PYTHON = "${DLCV_TENSORRT_PYTHON:-python}"
 """Where full TensorRT lies in a Python of its own, that; see docs/gpu.md."""
@@ -23,6 +25,7 @@ class Part:
         packages: that it imports beside dlcv's own needs; an entry with `|` is met by any of its packages.
         driver: whether it needs an NVIDIA driver.
         suite: whether it is part of `make bench-gpu`.
+        data: a folder that it reads, in the checkout.
         spare: of it, where the others leave time; with --minutes more there is some for sure.
     """
 
@@ -33,12 +36,15 @@ class Part:
     packages: tuple[str, ...] = ()
     driver: bool = True
     suite: bool = True
+    data: str = ""
     spare: bool = False
 
     @property
     def limit_s(self) -> float:
         """After which it is stopped."""
-        return LIMIT_S if self.suite else 60 * max(10.0, 3 * self.minutes)
+        if not self.suite:
+            return 60 * max(10.0, 3 * self.minutes)
+        return BUILDING_S if self.name.startswith("plans-") else LIMIT_S
 
 
 def _program(name: str, words: str = "") -> str:
@@ -56,7 +62,7 @@ def _training(model: str, data: str, epochs: int, minutes: float, options: str =
     words = f"--model {model} --data {data}/ {dataset}--epochs {epochs} --output runs/gpu-{run} --device cuda {options}".strip()
     return Part(
         f"train-{run}", "a training run on the GPU", f"python -m dlcv.train {words}", minutes,
-        packages=("torch",), suite=False,
+        packages=("torch",), suite=False, data=data,
     )  # fmt: skip
 
 

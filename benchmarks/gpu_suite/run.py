@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlcv.benchmarks.gpu_suite.lacks import environment_for, lacks
+from dlcv.benchmarks.gpu_suite.lacks import START, environment_for, lacks
 from dlcv.benchmarks.gpu_suite.lent import lend
 from dlcv.benchmarks.gpu_suite.part import FOLDER
-from dlcv.benchmarks.gpu_suite.parts import Part
+from dlcv.benchmarks.gpu_suite.parts import TENSORRT_PYTHON, Part
 
 RAN, FAILED, SKIPPED, CUT = "ran", "failed", "skipped", "cut"
 ROOT = Path(__file__).resolve().parents[2]  # behind the links of .typing
@@ -97,11 +97,7 @@ def dry_run(parts: Sequence[Part], say: Say) -> list[Outcome]:
 def run_one(part: Part, environment: Mapping[str, str], limit_s: float) -> Outcome:
     """Starts a part and waits."""
     start = time.perf_counter()
-    command = [
-        "sh",
-        "-c",
-        part.command.replace("python -m", '"$DLCV_PYTHON" -m', 1).replace(":-python}", ':-"$DLCV_PYTHON"}'),
-    ]
+    command = ["sh", "-c", shell_command(part)]
     with subprocess.Popen(
         command, cwd=ROOT, env=environment_for(part, environment), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         errors="replace", start_new_session=True,
@@ -122,6 +118,13 @@ def run_one(part: Part, environment: Mapping[str, str], limit_s: float) -> Outco
     return Outcome(part, RAN if done else FAILED, reason, time.perf_counter() - start, process.returncode, lines)
 
 
+def shell_command(part: Part) -> str:
+    """What `sh` is given: a Python of TensorRT's own is started by `start.py`, since a wrapper around it may set a `PYTHONPATH` of its own."""
+    own = TENSORRT_PYTHON.replace(":-python}", ':-"$DLCV_PYTHON"}')
+    command = part.command.replace(f"{TENSORRT_PYTHON} -m", f'{own} "$DLCV_START"', 1)
+    return command if command != part.command else command.replace("python -m", '"$DLCV_PYTHON" -m', 1)
+
+
 def environment_of_parts() -> dict[str, str]:
     """Where dlcv is found uninstalled, also by a Python of TensorRT's own; nothing is fetched."""
     own = os.environ.get("PYTHONPATH", "")
@@ -132,6 +135,7 @@ def environment_of_parts() -> dict[str, str]:
         extra.append(str((FOLDER / "lent").absolute()))
     return os.environ | {
         "DLCV_PYTHON": sys.executable,
+        "DLCV_START": str(START),
         "DLCV_GPU_SUITE": str(FOLDER.absolute()),
         "PYTHONPATH": os.pathsep.join(filter(None, [typing, own])),
         "DLCV_EXTRA_PYTHONPATH": os.pathsep.join(extra),

@@ -9,7 +9,7 @@ import click
 
 from dlcv.export.cli.build_options import NAMES, build_options
 from dlcv.export.cli.precision_options import refuse_without_effect
-from dlcv.runtime.cli.common import Command, Finite, note, version_option
+from dlcv.runtime.cli.common import Command, Finite, note, typed_options, version_option
 from dlcv.runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -240,12 +240,7 @@ def _into_triton(files: Sequence[Path], repository: Path, model: str, max_batch:
 def _refuse_others(ctx: click.Context) -> None:
     """With --onnx the graph is made already: what would shape it has no effect, and is refused rather than ignored."""
     known = {"onnx", "output", "min_share", "triton", *NAMES}
-    typed = [
-        option.opts[0]
-        for option in ctx.command.params
-        if option.name is not None and option.name not in known
-        and ctx.get_parameter_source(option.name) is click.core.ParameterSource.COMMANDLINE
-    ]  # fmt: skip
+    typed = [option for name, option in typed_options(ctx).items() if name not in known]
     if typed and ctx.params.get("format") == "plan":
         typed = [option for option in typed if option != "--format"]  # what --onnx means anyway
     if typed:

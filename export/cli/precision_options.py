@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from dlcv.runtime.cli.common import typed_options
 from dlcv.runtime.errors import UsageError
 
 FOR = {
@@ -21,12 +22,7 @@ def refuse_without_effect(ctx: click.Context, precision: str, file_format: str) 
     Raises:
         UsageError: names the options, and what they are for.
     """
-    typed = {
-        option.name: option.opts[0] if ctx.params[option.name] is not False else option.secondary_opts[0]
-        for option in ctx.command.params
-        if option.name is not None and ctx.get_parameter_source(option.name) is click.core.ParameterSource.COMMANDLINE
-    }
-    for name, option in typed.items():
+    for name, option in typed_options(ctx).items():
         if precision not in FOR.get(name, (precision,)):
             raise UsageError(
                 f"{option} is for --precision {' or '.join(FOR[name])}; {precision} needs none, leave it out"

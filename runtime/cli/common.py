@@ -145,6 +145,16 @@ def refuse_to_overwrite(target: Path | None, *inputs: Path) -> None:
             raise UsageError(f"{target} is an input and would be overwritten; name another file")
 
 
+def typed_options(ctx: click.Context) -> dict[str, str]:
+    """The options on the command line, not those of defaults or the environment: parameter -> its name as it was meant (`--no-blend`)."""
+    return {
+        option.name: option.secondary_opts[0] if option.secondary_opts and not ctx.params[option.name] else option.opts[0]
+        for option in ctx.command.params
+        if isinstance(option, click.Option) and option.name is not None
+        and ctx.get_parameter_source(option.name) is click.core.ParameterSource.COMMANDLINE
+    }  # fmt: skip
+
+
 def with_options(groups: Sequence[Sequence[Callable[[Any], Any]]]) -> Callable[[F], F]:
     """A decorator that adds options of groups, in their order, which is that of `--help`."""
     every = [option for group in groups for option in group]

@@ -12,7 +12,9 @@ SESSIONS = ("auto", "tensorrt", "onnxruntime-tensorrt", "onnxruntime", "openvino
 COMPUTES = ("card", "tf32", "fp16", "bf16")
 
 OPTIONS = (
-    click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True),
+    click.option(
+        "--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="auto: a GPU where one serves."
+    ),
     click.option(
         "--session",
         type=click.Choice(SESSIONS),

@@ -14,26 +14,13 @@ from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.outputs.overlays import DEFAULT_ALPHA
 from dlcv.runtime.outputs.overlays import DEFAULT_FORMAT as DEFAULT_PICTURE
 from dlcv.runtime.outputs.prediction_table import DEFAULT_FORMAT, DEFAULT_TOP_K
-from dlcv.runtime.pipeline.batch_size import automatic_batch
+from dlcv.runtime.pipeline.batch_size import automatic_batch, cpu_batch
 from dlcv.runtime.pipeline.settings import DEFAULT_OVERLAP, PipelineSettings
 from dlcv.runtime.provenance import Trust
 from dlcv.runtime.run.output_names import DEFAULT_TEMPLATE
 from dlcv.runtime.sessions import Session, engine_card
 from dlcv.runtime.tiles.decode import DecodeOptions
 
-CPU_BATCH = 8
-"""Of a lane, at most. A small image leaves a classifier's last layers little to compute for the weights that they read, and a batch
-shares these: ResNet-18 at 64 x 64 takes 0.72 of the CPU time an image at a batch of 8, 0.68 at 16 and 0.66 at 32. At 224 x 224, and
-for cnn3 at 48 x 48, all take the same.
-"""
-CPU_PIXELS = 512 * 512
-"""Of segmentation, a window of so many pixels is work enough by itself, and smaller ones are put together up to it, so that a batch
-needs no more memory than it does: int8 `fcn8s` of width 0.25 at 160 x 160 takes 0.92 of the time a tile at a batch of 4, 0.90 at 8.
-"""
-CPU_BATCHES = 64
-"""... but not in a run that has fewer batches than this then: each core is to have its share. By the number of tiles, not by that of the
-cores, so that a run takes the same batches wherever it is gone on with.
-"""
 TASK_OPTIONS = {
     "segmentation": (
         "fit", "window", "overlap", "blend", "bands", "tta", "name_template",
@@ -132,7 +119,7 @@ class InferSettings:
         sources: files, folders, globs.
         output: folder of masks or predictions, manifest and summary.
         engine, fitting, outputs: see their classes.
-        batch: windows at once; None: tried out on a GPU; on a CPU 1 for segmentation and 8 for classification.
+        batch: windows at once; None: tried out on a GPU; on a CPU by `cpu_batch`.
         decoders, writers: threads; None: one a core.
         tile_timeout_s: a tile whose reading takes longer fails, in seconds; 0 waits for ever.
         session_timeout_s: when a batch takes longer the engine is opened anew, in seconds; 0 waits for ever.
@@ -273,7 +260,7 @@ def pipeline_settings(settings: InferSettings, session: Session, tiles: int | No
             f"--batch {settings.batch} is above the {session.max_batch} that {settings.engine.path} was built for; pass a smaller one, or export with --max-batch {settings.batch}"
         )
     return PipelineSettings(
-        batch=settings.batch or _batch(session, tiles),
+        batch=settings.batch or (cpu_batch(session, tiles) if session.device == "cpu" else automatic_batch(session)),
         decoders=settings.decoders or cpu_count(),
         writers=settings.writers or cpu_count(),
         fit=settings.fitting.fit,
@@ -284,18 +271,3 @@ def pipeline_settings(settings: InferSettings, session: Session, tiles: int | No
         blend=settings.fitting.blend is not False,
         tta=settings.fitting.tta or "none",
     )
-
-
-def _batch(session: Session, tiles: int | None) -> int:
-    """On a CPU by the task, the size of a window and the number of tiles; on a GPU it is tried out."""
-    if session.device != "cpu":
-        return automatic_batch(session)
-    return min(_cpu_batch(session.card, tiles), session.max_batch or CPU_BATCH)
-
-
-def _cpu_batch(card: ModelCard, tiles: int | None) -> int:
-    if card.task == "classification":
-        return CPU_BATCH
-    height, width = card.input_size_hw
-    together = min(CPU_BATCH, CPU_PIXELS // (height * width))
-    return max(1, together if tiles is None else min(together, tiles // CPU_BATCHES))

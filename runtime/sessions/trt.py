@@ -3,8 +3,10 @@
 Imports numpy, the TensorRT library and pycuda only, and the latter two on use. Of the execution context only
 `set_input_shape`, `set_tensor_address` and `execute_async_v3` are called: they are the same from 8.6 to 11.
 
-The first batch of a size in a slot runs call by call, and is then recorded as a CUDA graph, which the following ones launch. Buffers stay
-where they are, so that the addresses in a graph stay right. What cannot be recorded runs call by call for good, and a notice says so.
+The first batch in a slot runs call by call, and is then recorded as a CUDA graph, which the following ones of its size launch. Buffers
+stay where they are, so that the addresses in a graph stay right; but a context that is given another shape has another state, and the
+graph is thrown away then (TensorRT's guide: one context a captured graph). A new size is recorded when it comes twice in a row, so that
+sizes that alternate run call by call. What cannot be recorded runs so for good, and a notice says it.
 TensorRT-RTX records graphs itself.
 """
 
@@ -251,7 +253,8 @@ class _Slot:
         self._stream = cuda.Stream()
         self._host: dict[str, cuda.PinnedBuffer] = {}
         self._device: dict[str, cuda.DeviceBuffer] = {}
-        self._graphs: dict[int, Graph] = {}  # by the size of the batch
+        self._graph: Graph | None = None
+        self._rows: int | None = None  # that the context is prepared for, and the graph, where there is one
 
     def allocate(self) -> None:
         """Takes memory for the largest batch."""
@@ -269,7 +272,7 @@ class _Slot:
         pinned = self._host[INPUT].first(rows)
         pinned[:count] = images
         self._stream.copy_to_device(self._device[INPUT], pinned)
-        graph = self._graphs.get(rows)
+        graph, worth_recording = (self._graph, True) if self._rows == rows else (None, self._rows is None)
         if graph is None:
             self._start(rows, failed)
         elif refused := graph.launch(self._stream):
@@ -279,11 +282,12 @@ class _Slot:
             self._stream.copy_to_host(view, self._device[name])
         self._stream.synchronize()
         outputs = {name: view[:count].copy() for name, view in views.items()}
-        if graph is None:
-            self._record(rows)
+        if graph is None and worth_recording:
+            self._record()
         return outputs
 
     def _start(self, rows: int, failed: Failed) -> None:
+        self._forget_graph()
         if not self._context.set_input_shape(INPUT, (rows, *self._layout.image_shape)):
             raise self._stopped(failed("set_input_shape"))
         for name, buffer in self._device.items():
@@ -291,8 +295,16 @@ class _Slot:
                 raise self._stopped(failed(f"set_tensor_address of {name}"))
         if not self._context.execute_async_v3(self._stream.handle):
             raise self._stopped(failed("execute_async_v3"))
+        self._rows = rows
 
-    def _record(self, rows: int) -> None:
+    def _forget_graph(self) -> None:
+        """Before the context is given a shape."""
+        self._rows = None
+        if self._graph is not None:
+            self._graph.free()
+            self._graph = None
+
+    def _record(self) -> None:
         """For the batches of this size that follow. One has just run: what TensorRT does once a shape must not be recorded."""
         if self._recorder is None:
             return
@@ -301,13 +313,14 @@ class _Slot:
             self._stream, lambda: "" if self._context.execute_async_v3(self._stream.handle) else "execute_async_v3"
         )
         if graph is not None:
-            self._graphs[rows] = graph
+            self._graph = graph
         elif tried:  # CUDA's runtime may keep the failure as its last error, and would fail the next batch with it
             self._context.execute_async_v3(self._stream.handle)
             self._stream.synchronize()
 
     def inspected(self, library: TrtLibrary, engine: Any) -> tuple[Operator, ...] | None:
         """The engine's layers; `run` sets the context's shape again."""
+        self._forget_graph()
         shape = (self._layout.max_batch, *self._layout.image_shape)
         return inspected(library.module, engine, None if library.is_rtx else self._context, shape)
 
@@ -316,9 +329,7 @@ class _Slot:
         return error
 
     def free(self) -> None:
-        for graph in self._graphs.values():  # before the context whose memory they use
-            graph.free()
-        self._graphs.clear()
+        self._forget_graph()  # before the context whose memory it uses
         self._context = None
         for device in self._device.values():
             device.free()

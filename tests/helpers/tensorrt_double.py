@@ -88,10 +88,12 @@ class IExecutionContext:
     def __init__(self, logger: Any) -> None:
         self.logger = logger
         self.shape: tuple[int, ...] = ()
+        self.prepared_for: list[tuple[int, ...]] = []
         self.addresses: dict[str, int] = {}
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.shape = tuple(shape)
+        self.prepared_for[:] = [self.shape]
         return checked(self.world, self.logger, "set_input_shape", name, tuple(shape))
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
@@ -102,14 +104,24 @@ class IExecutionContext:
         return checked(self.world, self.logger, "set_tensor_address", name, memory)
 
     def execute_async_v3(self, stream_handle: int) -> bool:
-        world, shape, addresses = self.world, self.shape, dict(self.addresses)
+        world, shape, addresses, prepared_for = self.world, self.shape, dict(self.addresses), self.prepared_for
         if not checked(world, self.logger, "execute_async_v3", id(self), stream_handle):
             return False
-        world.streams[stream_handle].pending.append(lambda: compute(world, shape, addresses))
+        world.streams[stream_handle].pending.append(
+            # a graph that is launched after its context was given another shape finds another state there
+            lambda: compute(world, shape, addresses) if prepared_for == [shape] else spoil(world, addresses)
+        )
         return True
 
     def __del__(self) -> None:
         self.world.note("delete context", bool(self.world.stack))
+
+
+def spoil(world: World, addresses: dict[str, int]) -> None:
+    """What a graph leaves that was recorded in another state of its context: nonsense."""
+    for name, address in addresses.items():
+        if name != "image":
+            world.memory[address][:] = b"\x7f" * len(world.memory[address])
 
 
 def compute(world: World, shape: tuple[int, ...], addresses: dict[str, int]) -> None:

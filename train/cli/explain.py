@@ -28,7 +28,10 @@ from dlcv.train.folder.names import SPLIT_NAME
     help="Its validation images alone.  [default: split.csv of a run's folder]",
 )
 @click.option(
-    "--output", type=click.Path(path_type=Path), default=None, help="[default: explain/ beside the checkpoint]"
+    "--output",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Folder of the pictures.  [default: explain/ beside the checkpoint]",
 )
 @explain_options
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")

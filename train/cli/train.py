@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dlcv.runtime.cli.common import Command, note, version_option
+from dlcv.runtime.cli.common import Command, note, typed_options, version_option
 from dlcv.runtime.errors import UsageError
 from dlcv.train.cli.train_options import HEADINGS, train_options
 from dlcv.train.processes.place import place_of_torchrun
@@ -74,7 +74,7 @@ def _train(
 ) -> None:
     from dlcv.train.models.registry import model_entry
 
-    typed = {k for k in options if ctx.get_parameter_source(k) is click.core.ParameterSource.COMMANDLINE}
+    typed = options.keys() & typed_options(ctx).keys()
     mistakes: list[str] = []
     if config is not None:
         from dlcv.train.cli.config_file import options_of_file

@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from dlcv.benchmarks.bench.baselines import BASELINES
+from dlcv.benchmarks.bench.measure import Effort
+from dlcv.benchmarks.bench.request import MEASURES, Request
 from dlcv.benchmarks.bench.result import HOST, Case, Engine, Lane, Timing, to_json
 from dlcv.benchmarks.bench.result import Result as BenchResult
+from dlcv.benchmarks.cli import bench
 from dlcv.benchmarks.cli.bench import main
 
 QUICK = [
@@ -90,12 +94,26 @@ def test_another_machine_is_told(tmp_path: Path) -> None:
     assert "1 of 1 measurements are worse" in done.stderr
 
 
+def test_the_command_lines_defaults_are_the_librarys() -> None:
+    context = main.make_context("dlcv-bench", ["a.onnx"])
+    effort = Effort(**{name: context.params.pop(name) for name in ("rounds", "pairs", "seconds", "warm_up_s")})
+    given = {name: value for name, value in context.params.items() if name in Request.__dataclass_fields__}
+    assert given.keys() >= {"measures", "baselines", "processes", "tiles", "in_flight", "batches"}
+    assert Request(**given, effort=effort) == Request(engines=(Path("a.onnx"),))
+    assert (MEASURES, tuple(BASELINES)) == (bench.MEASURES, bench.BASELINES)
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         ([], "expected an engine: dlcv-bench fcn8s.onnx"),
         (["a.json"], "a.json is a result; name it alone, with --compare BASELINE.json"),
         (["none.onnx"], "none.onnx does not exist"),
+        (["none.onnx", "--tolerance", "0.5", "--any-engine"], "--tolerance, --any-engine: for --compare; leave it out"),
+        (
+            ["a.json", "--compare", "a.json", "--batch", "4", "--require-hash", "0" * 64],
+            "--batch, --require-hash: two results are compared and nothing is measured; leave it out",
+        ),
         (["--compare", "none.json", "a.onnx"], "none.json cannot be read: No such file or directory"),
         (["a.onnx", "--batch", "0"], "'0' is no number from 1"),
         (["a.onnx", "--batch", ""], "expected one at least"),

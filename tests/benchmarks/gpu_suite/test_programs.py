@@ -73,7 +73,7 @@ def _kept(folder: Path, double: Any, wrong: int = 0) -> None:
 def builds(double: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A builder for a GPU that has float32 alone."""
 
-    def build_plan(graph: Path, plan: Path, *, card: Any, options: Any) -> Any:
+    def build_plan(graph: Path, plan: Path, *, card: Any, options: Any, timing_cache: Path) -> Any:
         if "fp32" not in graph.name:
             raise ExportError("it finds no fast fp16 or int8")
         plan.write_bytes(double.plan_bytes(CARD.to_json()))
@@ -103,6 +103,37 @@ def test_plans_are_built_run_compared_and_timed(world: Any, double: Any, folder:
 
 
 @pytest.mark.usefixtures("builds", "world")
+def test_plans_whose_graphs_cannot_be_recorded_fail(double: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _kept(folder, double)
+    notices = property(lambda session: ["m.plan runs without CUDA graphs: refused"])
+    monkeypatch.setattr("dlcv.runtime.sessions.trt.TrtSession.notices", notices)
+    with pytest.raises(VerdictError, match=r"^CUDA graphs: tf32: m\.plan runs without CUDA graphs: refused; fp32: "):
+        plans.check("m")
+
+
+@pytest.mark.usefixtures("builds", "world")
+def test_plans_that_say_something_else_as_graphs_fail(
+    double: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _kept(folder, double)
+    run = sys.modules["dlcv.runtime.sessions.trt"].TrtSession.run  # type: ignore[attr-defined]
+    seen: list[Any] = []
+
+    def other_after_a_smaller_batch(session: Any, images: Any) -> Any:
+        outputs = run(session, images)
+        seen.append((session, len(images)))
+        stale = len(images) == 4 and any(one is session and count < 4 for one, count in seen)
+        graphed = session is seen[0][0]
+        return {name: value + 1 for name, value in outputs.items()} if stale and graphed else outputs
+
+    monkeypatch.setattr("dlcv.runtime.sessions.trt.TrtSession.run", other_after_a_smaller_batch)
+    with pytest.raises(
+        VerdictError, match=r"CUDA graphs: tf32: batches of \[4, 4, 4, 4, 4\] differ from those call by"
+    ):
+        plans.check("m")
+
+
+@pytest.mark.usefixtures("builds", "world")
 @pytest.mark.parametrize("kind", [VerdictError, PrecisionError, MissingPackageError])
 def test_a_plan_that_is_refused_is_a_reason_and_the_others_go_on(
     double: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, kind: type[DlcvError]
@@ -111,10 +142,10 @@ def test_a_plan_that_is_refused_is_a_reason_and_the_others_go_on(
     _kept(folder, double)
     build = sys.modules["dlcv.export.builders.build"].build_plan  # type: ignore[attr-defined]
 
-    def build_plan(graph: Path, plan: Path, *, card: Any, options: Any) -> Any:
+    def build_plan(graph: Path, plan: Path, *, card: Any, options: Any, timing_cache: Path) -> Any:
         if "fp16" in graph.name:
             raise kind("m", "run", "pip") if kind is MissingPackageError else kind("the plan is not in fp16")
-        return build(graph, plan, card=card, options=options)
+        return build(graph, plan, card=card, options=options, timing_cache=timing_cache)
 
     monkeypatch.setattr("dlcv.export.builders.build.build_plan", build_plan)
     facts = plans.check("m")
@@ -133,9 +164,9 @@ def test_plans_take_the_largest_batch_that_is_timed_and_a_budget_cuts_the_rest(
     asked: list[Any] = []
     build = sys.modules["dlcv.export.builders.build"].build_plan  # type: ignore[attr-defined]
 
-    def build_plan(graph: Path, plan: Path, *, card: Any, options: Any) -> Any:
+    def build_plan(graph: Path, plan: Path, *, card: Any, options: Any, timing_cache: Path) -> Any:
         asked.append(options)
-        return build(graph, plan, card=card, options=options)
+        return build(graph, plan, card=card, options=options, timing_cache=timing_cache)
 
     monkeypatch.setattr("dlcv.export.builders.build.build_plan", build_plan)
     monkeypatch.setattr(plans, "PRECISIONS", ("fp32", "int8"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from dlcv.benchmarks.gpu_suite import lacks as lacks_module
 from dlcv.benchmarks.gpu_suite import report, run
 from dlcv.benchmarks.gpu_suite.__main__ import main
 from dlcv.benchmarks.gpu_suite.lacks import lacks
-from dlcv.benchmarks.gpu_suite.parts import TENSORRT_PYTHON, Part
+from dlcv.benchmarks.gpu_suite.parts import PARTS, TENSORRT_PYTHON, Part
 from dlcv.benchmarks.gpu_suite.run import CUT, FAILED, RAN, SKIPPED, ended_early, endings, run_suite
 
 DRIVER = "no NVIDIA driver (libcuda.so.1)"
@@ -70,14 +71,39 @@ def test_any_of_several_packages_will_do() -> None:
 
 def test_packages_are_looked_for_in_tensorrts_own_python(tmp_path: Path) -> None:
     part = _part("plans", f"{TENSORRT_PYTHON} -m x", packages=("numpy",))
-    assert lacks(part, {"DLCV_TENSORRT_PYTHON": "/no/such/python"}) == "numpy is not installed in /no/such/python"
+    assert lacks(part, {"DLCV_TENSORRT_PYTHON": "/no/such/python"}) == "numpy, dlcv is not installed in /no/such/python"
     assert lacks(part, {}) == ""
     (lent := tmp_path / "lent").mkdir()
     (lent / "only_lent.py").write_text("")
     needs = _part("files", f"{TENSORRT_PYTHON} -m x", packages=("only_lent",))
-    own = {"DLCV_TENSORRT_PYTHON": sys.executable, "DLCV_EXTRA_PYTHONPATH": str(lent)}
+    extra = os.pathsep.join([str(run.ROOT / ".typing"), str(lent)])
+    own = {"DLCV_TENSORRT_PYTHON": sys.executable, "DLCV_EXTRA_PYTHONPATH": extra}
     assert lacks(needs, own) == "", "what is lent is found there"
     assert lacks(needs, {}) == "only_lent is not installed"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a wrapper of a Unix")
+def test_a_wrapper_that_sets_a_path_of_its_own_finds_what_is_lent(tmp_path: Path) -> None:
+    wrapper, lent = tmp_path / "wrapper", tmp_path / "lent"
+    wrapper.write_text(f'#!/bin/sh\nexport PYTHONPATH=/its/own\nexec {sys.executable} "$@"\n')
+    wrapper.chmod(0o755)
+    lent.mkdir()
+    (lent / "only_lent.py").write_text("import os, sys; print(__name__, sys.argv[1:], os.environ['PYTHONPATH'])")
+    part = _part("plans", f"{TENSORRT_PYTHON} -m only_lent fcn8s --budget 3", packages=("only_lent",))
+    extra = os.pathsep.join([str(run.ROOT / ".typing"), str(lent)])
+    environment = run.environment_of_parts() | {"DLCV_TENSORRT_PYTHON": str(wrapper), "DLCV_EXTRA_PYTHONPATH": extra}
+    assert lacks(part, environment) == ""
+    outcome = run.run_one(part, environment, 60)
+    assert outcome.lines == (f"__main__ ['fcn8s', '--budget', '3'] /its/own{os.pathsep}{extra}",), outcome
+
+
+def test_the_data_of_a_training_part_is_missed_where_it_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dlcv.benchmarks.gpu_suite.lacks.driver_problem", lambda: None)
+    part = next(part for part in PARTS if part.name == "train-fcn8s")
+    assert lacks(part, {}) == "there is no folder dubai512/ here, which it trains on"
+    (tmp_path / "dubai512").mkdir()
+    assert lacks(part, {}) == ""
 
 
 @pytest.mark.parametrize(
@@ -179,10 +205,11 @@ def test_outside_of_a_checkout_the_commit_is_what_is_said(tmp_path: Path, monkey
     ("cut", "code", "last"),
     [
         ((), 0, "wrote "),
-        (("matrix",), 0, "cut: 1 of 4 parts: matrix"),
+        (("matrix",), 0, "cut: 1 of 5 parts: matrix"),
+        (("plans-fcn32s",), 0, "cut: 1 of 5 parts: plans-fcn32s"),
         (
             ("contract-plan", "matrix"), 1,
-            "gpu-suite: cut: 2 of 4 parts, among them contract-plan; give it more time with --minutes",
+            "gpu-suite: cut: 2 of 5 parts, among them contract-plan; give it more time with --minutes",
         ),
     ],
 )  # fmt: skip
@@ -190,8 +217,11 @@ def test_a_run_that_had_no_time_for_what_it_is_for_fails(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cut: tuple[str, ...], code: int, last: str
 ) -> None:
     """The parts are of the shell, and those that are cut are expected to take longer than the budget."""
-    names = ("copies", "plans-fcn8s", "contract-plan", "matrix")
-    parts = tuple(_part(name, "true", minutes=9 if name in cut else 0.01, driver=True) for name in names)
+    names = ("copies", "plans-fcn8s", "contract-plan", "matrix", "plans-fcn32s")
+    parts = tuple(
+        _part(name, "true", minutes=9 if name in cut else 0.01, driver=True, spare=name == "plans-fcn32s")
+        for name in names
+    )
     for where in ("dlcv.runtime.sessions.cuda", "dlcv.benchmarks.gpu_suite.lacks"):
         monkeypatch.setattr(f"{where}.driver_problem", lambda: "")
     monkeypatch.setattr("dlcv.benchmarks.bench.nvml.find_gpu", lambda: (None, ""))
