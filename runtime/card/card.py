@@ -1,6 +1,6 @@
 """The model card: what a model needs in order to be run, as it travels inside a checkpoint, a graph and a plan.
 
-This module knows the card and its JSON. Where it stands in each kind of file is `card_reader.py`'s knowledge; the writers
+This module knows the card and its JSON. Where it stands in each kind of file is `reader.py`'s knowledge; the writers
 live in train and export. Standard library only.
 """
 

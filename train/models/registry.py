@@ -11,6 +11,7 @@ from importlib import import_module
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
+from dlcv.runtime.card.card import MAX_CLASSES
 from dlcv.runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
 PUBLISHED_BASE = "https://download.pytorch.org/models/"
 """Where torchvision's weights are published; a file's name ends in the start of its SHA-256."""
-
-MAX_CLASSES = {"segmentation": 256, "classification": 10_000}
-"""Masks are uint8; a classifier has no such bound, but more classes than this are a mistake."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ def create_model(
     Args:
         name: one of `list_models()`.
         classes: how many classes it tells apart, 1..256 for segmentation, 1..10000 for classification.
-        width: factor on the channels of the published network, above 0; 1.0 gives the network as published.
+        width: factor on the channels of the published network, above 0 and at most 4; 1.0 gives the network as published.
         options: the model's own keywords, `{"stride_in_1x1": True}` for a ResNet, say.
 
     Returns:

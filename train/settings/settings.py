@@ -37,7 +37,7 @@ MAX_CROP = 224
 
 @dataclass(frozen=True)
 class TrainSettings(OptimizerSettings, ScheduleSettings, ImbalanceSettings, ComputeSettings, WatchSettings):
-    """Settings of a run: those of `setting_groups.py`, and what is trained on what.
+    """Settings of a run: those of `groups.py`, and what is trained on what.
 
     Attributes:
         model: name in the registry.

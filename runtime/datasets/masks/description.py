@@ -20,10 +20,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dlcv.runtime.card.card import MAX_CLASSES
 from dlcv.runtime.errors import DatasetError, TileError, one_line
 
+MOST = MAX_CLASSES["segmentation"]
 MASK_KINDS = ("colour", "index")
-MAX_CLASSES = 256
 _KEYS = {"name", "classes", "masks", "threshold", "image_suffix", "mask_suffix", "image_folder", "mask_folder"}
 _CLASS_KEYS = {"name", "colour", "counted"}
 _FOLDER = Path(__file__).parent
@@ -195,8 +196,8 @@ def _folder_problems(values: dict[str, Any]) -> Iterator[str]:
 
 
 def _class_problems(classes: Any) -> Iterator[str]:
-    if not isinstance(classes, list) or not 2 <= len(classes) <= MAX_CLASSES:
-        yield f"classes is {_shown(classes)}, expected a list of 2 to {MAX_CLASSES} classes"
+    if not isinstance(classes, list) or not 2 <= len(classes) <= MOST:
+        yield f"classes is {_shown(classes)}, expected a list of 2 to {MOST} classes"
         return
     for index, item in enumerate(classes):
         if not isinstance(item, dict):

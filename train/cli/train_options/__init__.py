@@ -1,4 +1,4 @@
-"""The options of `dlcv-train`, a file a group, as `setting_groups.py` groups what they set."""
+"""The options of `dlcv-train`, a file a group, as `train/settings/groups.py` groups what they set."""
 
 from __future__ import annotations
 

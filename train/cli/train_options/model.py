@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import click
 
+from dlcv.runtime.cli.common import Finite
+
 OPTIONS = (
     click.option(
         "--model", default="fcn8s", show_default=True, help="Which model; an unknown name lists the known ones."
     ),
     click.option(
         "--width",
-        type=float,
+        type=Finite(0, 4, min_open=True),
         default=1.0,
         show_default=True,
         help="Factor on the model's channels; 0.25 trains on a laptop.",
