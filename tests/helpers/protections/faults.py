@@ -144,7 +144,7 @@ FAULTS = (
     ),
     Protection(
         "a CUDA graph is not launched in a context of another shape", "runtime/sessions/trt.py",
-        "if self._rows == rows else (None, self._rows is None)", "if self._graph else (None, self._rows is None)",
+        "        self._forget_graph()\n        if not self._context.set_input_shape", "        if not self._context.set_input_shape",
         RUNTIME + "sessions/test_trt_graphs.py::test_sizes_may_alternate",
     ),
 )  # fmt: skip
