@@ -35,7 +35,7 @@ STEPS = (
 @click.option("--epochs", type=click.IntRange(1), default=20, show_default=True, help="Of the training.")
 def main(folder: Path, epochs: int) -> None:
     """Sample, train, export, infer, evaluate and compare, all below FOLDER, which is emptied first."""
-    from dlcv.benchmarks.pictures import comparison_picture
+    from dlcv.benchmarks.judging.pictures import comparison_picture
 
     started = time.monotonic()
     if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 MIN_PAIRS = 15
@@ -65,6 +65,12 @@ def ratio_of_pairs(a_s: Sequence[float], b_s: Sequence[float]) -> PairedRatio:
     return PairedRatio(
         median, max(low, min(ratios)), min(high, max(ratios)), len(a_s), statistics.median(a_s), statistics.median(b_s)
     )
+
+
+def quartiles_of(values: Iterable[float], digits: int = 2) -> str:
+    """Median and quartiles of ratios, in words."""
+    low, median, high = statistics.quantiles(values, n=4)
+    return f"{median:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def seconds_of(work: Callable[[], object]) -> float:

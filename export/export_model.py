@@ -19,7 +19,6 @@ import torch
 from dlcv.export.builders.build import PlanReport
 from dlcv.export.builders.find import Builder, find_builder
 from dlcv.export.builders.gpus import check_precision, impossible_precisions
-from dlcv.export.builders.options import BuildOptions
 from dlcv.export.builders.rebuild import plan_facts
 from dlcv.export.export_plan import PlanDropsError, held_plan_stage, plan_of, repaired_for_plan
 from dlcv.export.gate import nothing_to_lose
@@ -29,9 +28,10 @@ from dlcv.export.onnx_from_checkpoint import onnx_from_model
 from dlcv.export.openvino_stage import openvino_stage
 from dlcv.export.precision.auto import LOW, Choice, choose
 from dlcv.export.precision.calibration import CalibrationTiles
-from dlcv.export.precision.low_precision import AUTO, Given, LowPrecision, PrecisionSettings, low_precision
+from dlcv.export.precision.low_precision import AUTO, Given, LowPrecision, low_precision
 from dlcv.export.precision.proof import prove
 from dlcv.export.reference import reference_bytes
+from dlcv.export.settings import FORMATS, ExportSettings
 from dlcv.export.sizes import range_for, verify_sizes
 from dlcv.export.stages import RememberingSession, Stage, TwinSession, compare_stages
 from dlcv.export.staging import final_names, move_all, staging_folder
@@ -50,40 +50,6 @@ from dlcv.runtime.version import __version__
 from dlcv.train.checkpoints.ensemble import ensemble_of, load_members, sha256_of_members
 from dlcv.train.checkpoints.session import TorchSession
 from dlcv.train.models.registry import model_entry
-
-FORMATS = ("auto", "onnx", "plan")
-
-
-@dataclass(frozen=True)
-class ExportSettings:
-    """What an export was asked to do.
-
-    Attributes:
-        model: name in the registry; the checkpoints must be of it.
-        checkpoints: a `best.pt` or `last.pt`; several become one graph that averages their probabilities.
-        output: folder of the files, which are named after the model.
-        format: `onnx`; `plan` as well; or `auto`: a plan where a builder is importable.
-        head: `mask` (segmentation alone), `probs` or `logits`; None takes the task's own: `mask`, `probs`.
-        data: labelled images to verify on; None takes the probe of the first checkpoint's run.
-        split: a `split.csv`: of `data` the images alone that it lists for validation; None takes that of the first checkpoint's run,
-            where the data has all that it lists.
-        size_hw: input size in pixels; None takes the checkpoint's. The short side of classification grows and shrinks with it.
-        dynamic_size: smallest height and width and largest height and width, in pixels, where both shall vary; segmentation alone.
-        build: of the plan.
-        precision: of the graph, what it must hold, and what int8 is calibrated on.
-    """
-
-    model: str
-    checkpoints: tuple[Path, ...]
-    output: Path
-    format: str = "auto"
-    head: str | None = None
-    data: Path | None = None
-    split: Path | None = None
-    size_hw: tuple[int, int] | None = None
-    dynamic_size: tuple[int, int, int, int] | None = None
-    build: BuildOptions = field(default_factory=BuildOptions)
-    precision: PrecisionSettings = field(default_factory=PrecisionSettings)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from dlcv.runtime.errors import VerdictError
 from dlcv.runtime.files import write_bytes
 
 if TYPE_CHECKING:
-    from dlcv.export.export_model import ExportSettings
+    from dlcv.export.settings import ExportSettings
 
 
 def plan_of(settings: ExportSettings, staging: Path, card: ModelCard, say: Callable[[str], None]) -> PlanReport:

@@ -16,7 +16,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from dlcv.export.onnx_from_checkpoint import logits_name
-from dlcv.export.precision.rounding import rounded_twin
+from dlcv.export.rounding import rounded_twin
 from dlcv.runtime.answers import softmax
 from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import ExportError, VerdictError, one_line

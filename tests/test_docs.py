@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from s3_server import Bucket, s3_environment
 
-from dlcv.benchmarks.startup import COMMANDS
+from dlcv.benchmarks.programs.startup import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 PAGES = (

@@ -87,7 +87,7 @@ def test_importing_the_runtime_loads_nothing() -> None:
     assert python(f"import dlcv.runtime\n{LOADED}") == "[]\n"
     assert (
         python(
-            f"import dlcv.runtime.card.card, dlcv.runtime.errors, dlcv.runtime.tiles.listing, dlcv.runtime.run.manifest\n{LOADED}"
+            f"import dlcv.runtime.card.card, dlcv.runtime.errors, dlcv.runtime.tiles.listing, dlcv.runtime.records.manifest\n{LOADED}"
         )
         == "[]\n"
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dlcv.benchmarks.startup import COMMANDS
+from dlcv.benchmarks.programs.startup import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 TOP = ("train", "export", "runtime", "benchmarks")

@@ -23,7 +23,10 @@ LOAD_LIBRARIES = {"register_custom_ops_library", "load_library", "register_execu
 ALLOWED = {
     ("runtime/distributed/flow.py", "pickle.loads"),  # what the run itself sent through its own Ray cluster
     ("runtime/distributed/worker.py", "pickle.loads"),
-    ("benchmarks/sessions.py", "ort.register_execution_provider_library"),  # of an installed package, to compare with
+    (
+        "benchmarks/programs/sessions.py",
+        "ort.register_execution_provider_library",
+    ),  # of an installed package, to compare with
 }
 
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import nn
 
-from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.cli.termination import saving
-from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.errors import DlcvError, Interrupted
 from dlcv.runtime.metrics import Scores, Tally
 from dlcv.runtime.progress import Progress
@@ -32,27 +29,15 @@ from dlcv.train.interruption import stop_signal
 from dlcv.train.models import create_model
 from dlcv.train.processes.distributed import ALONE, Processes
 from dlcv.train.random_state import random_states, restore_random_state, seed_process
-from dlcv.train.settings.settings import TrainSettings
 from dlcv.train.steps.ema import AveragedModel
 from dlcv.train.steps.losses import make_loss
 from dlcv.train.steps.optimizers import highest_rate, make_optimizer
 from dlcv.train.steps.precision import MixedPrecision
 from dlcv.train.steps.schedules import share_of_rate, warm_up_steps
 from dlcv.train.steps.stepper import NotFinite, Stepper
+from dlcv.train.training_run import Run
 from dlcv.train.validation import validate_together
 from dlcv.train.watching import Watchers
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run's folder and everything that stays the same while it trains."""
-
-    folder: Path
-    settings: TrainSettings
-    training: LabelledSet[Any]
-    validation: LabelledSet[Any]
-    card: ModelCard
-    probe_sha256: str
 
 
 class Trainer:

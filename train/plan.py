@@ -20,13 +20,13 @@ from dlcv.runtime.datasets.loading import training_split
 from dlcv.runtime.errors import DatasetError
 from dlcv.runtime.progress import Progress
 from dlcv.runtime.version import __version__
+from dlcv.train.checks import check, try_a_step
 from dlcv.train.data.examples import EpochBatches
 from dlcv.train.data.sample import sample_folder
 from dlcv.train.folder.snapshots import snapshot_tiles
 from dlcv.train.models.registry import model_entry
 from dlcv.train.preprocess import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
 from dlcv.train.processes.distributed import ALONE, Processes
-from dlcv.train.settings.checks import check, try_a_step
 from dlcv.train.settings.settings import DEFAULT_BATCH, DEFAULT_CROP, MAX_CROP, TrainSettings
 from dlcv.train.steps.optimizers import highest_rate
 

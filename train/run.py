@@ -8,23 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from dlcv.runtime.card.card import ModelCard
-from dlcv.runtime.datasets.classes.text_rows import listed
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.datasets.split import write_split
+from dlcv.runtime.datasets.text_rows import listed
 from dlcv.runtime.errors import CheckpointError, UsageError
 from dlcv.runtime.files import make_folder, remove_partials, write_bytes
 from dlcv.train.checkpoints.checkpoint import Checkpoint, resumable
+from dlcv.train.checks import check, try_a_step
 from dlcv.train.folder.kept import FOLDER as KEPT_FOLDER
 from dlcv.train.folder.kept import KeptCheckpoints, kept_files
 from dlcv.train.folder.lock import hold
 from dlcv.train.folder.names import PROBE_FOLDER, SPLIT_NAME
 from dlcv.train.folder.probe import write_probe
-from dlcv.train.loop import Run, Trainer
+from dlcv.train.loop import Trainer
 from dlcv.train.plan import data_of, plan_of
 from dlcv.train.processes.distributed import ALONE, Processes
-from dlcv.train.settings.checks import check, try_a_step
 from dlcv.train.settings.config import SETTINGS_NAME, settings_text
 from dlcv.train.settings.settings import TrainSettings, settings_on_resume
+from dlcv.train.training_run import Run
 from dlcv.train.watching import forget_watched
 
 Labelled = LabelledSet[Any]

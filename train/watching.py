@@ -17,7 +17,7 @@ from dlcv.train.folder.snapshots import Snapshots, forget_snapshots
 from dlcv.train.tensorboard import EventFiles, forget_events
 
 if TYPE_CHECKING:
-    from dlcv.train.loop import Run
+    from dlcv.train.training_run import Run
 
 Open = Callable[[], TorchSession]
 """The model as it is now, behind a session."""

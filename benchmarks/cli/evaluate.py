@@ -54,7 +54,7 @@ def main(
 
     paths = [engine] if engine is not None else checkpoint_files(checkpoints)
     refuse_to_overwrite(json_file, *paths, *filter(None, [options["split"]]))
-    from dlcv.benchmarks.evaluation import run_evaluation
+    from dlcv.benchmarks.judging.evaluation import run_evaluation
     from dlcv.runtime.card.reader import kind_of
     from dlcv.runtime.files import write_bytes
 

@@ -61,8 +61,8 @@ def main(
     dlcv-parity --reference fcn8s.reference.npz --candidate fcn8s.plan --data runs/fcn8s/probe
     dlcv-parity --reference runs/resnet18/kept --candidate resnet18.onnx --data images/
     """
-    from dlcv.benchmarks.parity import check_parity
-    from dlcv.benchmarks.tables import comparison_table
+    from dlcv.benchmarks.judging.parity import check_parity
+    from dlcv.benchmarks.judging.tables import comparison_table
     from dlcv.runtime.errors import VerdictError
     from dlcv.runtime.files import checkpoint_files, write_bytes
     from dlcv.runtime.scoring.evaluation import NOUNS

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -152,9 +151,3 @@ def told(found: Outcome) -> str:
 def _line(kind: str, report: KindReport) -> str:
     ends = ", ".join(f"{count} {name}" for name, count in sorted(report.outcomes.items()))
     return f"{kind}: {report.inputs} inputs: {ends}; {len(report.errors)} kinds of error, {report.peak >> 20} MiB, {report.slowest_s:.2f} s"
-
-
-def first_of_each(report: CampaignReport, most: int = 20) -> list[str]:
-    """A line for each different error among the bad ones."""
-    different = {(each.kind, each.outcome, each.error): each for each in reversed(report.bad)}
-    return [told(each) for each in islice(different.values(), most)]

@@ -116,7 +116,7 @@ def _geotiffs() -> Iterator[tuple[str, str, bytes]]:
 def _masks() -> Iterator[tuple[str, str, bytes]]:
     import cv2
 
-    from dlcv.runtime.outputs.masks import encode_mask
+    from dlcv.runtime.masks import encode_mask
 
     mask = (np.arange(SIDE * SIDE, dtype=np.uint8) % len(CLASSES)).reshape(SIDE, SIDE)
     yield "mask", "index", encode_mask(mask, PALETTE)
@@ -192,9 +192,9 @@ def _cards() -> Iterator[tuple[str, str, bytes]]:
 
 def _texts() -> Iterator[tuple[str, str, bytes]]:
     from dlcv.runtime.datasets.masks.description import DatasetDescription
-    from dlcv.runtime.journal import csv_line
     from dlcv.runtime.outputs.predictions import FORMATS, Prediction
-    from dlcv.runtime.run.manifest import COLUMNS
+    from dlcv.runtime.records.journal import csv_line
+    from dlcv.runtime.records.manifest import COLUMNS
 
     yield "table", "files", b"file,label,split\na.png,cat,train\nb.png,dog,train\nsub/c.png,cat,validation\n"
     yield "table", "pixels", b'emotion,pixels,Usage\n0,0 255 3 4,Training\n1,"1 2 3 4",PublicTest\n'

@@ -61,8 +61,8 @@ def _image(path: Path) -> None:
 
 def _geotiff(path: Path) -> None:
     """As a run does: is it large, then window after window."""
-    from dlcv.runtime.large.detect import mark_large
-    from dlcv.runtime.large.source import Source
+    from dlcv.runtime.raster.detect import mark_large
+    from dlcv.runtime.raster.source import Source
     from dlcv.runtime.tiles.tile_list import Tile, TileList
 
     mark_large(TileList([Tile(path, path.name)]), max_pixels=MAX_PIXELS)
@@ -192,7 +192,7 @@ def _config(path: Path) -> None:
 
 def _manifest(path: Path) -> None:
     """Read, continued and tidied as a resumed run does."""
-    from dlcv.runtime.run.manifest import Manifest, Row, forget, read_manifest
+    from dlcv.runtime.records.manifest import Manifest, Row, forget, read_manifest
 
     def go_on() -> None:
         with Manifest(path) as manifest:
@@ -227,8 +227,8 @@ def _run(path: Path) -> None:
 
 
 def _predictions(path: Path) -> None:
-    from dlcv.runtime.journal import forget_lines
     from dlcv.runtime.outputs.predictions import FORMATS
+    from dlcv.runtime.records.journal import forget_lines
 
     made = FORMATS["jsonl" if path.read_bytes().lstrip()[:1] == b"{" else "csv"](2)
     _all(lambda: list(made.classes(path)), lambda: forget_lines(path, made.header, {"a.png"}, made.key_of))

@@ -186,7 +186,7 @@ def _codec(paths: list[Path], count: int, card: Any, answer: Any, folder: Path) 
     import numpy as np
 
     from dlcv.runtime.machine import cpu_count
-    from dlcv.runtime.outputs.masks import write_mask
+    from dlcv.runtime.masks import write_mask
     from dlcv.runtime.tiles.decode import decode_file
 
     folder.mkdir(parents=True, exist_ok=True)

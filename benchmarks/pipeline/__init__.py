@@ -1,1 +1,1 @@
-"""The pipeline held against its bounds, a command each: `stand_ins`, `codec`, `memory`, `resume`; see `../file_to_file.py`."""
+"""The pipeline beside loops and its bounds, a command each: `file_to_file`, `stand_ins`, `codec`, `memory`, `resume`, `lanes`, `isolation`."""

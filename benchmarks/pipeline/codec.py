@@ -72,7 +72,7 @@ def _ways(tiles: Path | None, masks: Path | None, scratch: Path, count: int) -> 
 
     from dlcv.benchmarks.pipeline.scenes import tile_paths
     from dlcv.benchmarks.pipeline.stand_ins import mask_of
-    from dlcv.runtime.outputs.masks import read_mask, write_mask
+    from dlcv.runtime.masks import read_mask, write_mask
     from dlcv.runtime.tiles.decode import decode_file
 
     cv2.setNumThreads(1)  # CPU time of this thread is all that there is

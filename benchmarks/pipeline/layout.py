@@ -102,7 +102,7 @@ def ways_of(paths: list[Path], graph: Path | None, folder: Path) -> dict[Layout,
     import cv2
 
     from dlcv.benchmarks.pipeline.stand_ins import sleeping_session
-    from dlcv.runtime.outputs.masks import write_mask
+    from dlcv.runtime.masks import write_mask
     from dlcv.runtime.pipeline.pipeline import Pipeline
     from dlcv.runtime.pipeline.settings import PipelineSettings
     from dlcv.runtime.sessions import Session, open_session

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dlcv.benchmarks.timing import MIN_PAIRS, seconds_of
+from dlcv.benchmarks.timing import MIN_PAIRS, quartiles_of, seconds_of
 from dlcv.runtime.cli.common import Command
 from dlcv.runtime.machine import cpu_count, cpu_name, idle_seconds
 from dlcv.runtime.tables import markdown_table
@@ -78,19 +78,18 @@ def _reached(paths: list[Path], side: int, batch: int, sleep_ms: float, rounds: 
     slower = [max(pair) for pair in zip(times["session"], times["codec"])]
     which = "session" if statistics.median(times["session"]) > statistics.median(times["codec"]) else "codec"
     shares = [f"{statistics.median(others):.0%}" if others else "unknown"]
-    return [which, *(_quartiles(slower, times[name]) for name in ("pipeline", "serial")), *shares]
-
-
-def _quartiles(bound: list[float], times: list[float]) -> str:
-    low, median, high = statistics.quantiles([a / b for a, b in zip(bound, times)], n=4)
-    return f"{median:.3f} ({low:.3f} to {high:.3f})"
+    return [
+        which,
+        *(quartiles_of([a / b for a, b in zip(slower, times[name])], 3) for name in ("pipeline", "serial")),
+        *shares,
+    ]
 
 
 def ways_of(paths: list[Path], folder: Path, side: int, batch: int, sleep_ms: float) -> dict[str, Callable[[], object]]:
     """The four ways, to be called in turn: pipeline, session, codec, serial."""
     import numpy as np
 
-    from dlcv.runtime.outputs.masks import write_mask
+    from dlcv.runtime.masks import write_mask
     from dlcv.runtime.pipeline.pipeline import Pipeline
     from dlcv.runtime.pipeline.settings import PipelineSettings
     from dlcv.runtime.tiles.decode import decode_file

@@ -16,8 +16,9 @@ import onnx
 import torch
 
 from dlcv.benchmarks.precision.subject import Subject
-from dlcv.export.export_model import ExportSettings, export_model
+from dlcv.export.export_model import export_model
 from dlcv.export.precision.low_precision import PrecisionSettings
+from dlcv.export.settings import ExportSettings
 from dlcv.export.stages import RememberingSession, Stage, TwinSession, compare_stages
 from dlcv.runtime.card.reader import read_card
 from dlcv.runtime.errors import DlcvError, ExportError, VerdictError

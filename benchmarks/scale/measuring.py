@@ -27,7 +27,7 @@ def measure(paths: Sequence[Path], engine: Path, folder: Path) -> Measured:
 def tell_costs() -> None:
     """What the process of `measure` does: codec and session, each alone, as `file_to_file` has them, and what our own Python adds."""
     engine, listed = _on_one_core()
-    from dlcv.benchmarks.file_to_file import CODEC, SESSION, measured_rounds, ways_of
+    from dlcv.benchmarks.pipeline.file_to_file import CODEC, SESSION, measured_rounds, ways_of
 
     folder, paths = listed.parent, [Path(line) for line in listed.read_text().split("\n")]
     ways = ways_of(paths, engine, folder)
@@ -55,7 +55,7 @@ def pipeline_s(folder: Path, tiles: int = 120, few: int = 20, rounds: int = 5) -
     from dlcv.benchmarks.pipeline.scenes import tile_paths
     from dlcv.benchmarks.suite.cpu import SMALL_SIDE, cpu_seconds_of
     from dlcv.benchmarks.untrained import largest_channel
-    from dlcv.runtime.outputs.masks import encode_mask
+    from dlcv.runtime.masks import encode_mask
     from dlcv.runtime.run.inference import InferSettings, infer
     from dlcv.runtime.tiles.decode import decode_file
 
@@ -120,7 +120,7 @@ def run_processes(paths: Sequence[Path], engine: Path, folder: Path, processes: 
 def work() -> None:
     """What a process of `run_processes` does."""
     engine, listed = _on_one_core()
-    from dlcv.benchmarks.file_to_file import Round
+    from dlcv.benchmarks.pipeline.file_to_file import Round
     from dlcv.runtime.run.inference import InferSettings, infer
 
     paths, output = tuple(listed.read_text().split("\n")), Path(f"{listed}-masks")

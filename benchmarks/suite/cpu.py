@@ -116,7 +116,7 @@ def _encode(engines: Engines, pairs: int) -> Pairs:
     import cv2
 
     from dlcv.benchmarks.pipeline.stand_ins import mask_of
-    from dlcv.runtime.outputs import masks
+    from dlcv.runtime import masks
     from dlcv.runtime.tiles.decode import decode_file
 
     answers = [mask_of(decode_file(path)) for path in engines.tiles(CODEC_TILES, CODEC_SIDE)]

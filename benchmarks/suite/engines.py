@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dlcv.benchmarks.file_to_file import Round
+    from dlcv.benchmarks.pipeline.file_to_file import Round
 
 TILES, TILE_SIDE, INPUT_SIDE = 64, 512, 224
 WIDTH = 0.05
@@ -36,7 +36,7 @@ class Engines:
 
     def _rounds(self, rounds: int) -> dict[str, list[Round]]:
         """Two gates are ratios of the same rounds."""
-        from dlcv.benchmarks.file_to_file import EACH, measured_rounds, ways_of
+        from dlcv.benchmarks.pipeline.file_to_file import EACH, measured_rounds, ways_of
 
         folder = self.folder / f"rounds-{rounds}"
         folder.mkdir()

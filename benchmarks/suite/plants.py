@@ -91,7 +91,7 @@ def _decode(times: float) -> Any:
 
 
 def _encode(times: float) -> Any:
-    from dlcv.runtime.outputs import masks
+    from dlcv.runtime import masks
 
     return replaced(masks, "encode_mask", lambda work: slower(work, times))
 
@@ -118,7 +118,7 @@ def _int8(times: float) -> Any:
 
 def _tile(times: float) -> Any:
     """At each row of the manifest, a busy loop in proportion to the CPU time since the row before."""
-    from dlcv.runtime.run.manifest import Manifest
+    from dlcv.runtime.records.manifest import Manifest
 
     last = [0.0]
 

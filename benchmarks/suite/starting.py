@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dlcv.benchmarks.bench.result import CPU
-from dlcv.benchmarks.startup import BARE, COMMANDS, LIBRARIES, START, cpu_of_process, help_statement, run_process
+from dlcv.benchmarks.programs.startup import (
+    BARE,
+    COMMANDS,
+    HELP_AT_MOST,
+    IMPORTS,
+    cpu_of_process,
+    help_statement,
+    run_process,
+)
 from dlcv.benchmarks.suite.gates import Gate, Pairs
 from dlcv.benchmarks.timing import pairs_of
-
-HELP_AT_MOST = 1.7
-IMPORTS = {
-    "import": ("import dlcv.runtime", START, 1.6),
-    "load": ("from dlcv.runtime import load", LIBRARIES, 1.3),
-}
-"""Statement, what it stands beside, bound. The first imports none of the libraries, the second takes what it stands on."""
 
 
 def starting_gates(before: str = "") -> list[Gate]:

@@ -16,7 +16,7 @@ SERIAL_AT_MOST = 0.9
 
 def whole_gates(engines: Engines) -> list[Gate]:
     """File to file beside its bound, and beside a plain loop."""
-    from dlcv.benchmarks.file_to_file import SERIAL
+    from dlcv.benchmarks.pipeline.file_to_file import SERIAL
 
     ours = "dlcv-infer"
     return [
@@ -26,14 +26,14 @@ def whole_gates(engines: Engines) -> list[Gate]:
 
 
 def _over_bound(engines: Engines, pairs: int) -> Pairs:
-    from dlcv.benchmarks.file_to_file import bound_s, open_s
+    from dlcv.benchmarks.pipeline.file_to_file import bound_s, open_s
 
     rounds = engines.rounds(pairs)
     return Pairs(tuple(open_s(rounds)), tuple(bound_s(rounds)))
 
 
 def _over_serial(engines: Engines, pairs: int) -> Pairs:
-    from dlcv.benchmarks.file_to_file import OPENING, OURS, SERIAL
+    from dlcv.benchmarks.pipeline.file_to_file import OPENING, OURS, SERIAL
 
     rounds = engines.rounds(pairs)
     once_open = (

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dlcv.runtime.errors import EngineError, ExportError
-from dlcv.runtime.inspection.onnx_graph import TYPES
-from dlcv.runtime.protobuf import BYTES, Field, Wire, WireError
+from dlcv.runtime.graphs.onnx_graph import TYPES
+from dlcv.runtime.graphs.protobuf import BYTES, Field, Wire, WireError
 
 QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
 _FIXED = dict.fromkeys(("Shape", "Size", "ArgMax", "ArgMin", "NonZero", "NonMaxSuppression"), "int64") | dict.fromkeys(

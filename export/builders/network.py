@@ -22,7 +22,7 @@ from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.card.plan_header import RTX_TARGETS
 from dlcv.runtime.card.reader import PLAN_PREFIX
 from dlcv.runtime.errors import EngineError, ExportError, one_line
-from dlcv.runtime.inspection.onnx_graph import read_onnx_graph
+from dlcv.runtime.graphs.onnx_graph import read_onnx_graph
 from dlcv.runtime.sessions.cuda import gpu_name_and_capability
 from dlcv.runtime.sessions.executed import Executed
 from dlcv.runtime.sessions.trt_layers import INPUT

@@ -183,8 +183,9 @@ def main(
     from dlcv.train.models.registry import model_entry
 
     model_entry(model)
-    from dlcv.export.export_model import ExportSettings, export_model
+    from dlcv.export.export_model import export_model
     from dlcv.export.precision.low_precision import PrecisionSettings
+    from dlcv.export.settings import ExportSettings
     from dlcv.runtime.files import checkpoint_files
 
     paths = tuple(checkpoint_files(checkpoints or [Path("runs") / model / "best.pt"]))

@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from dlcv.export.precision.layer_names import layer_name, makers_of
 from dlcv.export.precision.layers import Layer
 from dlcv.export.precision.pairs import LAYERS
-from dlcv.export.precision.rounding import type_of_values
+from dlcv.export.rounding import type_of_values
 from dlcv.export.verify import graph_session
 
 LARGEST = {"fp16": 65504.0}

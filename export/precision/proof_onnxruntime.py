@@ -18,15 +18,6 @@ from dlcv.runtime.sessions.onnxrt_graph import (
 )
 
 
-def session_operators(proto: onnx.ModelProto) -> dict[str, int] | None:
-    """The operators with multiply-adds of the graph that ONNX Runtime made of this one on a CPU, with their types.
-
-    Returns:
-        How many there are of each, such as `{"QLinearConv int8": 20, "Gemm fp32": 1}`; None where it does not take the graph.
-    """
-    return operators_of(optimised_graph(proto))
-
-
 def optimised_graph(proto: onnx.ModelProto) -> Graph | None:
     """The graph that ONNX Runtime runs on a CPU; None where it does not take it.
 
@@ -46,7 +37,10 @@ def optimised_graph(proto: onnx.ModelProto) -> Graph | None:
 
 
 def operators_of(optimised: Graph | None) -> dict[str, int] | None:
-    """How many operators with multiply-adds a graph of ONNX Runtime's has, by name and type; None where there is no graph."""
+    """How many operators with multiply-adds a graph of ONNX Runtime's has, by name and type, such as `{"QLinearConv int8": 20, "Gemm fp32": 1}`.
+
+    None where there is no graph.
+    """
     if optimised is None:
         return None
     found: Counter[str] = Counter()

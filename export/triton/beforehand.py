@@ -15,7 +15,7 @@ from dlcv.runtime.card.reader import read_card
 from dlcv.runtime.errors import DlcvError
 
 if TYPE_CHECKING:
-    from dlcv.export.export_model import ExportSettings
+    from dlcv.export.settings import ExportSettings
 
 
 def check_rebuild(repository: Path, graph: Path, build: BuildOptions) -> None:

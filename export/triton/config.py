@@ -7,8 +7,9 @@ from pathlib import Path
 
 from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import ExportError, one_line
-from dlcv.runtime.inspection.facts import Port, ports_of_card
-from dlcv.runtime.inspection.onnx_graph import read_onnx_graph
+from dlcv.runtime.graphs.onnx_graph import read_onnx_graph
+from dlcv.runtime.graphs.port import Port
+from dlcv.runtime.inspection.facts import ports_of_card
 
 CONFIG, LABELS = "config.pbtxt", "labels.txt"
 MODEL_FILES = {"onnx": "model.onnx", "plan": "model.plan"}

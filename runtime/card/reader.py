@@ -14,7 +14,7 @@ from typing import IO
 
 from dlcv.runtime.card.card import ModelCard, card_from_dict, card_from_json
 from dlcv.runtime.errors import CardError, EngineError, reason_of
-from dlcv.runtime.protobuf import BYTES, Wire, WireError
+from dlcv.runtime.graphs.protobuf import BYTES, Wire, WireError
 
 ONNX_KEY = "dlcv"
 """The key in an ONNX file's `metadata_props`."""

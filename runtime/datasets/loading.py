@@ -13,13 +13,13 @@ from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.datasets.classes.formats import LABELS_NAME, read_images
 from dlcv.runtime.datasets.classes.images import ClassificationSet, LabelledImage
 from dlcv.runtime.datasets.classes.names import CLASSES_NAME, check_classes, narrowed, read_classes
-from dlcv.runtime.datasets.classes.text_rows import listed, shown
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.datasets.masks.description import DatasetDescription, load_description
 from dlcv.runtime.datasets.masks.likeness import check_counted, check_likeness
 from dlcv.runtime.datasets.masks.pairs import all_count_note, has_validation, load_split, validation_pairs
 from dlcv.runtime.datasets.masks.tiles import DESCRIPTION_NAME, SegmentationSet, find_description
 from dlcv.runtime.datasets.split import TRAIN, VALIDATION, read_split, split_folders, stratified, validation_folder
+from dlcv.runtime.datasets.text_rows import listed, shown
 from dlcv.runtime.errors import DatasetError, TileError
 from dlcv.runtime.files import make_folder, write_bytes
 from dlcv.runtime.tiles.decode import read_file

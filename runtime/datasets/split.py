@@ -11,10 +11,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from dlcv.runtime.datasets.classes.text_rows import csv_rows, shown
+from dlcv.runtime.datasets.text_rows import csv_rows, shown
 from dlcv.runtime.errors import DatasetError
 from dlcv.runtime.files import write_bytes
-from dlcv.runtime.journal import escape, unescape
+from dlcv.runtime.records.journal import escape, unescape
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 VALIDATION_FOLDERS = (VALIDATION, "val", "valid", TEST)

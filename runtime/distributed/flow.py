@@ -22,10 +22,10 @@ from dlcv.runtime.distributed.worker import ATTEMPTS, Attempts, BlockReport, Blo
 from dlcv.runtime.errors import EngineError, TileError, UsageError
 from dlcv.runtime.pipeline.outcome import Outcome
 from dlcv.runtime.pipeline.times import StageTimes
-from dlcv.runtime.run.settings import InferSettings
-from dlcv.runtime.run.work import TileWork
 from dlcv.runtime.tiles.tile_list import Tile
 from dlcv.runtime.tiles.urls import is_url
+from dlcv.runtime.work.settings import InferSettings
+from dlcv.runtime.work.tile_work import TileWork
 
 BLOCK = 64
 """Tiles that a worker takes at a time, and the most that are run again when it ends."""

@@ -13,16 +13,16 @@ from typing import Any
 from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import DlcvError, EngineError, OutputError
 from dlcv.runtime.files import sha256_of
-from dlcv.runtime.large.dispatch import tile_pipeline
 from dlcv.runtime.machine import limit_cores
 from dlcv.runtime.outputs.chosen import chosen_output
 from dlcv.runtime.pipeline.outcome import Outcome
-from dlcv.runtime.run.settings import InferSettings
-from dlcv.runtime.run.work import TileHands, TileWork
 from dlcv.runtime.sessions import Session, open_session
 from dlcv.runtime.sessions.restarting import RestartingSession
 from dlcv.runtime.tiles.earlier_runs import RUN
 from dlcv.runtime.tiles.tile_list import Fingerprint, Tile
+from dlcv.runtime.work.dispatch import tile_pipeline
+from dlcv.runtime.work.settings import InferSettings
+from dlcv.runtime.work.tile_work import TileHands, TileWork
 
 ATTEMPTS = 2
 """How often a block is begun: a machine may go down for reasons of its own."""

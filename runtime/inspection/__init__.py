@@ -14,7 +14,8 @@ from dlcv.runtime.card.reader import find_card, kind_of, read_card
 from dlcv.runtime.card.sidecar import compiled_of_plan, listed_files, sidecar_state
 from dlcv.runtime.errors import EngineError
 from dlcv.runtime.files import sha256_of
-from dlcv.runtime.inspection.facts import Inspection, Port, ports_of_card
+from dlcv.runtime.graphs.port import Port
+from dlcv.runtime.inspection.facts import Inspection, ports_of_card
 from dlcv.runtime.inspection.signed import signature_state
 
 __all__ = ["Inspection", "Port", "inspect_file"]
@@ -71,7 +72,7 @@ def _kind(path: Path) -> str:
 
 
 def _onnx(path: Path) -> dict[str, Any]:
-    from dlcv.runtime.inspection.onnx_graph import read_onnx_graph
+    from dlcv.runtime.graphs.onnx_graph import read_onnx_graph
 
     try:
         graph = read_onnx_graph(path)

@@ -11,7 +11,7 @@ from typing import Any
 
 from dlcv.runtime.archive_limits import member_sizes
 from dlcv.runtime.errors import DlcvError, EngineError, reason_of
-from dlcv.runtime.inspection.facts import Port
+from dlcv.runtime.graphs.port import Port
 from dlcv.runtime.inspection.pickled import PickledTensor, PickleError, read_pickled
 
 _MAX_PICKLE = 1 << 26

@@ -1,4 +1,4 @@
-"""What an inspection is made of: ports, tensors, element types, and the inspection itself."""
+"""What an inspection is made of: the inspection itself, and the ports that a card promises."""
 
 from __future__ import annotations
 
@@ -7,24 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dlcv.runtime.card.card import ModelCard
-
-
-@dataclass(frozen=True)
-class Port:
-    """An input or an output, or a tensor of a checkpoint.
-
-    Attributes:
-        name: as the file has it.
-        dtype: numpy's name of the type, such as `uint8`; `bfloat16` and the like are named as everybody does.
-        shape: sizes; a text is the name of a size that is known only when it runs, such as `N`.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int | str, ...]
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.dtype} ({', '.join(map(str, self.shape))})"
+from dlcv.runtime.graphs.port import Port
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from dlcv.runtime.deflate import deflated
 from dlcv.runtime.errors import TileError, reason_of
 from dlcv.runtime.files import hidden_name, remove_file
-from dlcv.runtime.large.last_out import LastOut
-from dlcv.runtime.large.sureness import Levels
+from dlcv.runtime.raster.last_out import LastOut
+from dlcv.runtime.raster.sureness import Levels
 
 KEPT_SUFFIX = ".kept"
 _HEAD = struct.Struct("<IQQIqqq")

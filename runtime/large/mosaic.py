@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 from dlcv.runtime.answers import Segmented, segmented_of
 from dlcv.runtime.errors import TileError
 from dlcv.runtime.fitting.blending import Side
+from dlcv.runtime.raster.sureness import SCALE
 
-SCALE = 60_000
-"""A probability of 1 as uint16: its rounding is a thousandth of a per cent, and there is room above for rounding up."""
 STRIP_ROWS = 512
 """Of the mask; the blocks of the written file are as high."""
 SURE = np.dtype([("index", np.uint8), ("confidence", np.uint16)])

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import TileError
-from dlcv.runtime.large.cog import CogMask, nodata_of
 from dlcv.runtime.large.kept import KeptOf, KeptRows
 from dlcv.runtime.large.mosaic import STRIP_ROWS, Mosaic
-from dlcv.runtime.large.scene import Scene
-from dlcv.runtime.large.source import Source
-from dlcv.runtime.large.sureness import Levels, Sureness
-from dlcv.runtime.large.telling import Telling
 from dlcv.runtime.outputs.base import Counted
+from dlcv.runtime.raster.cog import CogMask, nodata_of
+from dlcv.runtime.raster.scene import Scene
+from dlcv.runtime.raster.source import Source
+from dlcv.runtime.raster.sureness import Levels, Sureness
+from dlcv.runtime.raster.telling import Telling
 from dlcv.runtime.tiles.tile_list import Tile, fingerprint_of
 
 R = TypeVar("R")

@@ -72,7 +72,7 @@ class Model:
         tta: str = "none",
         engine: str | Path = "the engine",
     ) -> None:
-        from dlcv.runtime.run.settings import refuse_without_probabilities  # it knows all outputs: not at each start
+        from dlcv.runtime.work.settings import refuse_without_probabilities  # it knows all outputs: not at each start
 
         self.session, self._fit = session, fit or session.card.fit
         fits = FITS[session.card.task]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dlcv.runtime.journal import csv_line
 from dlcv.runtime.outputs.base import Counted
 from dlcv.runtime.outputs.extras import Seen, TableExtra
 from dlcv.runtime.outputs.mask_folder import class_pixels
+from dlcv.runtime.records.journal import csv_line
 from dlcv.runtime.tiles.tile_list import Tile
 
 

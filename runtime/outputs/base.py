@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.run.manifest import Row
+from dlcv.runtime.records.manifest import Row
 from dlcv.runtime.tiles.tile_list import Tile
 
 if TYPE_CHECKING:
-    from dlcv.runtime.large.scene import Scene
+    from dlcv.runtime.raster.scene import Scene
 
 R = TypeVar("R")
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import TileError, UsageError
-from dlcv.runtime.journal import csv_line
 from dlcv.runtime.outputs.base import Counted
 from dlcv.runtime.outputs.beside import CONFIDENCE, CONFIDENCE_TIF, beside
 from dlcv.runtime.outputs.extras import FileExtra, Seen, TableExtra, scene_of
+from dlcv.runtime.records.journal import csv_line
 from dlcv.runtime.tiles.tile_list import Tile
 
 UNSURE = 0.5

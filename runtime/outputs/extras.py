@@ -19,17 +19,17 @@ from numpy.typing import NDArray
 from dlcv.runtime.answers import Segmented
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.files import remove_partials, write_bytes
-from dlcv.runtime.journal import Journal, csv_line, csv_rows, csv_values, is_torn, whole_lines
 from dlcv.runtime.outputs.base import Counted
 from dlcv.runtime.outputs.beside import beside
 from dlcv.runtime.outputs.named_files import NamedFiles
-from dlcv.runtime.run.manifest import Row
-from dlcv.runtime.run.resume import FilesThere
+from dlcv.runtime.records.journal import Journal, csv_line, csv_rows, csv_values, is_torn, whole_lines
+from dlcv.runtime.records.manifest import Row
+from dlcv.runtime.records.resume import FilesThere
 from dlcv.runtime.tiles.tile_list import Tile
 from dlcv.runtime.tiles.twins import twins
 
 if TYPE_CHECKING:
-    from dlcv.runtime.large.scene import Scene
+    from dlcv.runtime.raster.scene import Scene
 
 
 @dataclass(frozen=True)

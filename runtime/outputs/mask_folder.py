@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from dlcv.runtime.answers import segmented_of
 from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.files import remove_partials
+from dlcv.runtime.masks import encode_mask
 from dlcv.runtime.outputs.base import Counted, Output
-from dlcv.runtime.outputs.masks import encode_mask
 from dlcv.runtime.outputs.named_files import NamedFiles
-from dlcv.runtime.run.output_names import DEFAULT_TEMPLATE, check_names, name_of
+from dlcv.runtime.records.output_names import DEFAULT_TEMPLATE, check_names, name_of
 from dlcv.runtime.tiles.tile_list import Tile, TileList
 
 FEW_CLASSES = 16

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dlcv.runtime.masks import Palette
 from dlcv.runtime.outputs.base import Counted
 from dlcv.runtime.outputs.beside import OVERLAY_JPG, OVERLAY_PNG, OVERLAY_TIF, beside
 from dlcv.runtime.outputs.extras import FileExtra, Seen, scene_of
-from dlcv.runtime.outputs.masks import Palette
 from dlcv.runtime.tiles.tile_list import Tile
 
 DEFAULT_ALPHA = 0.4

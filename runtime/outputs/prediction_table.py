@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import TileError, UsageError
-from dlcv.runtime.journal import Journal, forget_lines
 from dlcv.runtime.outputs.base import Output
 from dlcv.runtime.outputs.predictions import FORMATS, Prediction, prediction_of
+from dlcv.runtime.records.journal import Journal, forget_lines
 from dlcv.runtime.tiles.tile_list import Tile, TileList
 
 DEFAULT_FORMAT, DEFAULT_TOP_K = "csv", 5

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.journal import csv_line, csv_rows, csv_values, unreadable, whole_lines
+from dlcv.runtime.records.journal import csv_line, csv_rows, csv_values, unreadable, whole_lines
 
 DIGITS = 6
 """Of a probability, significant; float32 has a little over seven."""

@@ -19,7 +19,7 @@ from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.outputs.at_once import at_once
 from dlcv.runtime.outputs.base import Counted, Output
 from dlcv.runtime.outputs.extras import Extra, Seen, refuse_one_name_twice
-from dlcv.runtime.run.manifest import Row
+from dlcv.runtime.records.manifest import Row
 from dlcv.runtime.tiles.tile_list import Tile
 
 R = TypeVar("R")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dlcv.runtime.errors import EngineError, one_line
-from dlcv.runtime.inspection.onnx_graph import OnnxGraph, read_onnx_graph
+from dlcv.runtime.graphs.onnx_graph import OnnxGraph, read_onnx_graph
 
 KNOWN_DOMAINS = frozenset(
     {"", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", "com.microsoft", "trt.plugins"}

@@ -14,16 +14,16 @@ from dlcv.runtime.outputs.base import Output
 from dlcv.runtime.pipeline.outcome import Outcome
 from dlcv.runtime.pipeline.times import StageTimes
 from dlcv.runtime.progress import Progress, patience
+from dlcv.runtime.records.manifest import DONE, FAILED, Manifest, Row, forget, read_manifest
+from dlcv.runtime.records.resume import before
 from dlcv.runtime.run.flow import Flow
 from dlcv.runtime.run.flushing import Flushing, flush
 from dlcv.runtime.run.folder import RunFolder
-from dlcv.runtime.run.manifest import DONE, FAILED, Manifest, Row, forget, read_manifest
-from dlcv.runtime.run.resume import before
-from dlcv.runtime.run.settings import InferSettings
-from dlcv.runtime.run.work import TileWork
 from dlcv.runtime.tiles.looks import Looks
 from dlcv.runtime.tiles.tile_list import Tile, TileList
 from dlcv.runtime.version import __version__
+from dlcv.runtime.work.settings import InferSettings
+from dlcv.runtime.work.tile_work import TileWork
 
 R = TypeVar("R")
 

@@ -9,9 +9,9 @@ from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import EngineError
 from dlcv.runtime.files import sha256_of
 from dlcv.runtime.machine import cpu_count
-from dlcv.runtime.run.settings import InferSettings
 from dlcv.runtime.sessions import Session, open_session
 from dlcv.runtime.sessions.restarting import RestartingSession
+from dlcv.runtime.work.settings import InferSettings
 
 
 class RunEngine:

@@ -8,16 +8,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dlcv.runtime.card.card import ModelCard
-from dlcv.runtime.large.dispatch import tile_pipeline
 from dlcv.runtime.machine import cpu_count
 from dlcv.runtime.outputs.base import Output
 from dlcv.runtime.pipeline.outcome import Outcome
 from dlcv.runtime.pipeline.times import StageTimes
 from dlcv.runtime.pipeline.verdict import verdict
-from dlcv.runtime.run.settings import InferSettings
-from dlcv.runtime.run.work import TileHands, TileWork
 from dlcv.runtime.sessions.restarting import RestartingSession
 from dlcv.runtime.tiles.earlier_runs import RUN
+from dlcv.runtime.work.dispatch import tile_pipeline
+from dlcv.runtime.work.settings import InferSettings
+from dlcv.runtime.work.tile_work import TileHands, TileWork
 
 if TYPE_CHECKING:
     from dlcv.runtime.isolate.pool import IsolatedDecoder

@@ -18,8 +18,8 @@ from dlcv.runtime.errors import OutputError, UsageError, one_line
 from dlcv.runtime.files import make_folder, write_bytes
 from dlcv.runtime.locks import lock
 from dlcv.runtime.outputs.beside import all_beside
-from dlcv.runtime.run.manifest import DONE, Row, read_manifest
-from dlcv.runtime.run.output_names import LOCK, RESERVED, SUMMARY, TABLES
+from dlcv.runtime.records.manifest import DONE, Row, read_manifest
+from dlcv.runtime.records.output_names import LOCK, RESERVED, SUMMARY, TABLES
 from dlcv.runtime.tiles.earlier_runs import MANIFEST, RUN, WRITTEN_BY
 
 _SHOWN = 60

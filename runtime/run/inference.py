@@ -15,7 +15,6 @@ from typing import Any
 from dlcv.runtime.card.reader import kind_of
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.files import sha256_of
-from dlcv.runtime.large.dispatch import marked
 from dlcv.runtime.outputs.base import Output
 from dlcv.runtime.outputs.chosen import chosen_output
 from dlcv.runtime.progress import patience
@@ -26,11 +25,12 @@ from dlcv.runtime.run.flow import Flow, Here, decoder_of, on_ray
 from dlcv.runtime.run.flushing import require_flush
 from dlcv.runtime.run.folder import RunFolder
 from dlcv.runtime.run.rebuild import rebuild_if_needed
-from dlcv.runtime.run.settings import InferSettings, default_output, task_options
 from dlcv.runtime.sessions import engine_card
 from dlcv.runtime.tiles.listing import find_tiles, real_paths, source_folders
 from dlcv.runtime.tiles.looks import Looks
 from dlcv.runtime.tiles.tile_list import TileList
+from dlcv.runtime.work.dispatch import marked
+from dlcv.runtime.work.settings import InferSettings, default_output, task_options
 
 __all__ = ["InferSettings", "Summary", "default_output", "infer"]
 

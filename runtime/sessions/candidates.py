@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from dlcv.runtime.errors import DlcvError, EngineError, PrecisionError
-from dlcv.runtime.inspection.onnx_graph import read_onnx_graph
+from dlcv.runtime.graphs.onnx_graph import read_onnx_graph
 from dlcv.runtime.sessions.base import Session
 from dlcv.runtime.sessions.cuda import driver_library_missing
 from dlcv.runtime.sessions.executed import MIN_SESSION_SHARE

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from dlcv.runtime.errors import EngineError
-from dlcv.runtime.inspection.onnx_graph import TYPES
-from dlcv.runtime.protobuf import BYTES, VARINT, Field, Wire, WireError
+from dlcv.runtime.graphs.onnx_graph import TYPES
+from dlcv.runtime.graphs.protobuf import BYTES, VARINT, Field, Wire, WireError
 from dlcv.runtime.sessions.executed import Operator
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")

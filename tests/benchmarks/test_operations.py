@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dlcv.benchmarks.models import measure, table
 from dlcv.benchmarks.operations import count_operations
+from dlcv.benchmarks.programs.models import measure, table
 from dlcv.benchmarks.untrained import untrained_card
 from dlcv.export.onnx_from_checkpoint import onnx_from_model
 from dlcv.export.precision.layers import layers_of
@@ -28,7 +28,9 @@ def test_parameters_are_the_published_ones() -> None:
 
 
 def test_a_model_is_measured_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dlcv.benchmarks.models._plan", lambda path, card: (None, None))  # test_exports.py builds plans
+    monkeypatch.setattr(
+        "dlcv.benchmarks.programs.models._plan", lambda path, card: (None, None)
+    )  # test_exports.py builds plans
     figures = measure("cnn3", pairs=2, width=0.1)
     assert figures.multiply_adds == count_operations("cnn3", (48, 48), width=0.1).multiply_adds
     assert figures.difference < 1e-4 and figures.agreement == 1.0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dlcv.benchmarks.startup import COMMANDS
+from dlcv.benchmarks.programs.startup import COMMANDS
 
 if TYPE_CHECKING:
     import numpy as np

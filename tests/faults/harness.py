@@ -24,7 +24,7 @@ UNORDERED = (".csv", ".jsonl")
 
 SLOW_DISK = """
 import builtins, time
-import dlcv.runtime.files as files, dlcv.runtime.journal as journal
+import dlcv.runtime.files as files, dlcv.runtime.records.journal as journal
 class Slow:
     def __init__(self, file): self._file = file
     def write(self, data):

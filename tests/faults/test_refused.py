@@ -17,7 +17,7 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="capabilities of Linux")]
 SLOW = """
 import time
-import dlcv.runtime.run.work as work
+import dlcv.runtime.work.tile_work as work
 real = work.Decoder.decode_file
 work.Decoder.decode_file = lambda *a: (time.sleep(0.03), real(*a))[1]
 """

@@ -17,7 +17,7 @@ SHARED_S = 3.0
 """For a machine whose cores others use as well: a process that is to end has to be given one."""
 SLOW = """
 import time
-import dlcv.runtime.run.work as work
+import dlcv.runtime.work.tile_work as work
 real = work.Decoder.decode_file
 work.Decoder.decode_file = lambda *a: (time.sleep(0.06), real(*a))[1]
 """

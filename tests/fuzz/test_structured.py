@@ -25,11 +25,11 @@ from dlcv.runtime.card.reader import find_card
 from dlcv.runtime.datasets.classes.table import find_in_csv
 from dlcv.runtime.datasets.masks.description import description_from_dict, load_description
 from dlcv.runtime.errors import CardError, DatasetError, DlcvError, TileError
+from dlcv.runtime.graphs.onnx_graph import read_onnx_graph
 from dlcv.runtime.headers import read_header
-from dlcv.runtime.inspection.onnx_graph import read_onnx_graph
 from dlcv.runtime.inspection.pickled import PickleError, read_pickled
-from dlcv.runtime.large.detect import tiff_facts
 from dlcv.runtime.provenance.graph import check_graph
+from dlcv.runtime.raster.detect import tiff_facts
 
 steady = settings(
     max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dlcv.runtime.records.manifest import DONE, Row, read_manifest
 from dlcv.runtime.run.inference import InferSettings, Summary, infer
-from dlcv.runtime.run.manifest import DONE, Row, read_manifest
 from dlcv.runtime.tiles.tile_list import Fingerprint, Tile
 
 Image = NDArray[np.uint8]

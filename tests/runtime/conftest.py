@@ -1,4 +1,4 @@
-"""What tests of the runtime share beside `tests/conftest.py`: a tiny classifier and tiles of its classes, and a session that is none."""
+"""What tests of the runtime share beside `tests/conftest.py`: a tiny classifier and tiles of its classes, a session that is none, GeoTIFFs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,18 @@ if TYPE_CHECKING:
 
     from dlcv.runtime.run.inference import Summary
 
+    WriteGeo = Callable[..., Path]
     WriteTile = Callable[[Path, NDArray[np.uint8]], None]
+
+UTM, ORIGIN = "EPSG:32640", (325_000.0, 2_790_000.0)
+OF_RASTERIO = ("large", "raster")
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Without rasterio (the lean installation) there is nothing to test of large images, but for what happens without it."""
+    if importlib.util.find_spec("rasterio") is None and collection_path.parent.name in OF_RASTERIO:
+        return True
+    return None
 
 
 @pytest.fixture
@@ -83,3 +94,25 @@ def colour_folder(tmp_path: Path, colours: Any, write_tile: WriteTile) -> Path:
         write_tile(folder / f"{name}.png", colours.colour_tile(name.split("/")[-1], seed))
     write_tile(folder / "wide.png", colours.colour_tile("red", 9, (40, 90)))
     return folder
+
+
+@pytest.fixture(scope="session")
+def write_geo() -> WriteGeo:
+    """Writes uint8 or uint16 (h, w, bands) or (h, w) as a GeoTIFF: a pixel is half a metre in UTM zone 40N, or as `profile` says."""
+
+    def write(path: Path, image: NDArray[np.integer[Any]], **profile: Any) -> Path:
+        from affine import Affine
+
+        from dlcv.runtime.raster.library import rasterio
+
+        bands = image[..., None] if image.ndim == 2 else image
+        given = {
+            "driver": "GTiff", "height": bands.shape[0], "width": bands.shape[1], "count": bands.shape[2],
+            "dtype": bands.dtype.name, "crs": UTM, "transform": Affine(0.5, 0, ORIGIN[0], 0, -0.5, ORIGIN[1]), **profile,
+        }  # fmt: skip
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with rasterio().open(path, "w", **given) as file:
+            file.write(bands.transpose(2, 0, 1))
+        return path
+
+    return write

@@ -137,7 +137,7 @@ def _settings(
     settings = TrainSettings(**options)
 
     if config:
-        from dlcv.train.settings.checks import problems, refuse
+        from dlcv.train.checks import problems, refuse
 
         refuse([*found, *problems(settings)], f"--config {config}")
     return settings

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from dlcv.runtime.card.card import ModelCard
-from dlcv.runtime.datasets.classes.text_rows import shown
 from dlcv.runtime.datasets.labelled import Example, LabelledSet
+from dlcv.runtime.datasets.text_rows import shown
 from dlcv.runtime.errors import UsageError
 from dlcv.runtime.files import make_folder, remove_file, remove_partials
-from dlcv.runtime.outputs.masks import write_mask
+from dlcv.runtime.masks import write_mask
 from dlcv.runtime.scoring.evaluation import answer_images
 from dlcv.runtime.sessions.base import Session
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlcv.runtime.datasets.classes.text_rows import shown
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.datasets.loading import labelled_for
+from dlcv.runtime.datasets.text_rows import shown
 from dlcv.runtime.errors import DatasetError, DlcvError, TileError, UsageError
+from dlcv.runtime.masks import read_mask
 from dlcv.runtime.metrics import Scores
-from dlcv.runtime.outputs.masks import read_mask
 from dlcv.runtime.pipeline.settings import PipelineSettings
 from dlcv.runtime.scoring.evaluation import NOUNS, answer_images, evaluate, one_class_note
 from dlcv.train.checkpoints.checkpoint import model_from_checkpoint

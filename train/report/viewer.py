@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlcv.runtime.card.card import ModelCard
-from dlcv.runtime.outputs.masks import encode_mask
+from dlcv.runtime.masks import encode_mask
 from dlcv.runtime.pages import Html, data_uri, joined, tag
 from dlcv.train.pictures.masks import TileMasks
 

@@ -1,4 +1,4 @@
-"""The options of `dlcv-infer`, a file a group, as `runtime/run/settings.py` groups what they set."""
+"""The options of `dlcv-infer`, a file a group, as `runtime/work/settings.py` groups what they set."""
 
 from __future__ import annotations
 

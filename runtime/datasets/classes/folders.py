@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dlcv.runtime.datasets.classes.found import Found, images_below, is_image
-from dlcv.runtime.datasets.classes.text_rows import shown
 from dlcv.runtime.datasets.split import TRAIN, VALIDATION, VALIDATION_FOLDERS
+from dlcv.runtime.datasets.text_rows import shown
 from dlcv.runtime.errors import DatasetError
 
 _INDEXED = re.compile(r"(.+)_[0-9]+", re.DOTALL)

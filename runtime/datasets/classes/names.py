@@ -11,7 +11,7 @@ from pathlib import Path
 from dlcv.runtime.card.card import MAX_CLASSES
 from dlcv.runtime.datasets.classes.found import Found
 from dlcv.runtime.datasets.classes.images import ClassificationSet
-from dlcv.runtime.datasets.classes.text_rows import listed, shown, text_rows
+from dlcv.runtime.datasets.text_rows import listed, shown, text_rows
 from dlcv.runtime.errors import DatasetError
 
 CLASSES_NAME = "classes.txt"

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlcv.runtime.datasets.classes.found import Found, is_image
-from dlcv.runtime.datasets.classes.text_rows import csv_rows, shown
 from dlcv.runtime.datasets.split import part_of
+from dlcv.runtime.datasets.text_rows import csv_rows, shown
 from dlcv.runtime.errors import DatasetError
 from dlcv.runtime.tiles.names import IMAGE_SUFFIXES
 

@@ -54,7 +54,7 @@ def check_sizes(image_rgb: NDArray[np.uint8], label: NDArray[np.uint8], pair: Pa
 
 
 def _from_indices(path: Path, description: DatasetDescription) -> NDArray[np.uint8]:
-    from dlcv.runtime.outputs.masks import read_mask
+    from dlcv.runtime.masks import read_mask
 
     label, count = read_mask(path), len(description.classes)
     if label.size and int(label.max()) >= count:

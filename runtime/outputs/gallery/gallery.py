@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.files import make_folder, remove_partials
-from dlcv.runtime.journal import csv_line
+from dlcv.runtime.masks import encode_mask
 from dlcv.runtime.outputs.base import Counted
 from dlcv.runtime.outputs.beside import MASK_THUMBNAIL, OVERLAY_TIF, THUMBNAIL, beside
 from dlcv.runtime.outputs.confidence import known, mean_of
 from dlcv.runtime.outputs.extras import Extra, Seen, TableExtra, scene_of
 from dlcv.runtime.outputs.gallery.page import PageTile, write_page
 from dlcv.runtime.outputs.mask_folder import class_pixels
-from dlcv.runtime.outputs.masks import encode_mask
 from dlcv.runtime.outputs.named_files import NamedFiles
-from dlcv.runtime.run.manifest import DONE, Row
+from dlcv.runtime.records.journal import csv_line
+from dlcv.runtime.records.manifest import DONE, Row
 from dlcv.runtime.tiles.tile_list import Tile
 
 THUMBNAIL_SIDE = 320

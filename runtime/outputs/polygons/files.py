@@ -9,7 +9,6 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from dlcv.runtime.files import whole_file
-from dlcv.runtime.large.ground import DEGREE_DIGITS
 from dlcv.runtime.outputs.base import Counted
 from dlcv.runtime.outputs.beside import POLYGONS, beside
 from dlcv.runtime.outputs.confidence import known
@@ -19,10 +18,11 @@ from dlcv.runtime.outputs.polygons.geojson import RegionPolygon, feature_texts, 
 from dlcv.runtime.outputs.polygons.placing import PIECE_PX, placed
 from dlcv.runtime.outputs.polygons.simplify import TooIntricate
 from dlcv.runtime.outputs.polygons.strips import StripPolygons
+from dlcv.runtime.raster.ground import DEGREE_DIGITS
 from dlcv.runtime.tiles.tile_list import Tile
 
 if TYPE_CHECKING:
-    from dlcv.runtime.large.scene import Scene
+    from dlcv.runtime.raster.scene import Scene
 
 STRIP_PIXELS = 1 << 22
 """Of a large image, traced at once: some 400 MB of working memory where borders are many."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.outputs.polygons.arcs import Arcs, arcs_of
 from dlcv.runtime.outputs.polygons.regions import Regions, Rings, regions_of, rings_of
-from dlcv.runtime.outputs.polygons.simplify import signed_area, simplified
+from dlcv.runtime.outputs.polygons.simplify import simplified
 
 CONFIDENCE_DIGITS, METRE_DIGITS = 4, 6
 _POINTS = 1 << 16
@@ -127,11 +127,6 @@ def _means(
 def closed(ring: NDArray[np.int32]) -> NDArray[np.int32]:
     """The ring with its first point again."""
     return np.concatenate([ring, ring[:1]])
-
-
-def area_of(polygon: RegionPolygon) -> float:
-    """The area of a polygon, in square units of its coordinates: of its outer ring, less its holes."""
-    return sum(signed_area(ring[:-1]) for ring in polygon.rings)
 
 
 def geojson(

@@ -85,8 +85,8 @@ def test_most_plants_are_no_larger_than_what_a_person_would_miss() -> None:
 
 
 def test_a_plant_is_gone_afterwards() -> None:
-    from dlcv.runtime.outputs import masks
-    from dlcv.runtime.run.manifest import Manifest
+    from dlcv.runtime import masks
+    from dlcv.runtime.records.manifest import Manifest
     from dlcv.runtime.sessions.base import Session
     from dlcv.runtime.tiles.decode import Decoder
 

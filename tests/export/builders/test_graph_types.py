@@ -10,7 +10,7 @@ import pytest
 
 from dlcv.export.builders.graph_types import graph_types
 from dlcv.runtime.errors import EngineError, ExportError
-from dlcv.runtime.inspection.onnx_graph import TYPES
+from dlcv.runtime.graphs.onnx_graph import TYPES
 
 onnx = pytest.importorskip("onnx", reason="onnx makes the graphs of these tests")
 

@@ -15,7 +15,7 @@ from dlcv.export.precision.calibration import int8_by_ranges, int8_from_onnx, ra
 from dlcv.export.precision.layer_names import layer_name, makers_of
 from dlcv.export.precision.layers import Layer, layers_of
 from dlcv.export.precision.proof import Proof, prove
-from dlcv.export.precision.proof_onnxruntime import session_operators
+from dlcv.export.precision.proof_onnxruntime import operators_of, optimised_graph
 from dlcv.runtime.errors import ExportError, VerdictError
 
 GraphOf = Callable[[str], onnx.ModelProto]
@@ -126,7 +126,7 @@ def test_int8_in_the_graph_that_a_session_runs_in_float_is_caught(graph_of: Grap
 
 
 def test_a_session_shows_what_it_made_of_a_graph(graph_of: GraphOf) -> None:
-    found = session_operators(graph_of("mask"))
+    found = operators_of(optimised_graph(graph_of("mask")))
     assert found is not None
     assert sum(n for key, n in found.items() if key.endswith("Conv fp32")) == 18
     assert found["ConvTranspose fp32"] == 3

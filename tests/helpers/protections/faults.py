@@ -18,9 +18,9 @@ FAULTS = (
         RUNTIME + "test_files.py::test_a_full_disk_is_told_and_the_old_file_stays",
     ),
     Protection(
-        "a manifest that takes no more is a line", "runtime/journal.py",
+        "a manifest that takes no more is a line", "runtime/records/journal.py",
         "            self._write(line)\n        except OSError as error:", "            self._write(line)\n        except ZeroDivisionError as error:",
-        RUNTIME + "run/test_manifest.py::test_a_full_disk_is_told",
+        RUNTIME + "records/test_manifest.py::test_a_full_disk_is_told",
     ),
     Protection(
         "a tile that may not be read fails alone", _DECODE, "    except (OSError, ValueError) as error:", "    except ZeroDivisionError as error:",
@@ -134,9 +134,9 @@ FAULTS = (
         FAULTS + "test_refused.py::test_a_second_training_in_the_folder_is_refused",
     ),
     Protection(
-        "who waits for a file that hangs is sent away", "runtime/large/last_out.py",
+        "who waits for a file that hangs is sent away", "runtime/raster/last_out.py",
         "            if self._ended:  # whoever is inside may hang there\n", "            if False:\n",
-        RUNTIME + "large/test_last_out.py::test_those_that_wait_behind_one_that_hangs_are_sent_away",
+        RUNTIME + "raster/test_last_out.py::test_those_that_wait_behind_one_that_hangs_are_sent_away",
     ),
     Protection(
         "a container's quota binds the number of cores", "runtime/machine.py", "    quota = cgroup_cpus()\n", "    quota = None\n",

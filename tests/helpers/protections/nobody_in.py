@@ -20,7 +20,7 @@ NOBODY_IN = (
     ),
     Protection(
         "two tiles do not share an output", "runtime/tiles/twins.py", "        if name in first:\n", "        if False:\n",
-        RUNTIME + "run/test_output_names.py::test_two_tiles_of_one_output_are_refused",
+        RUNTIME + "records/test_output_names.py::test_two_tiles_of_one_output_are_refused",
     ),
     Protection(
         "names whose hashes alone are equal are two", "runtime/tiles/twins.py", "        if name in first:\n", "        if first:\n",
@@ -37,7 +37,7 @@ NOBODY_IN = (
         RUNTIME + "tiles/test_tile_list.py::test_a_tile_of_a_run_takes_few_bytes",
     ),
     Protection(
-        "a tile's name does not lead out of the folder", "runtime/run/output_names.py", 'or name.startswith("/") or ".." in parts or', "or",
+        "a tile's name does not lead out of the folder", "runtime/records/output_names.py", 'or name.startswith("/") or ".." in parts or', "or",
         RUNTIME + "run/test_hostile_folder.py::test_a_key_never_leads_out",
     ),
     Protection(
@@ -127,9 +127,9 @@ NOBODY_IN = (
         RUNTIME + "tiles/test_decode.py::test_a_giant_costs_nothing",
     ),
     Protection(
-        "directories without end are not followed", "runtime/large/library.py",
+        "directories without end are not followed", "runtime/raster/library.py",
         "            if _DRIVERS.get(start) == \"GTiff\" and _has_more_directories(file, MOST_DIRECTORIES):\n", "            if False:\n",
-        RUNTIME + "large/test_source.py::test_directories_without_end",
+        RUNTIME + "raster/test_source.py::test_directories_without_end",
     ),
     Protection(
         "a file that is too large is not read", _DECODE, "    if status.st_size > max_bytes:", "    if False:",

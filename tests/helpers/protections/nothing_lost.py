@@ -8,16 +8,16 @@ _KEPT = "runtime/large/kept.py"
 
 NOTHING_LOST = (
     Protection(
-        "a torn last line is not read", "runtime/journal.py", 'if line.endswith(b"\\n"):', "if True:",
-        RUNTIME + "test_journal.py::test_a_torn_line_is_left_out_and_cut_before_the_next",
+        "a torn last line is not read", "runtime/records/journal.py", 'if line.endswith(b"\\n"):', "if True:",
+        RUNTIME + "records/test_journal.py::test_a_torn_line_is_left_out_and_cut_before_the_next",
     ),
     Protection(
-        "a torn last line is cut before the next", "runtime/journal.py", 'if not tail.endswith(b"\\n"):', "if False:",
-        RUNTIME + "run/test_manifest.py::test_torn_anywhere_only_the_last_row_is_lost",
+        "a torn last line is cut before the next", "runtime/records/journal.py", 'if not tail.endswith(b"\\n"):', "if False:",
+        RUNTIME + "records/test_manifest.py::test_torn_anywhere_only_the_last_row_is_lost",
     ),
     Protection(
-        "a row is with the system at once", "runtime/journal.py", "        self._file.flush()\n", "",
-        RUNTIME + "test_journal.py::test_a_line_is_with_the_operating_system_at_once",
+        "a row is with the system at once", "runtime/records/journal.py", "        self._file.flush()\n", "",
+        RUNTIME + "records/test_journal.py::test_a_line_is_with_the_operating_system_at_once",
     ),
     Protection(
         "what is decided of a large image is kept", "runtime/large/run.py", "            self._kept.keep(top, index, levels)\n", "            pass\n",
@@ -40,7 +40,7 @@ NOTHING_LOST = (
         RUNTIME + "large/test_mosaic.py::test_what_is_done_waits_for_nothing",
     ),
     Protection(
-        "a name with a line break is one line", "runtime/journal.py", "[escape(value) for value in values]", "list(values)",
+        "a name with a line break is one line", "runtime/records/journal.py", "[escape(value) for value in values]", "list(values)",
         RUNTIME + "run/test_hostile_folder.py::test_every_entry_has_its_row",
     ),
     Protection(
@@ -63,7 +63,7 @@ NOTHING_LOST = (
         RUNTIME + "run/test_inference_extras.py::test_a_tile_that_fails_when_it_is_run_again_leaves_nothing_behind",
     ),
     Protection(
-        "a tile that changed is run again", "runtime/run/resume.py", "not (was == now if was is not None else _as_old(now, row, folder))", "False",
+        "a tile that changed is run again", "runtime/records/resume.py", "not (was == now if was is not None else _as_old(now, row, folder))", "False",
         FAULTS + "test_refused.py::test_tiles_that_vanish_or_change_meanwhile",
     ),
     Protection(

@@ -13,7 +13,7 @@ from infer_command import TOOK, invoke
 
 from dlcv.runtime.cli.infer import main
 from dlcv.runtime.cli.infer_options import HEADINGS
-from dlcv.runtime.run.manifest import read_manifest
+from dlcv.runtime.records.manifest import read_manifest
 
 
 def test_a_folder_of_tiles(tile_folder: Path, tiny_onnx: Path, tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from s3_server import Bucket
 
 from dlcv.runtime.errors import DlcvError, UsageError
 from dlcv.runtime.provenance import Trust
+from dlcv.runtime.records.manifest import read_manifest
 from dlcv.runtime.run.inference import InferSettings, Summary, infer
-from dlcv.runtime.run.manifest import read_manifest
 from dlcv.runtime.tiles.tile_list import Tile
 
 pytestmark = [

@@ -18,16 +18,16 @@ from rasterio.warp import transform_geom
 
 from dlcv.runtime import progress
 from dlcv.runtime.errors import OutputError, TileError
-from dlcv.runtime.large import scene as scene_module
-from dlcv.runtime.large.scene import Scene
+from dlcv.runtime.masks import read_mask
 from dlcv.runtime.outputs import with_extras
 from dlcv.runtime.outputs.base import Counted
 from dlcv.runtime.outputs.beside import CONFIDENCE_TIF, MASK_THUMBNAIL, OVERLAY_TIF, POLYGONS, THUMBNAIL, beside
-from dlcv.runtime.outputs.masks import read_mask
 from dlcv.runtime.outputs.polygons import files as polygon_files
 from dlcv.runtime.outputs.polygons.files import Polygons
+from dlcv.runtime.raster import scene as scene_module
+from dlcv.runtime.raster.scene import Scene
+from dlcv.runtime.records.manifest import FAILED, read_manifest
 from dlcv.runtime.run.inference import InferSettings, Summary, infer
-from dlcv.runtime.run.manifest import FAILED, read_manifest
 from dlcv.runtime.tiles.tile_list import Tile
 
 WriteGeo = Callable[..., Path]

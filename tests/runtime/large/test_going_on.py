@@ -20,9 +20,9 @@ from dlcv.runtime.files import hidden_name
 from dlcv.runtime.large import kept, mosaic, run
 from dlcv.runtime.large.kept import KEPT_SUFFIX, KeptOf, KeptRows
 from dlcv.runtime.large.run import ImageRun, Part
-from dlcv.runtime.large.sureness import Levels
+from dlcv.runtime.raster.sureness import Levels
+from dlcv.runtime.records.manifest import read_manifest
 from dlcv.runtime.run.inference import InferSettings, Summary, infer
-from dlcv.runtime.run.manifest import read_manifest
 
 WriteGeo = Callable[..., Path]
 Image = NDArray[np.uint8]
@@ -174,7 +174,7 @@ def test_what_was_stopped_while_its_extras_were_written_asks_for_a_strip(
     start(tmp_path / "whole", overlay=True)
     out, every = tmp_path / "out", len(read)
     with monkeypatch.context() as context:
-        context.setattr("dlcv.runtime.large.scene.Scene.write_overlay", _fails)
+        context.setattr("dlcv.runtime.raster.scene.Scene.write_overlay", _fails)
         with pytest.raises(OutputError, match="no space"):
             start(out, overlay=True)
     read.clear()

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dlcv.runtime.large import source
-from dlcv.runtime.large.bands import Bands
 from dlcv.runtime.pipeline import hanging
+from dlcv.runtime.raster import source
+from dlcv.runtime.raster.bands import Bands
+from dlcv.runtime.records.manifest import FAILED, Row, read_manifest
 from dlcv.runtime.run.inference import InferSettings, Summary, infer
-from dlcv.runtime.run.manifest import FAILED, Row, read_manifest
 from dlcv.runtime.tiles.tile_list import Tile
 
 WriteGeo = Callable[..., Path]
@@ -83,7 +83,7 @@ def test_one_whose_reading_hangs_fails_alone(
         return real(self, dataset, window, *others)
 
     monkeypatch.setattr(Bands, "read", read)
-    monkeypatch.setattr("dlcv.runtime.large.source.STRIP_ROWS", 64)
+    monkeypatch.setattr("dlcv.runtime.raster.source.STRIP_ROWS", 64)
     monkeypatch.setattr(hanging, "MOST_HUNG", 1)  # threads that wait for one image are one tile that hangs
     summary = run(tiny_onnx, folder, tmp_path / "out", decoders=decoders)
     assert (summary.done, summary.failed) == (7, 1)

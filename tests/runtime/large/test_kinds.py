@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from dlcv.runtime.errors import TileError
-from dlcv.runtime.large.source import Source
+from dlcv.runtime.raster.source import Source
 from dlcv.runtime.tiles.decode import DecodeOptions, decode_file
 
 WriteGeo = Callable[..., Path]

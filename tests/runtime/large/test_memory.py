@@ -19,12 +19,12 @@ from affine import Affine
 from dlcv.runtime.answers import probs_of
 from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.large.flow import TilePipeline
-from dlcv.runtime.large.library import rasterio
+from dlcv.runtime.raster.library import rasterio
 from dlcv.runtime.large.run import LargeSettings
 from dlcv.runtime.pipeline.settings import PipelineSettings
 from dlcv.runtime.sessions.base import Session
 from dlcv.runtime.tiles.tile_list import Tile
-from dlcv.runtime.run.work import TileWork
+from dlcv.runtime.work.tile_work import TileWork
 
 height, width, path = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
 with rasterio().open(path, "w", driver="GTiff", height=height, width=width, count=3, dtype="uint8", tiled=True,

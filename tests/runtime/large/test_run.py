@@ -17,8 +17,8 @@ from dlcv.runtime import load
 from dlcv.runtime.answers import probs_of
 from dlcv.runtime.errors import OutputError, UsageError
 from dlcv.runtime.fitting.fitting import fit_to_card
-from dlcv.runtime.large import cog
 from dlcv.runtime.large.run import ImageRun
+from dlcv.runtime.masks import read_mask
 from dlcv.runtime.outputs.beside import (
     CONFIDENCE,
     CONFIDENCE_TIF,
@@ -29,9 +29,9 @@ from dlcv.runtime.outputs.beside import (
     THUMBNAIL,
     beside,
 )
-from dlcv.runtime.outputs.masks import read_mask
+from dlcv.runtime.raster import cog
+from dlcv.runtime.records.manifest import DONE, FAILED, Row, read_manifest
 from dlcv.runtime.run.inference import InferSettings, Summary, infer
-from dlcv.runtime.run.manifest import DONE, FAILED, Row, read_manifest
 from dlcv.runtime.sessions import open_session
 
 WriteGeo = Callable[..., Path]

@@ -100,7 +100,7 @@ def test_known_domains_and_the_files_own_functions_are_no_error(engine: Path, pr
 
 
 def test_a_file_of_endless_fields_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dlcv.runtime.protobuf._MAX_FIELDS", 1000)
+    monkeypatch.setattr("dlcv.runtime.graphs.protobuf._MAX_FIELDS", 1000)
     path = tmp_path / "a.onnx"
     path.write_bytes(b"\x08\x00" * 1001)
     with pytest.raises(CardError, match="is not an ONNX file") as caught:

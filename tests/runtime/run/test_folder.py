@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from dlcv.runtime.errors import OutputError, UsageError
+from dlcv.runtime.records.manifest import DONE, FAILED, Manifest, Row
+from dlcv.runtime.records.output_names import LOCK, SUMMARY, TABLES
 from dlcv.runtime.run.folder import RunFolder
-from dlcv.runtime.run.manifest import DONE, FAILED, Manifest, Row
-from dlcv.runtime.run.output_names import LOCK, SUMMARY, TABLES
 from dlcv.runtime.tiles.earlier_runs import MANIFEST, RUN
 
 IDENTITY = {"engine_sha256": "abc", "fit": "windows", "overlap": 0.25, "scale_16bit": None}

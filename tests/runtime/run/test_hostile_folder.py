@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from dlcv.runtime.journal import unescape
+from dlcv.runtime.records.journal import unescape
+from dlcv.runtime.records.output_names import check_names
 from dlcv.runtime.run.inference import InferSettings, Summary, infer
-from dlcv.runtime.run.output_names import check_names
 from dlcv.runtime.tiles.decode import decode_file
 from dlcv.runtime.tiles.listing import find_tiles
 

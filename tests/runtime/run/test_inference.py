@@ -15,7 +15,7 @@ from PIL import Image as PillowImage
 from dlcv.runtime import load
 from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.errors import EngineError, UsageError
-from dlcv.runtime.outputs.masks import read_mask
+from dlcv.runtime.masks import read_mask
 from dlcv.runtime.run import engine as run_engine
 from dlcv.runtime.run.inference import Summary
 from dlcv.runtime.tiles.decode import DecodeOptions

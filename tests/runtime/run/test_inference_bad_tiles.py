@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from infer_runs import KEYS, OURS, Image, WriteTile, files_in, rows, summary_of
 
+from dlcv.runtime.records.manifest import DONE, FAILED
 from dlcv.runtime.run.inference import Summary
-from dlcv.runtime.run.manifest import DONE, FAILED
 
 
 def bad_tiles(folder: Path, good: bytes) -> dict[str, str]:

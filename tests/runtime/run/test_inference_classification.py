@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from dlcv.runtime import load
 from dlcv.runtime.errors import EngineError
 from dlcv.runtime.fitting.fitting import fit_to_card
+from dlcv.runtime.records.manifest import DONE, FAILED, Row
 from dlcv.runtime.run.inference import Summary, default_output
-from dlcv.runtime.run.manifest import DONE, FAILED, Row
 from dlcv.runtime.tiles.tile_list import Tile
 
 TOLERANCE = 2e-6

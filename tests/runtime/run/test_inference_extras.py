@@ -20,11 +20,11 @@ from PIL import Image
 
 from dlcv.runtime import load
 from dlcv.runtime.errors import OutputError, UsageError
+from dlcv.runtime.masks import read_mask
 from dlcv.runtime.outputs.beside import beside
-from dlcv.runtime.outputs.masks import read_mask
 from dlcv.runtime.outputs.polygons.geojson import geojson, polygons_of
+from dlcv.runtime.records.manifest import DONE, read_manifest
 from dlcv.runtime.run.inference import InferSettings, Summary, infer
-from dlcv.runtime.run.manifest import DONE, read_manifest
 
 KEYS = ["a.png", "b.png", "sub/c.png", "sub/d.png", "sub/deep/e.png", "sub/deep/f.png"]
 ALL: dict[str, Any] = {"overlay": True, "confidence": True, "polygons": True, "areas": True, "gallery": True}

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.cli.infer import main
 from dlcv.runtime.errors import EngineError, OutOfMemory
-from dlcv.runtime.outputs.masks import read_mask
-from dlcv.runtime.run.manifest import FAILED, read_manifest
+from dlcv.runtime.masks import read_mask
+from dlcv.runtime.records.manifest import FAILED, read_manifest
 from dlcv.runtime.sessions.onnxrt import OnnxSession
 
 Image = NDArray[np.uint8]

@@ -12,9 +12,9 @@ import pytest
 from infer_runs import rows, summary_of
 
 from dlcv.runtime.errors import OutputError
-from dlcv.runtime.outputs.masks import read_mask
+from dlcv.runtime.masks import read_mask
+from dlcv.runtime.records.manifest import DONE
 from dlcv.runtime.run.inference import Summary
-from dlcv.runtime.run.manifest import DONE
 
 
 def test_an_output_that_is_a_file(run: Callable[..., Summary], tile_folder: Path, masks: Path) -> None:

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from dlcv.runtime.outputs.masks import read_mask
-from dlcv.runtime.run.manifest import DONE, Row, read_manifest
+from dlcv.runtime.masks import read_mask
+from dlcv.runtime.records.manifest import DONE, Row, read_manifest
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and /dev/full of a Unix")
 TILES = 90
@@ -39,7 +39,7 @@ def full(path, mode):  # the kernel itself says that there is no space
 files.open = full
 """
 JOURNAL_FULL_AFTER_5 = """
-import builtins, dlcv.runtime.journal as journal
+import builtins, dlcv.runtime.records.journal as journal
 real = journal.Journal._write
 count = []
 def write(self, text):

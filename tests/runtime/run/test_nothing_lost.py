@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from dlcv.runtime.cli.common import refuse_to_overwrite
 from dlcv.runtime.errors import EngineError, OutputError, UsageError
-from dlcv.runtime.outputs.masks import read_mask
+from dlcv.runtime.masks import read_mask
 from dlcv.runtime.provenance import Trust
+from dlcv.runtime.records.manifest import read_manifest
 from dlcv.runtime.run.inference import InferSettings, Summary, infer
-from dlcv.runtime.run.manifest import read_manifest
 from dlcv.runtime.tiles.listing import find_tiles
 
 Scenes = list[NDArray[np.uint8]]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from dlcv.runtime.errors import MissingPackageError, TileError, UsageError
+from dlcv.runtime.records.manifest import read_manifest
 from dlcv.runtime.run.inference import InferSettings, Summary, infer
-from dlcv.runtime.run.manifest import read_manifest
 from dlcv.runtime.tiles.listing import find_tiles, source_folders
 from dlcv.runtime.tiles.urls import is_url, read_url, state_of
 

@@ -12,7 +12,7 @@ import torch
 
 from dlcv.runtime.datasets.masks.tiles import SegmentationSet
 from dlcv.runtime.errors import Interrupted, UsageError
-from dlcv.runtime.outputs.masks import read_mask
+from dlcv.runtime.masks import read_mask
 from dlcv.runtime.scoring.evaluation import answer_images
 from dlcv.train import run
 from dlcv.train.checkpoints.checkpoint import load_checkpoint

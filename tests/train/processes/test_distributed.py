@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from dlcv.runtime.errors import UsageError
+from dlcv.train.checks import try_a_step
 from dlcv.train.processes.distributed import ALONE, Processes
 from dlcv.train.processes.place import Place, place_of_torchrun
-from dlcv.train.settings.checks import try_a_step
 from dlcv.train.settings.settings import TrainSettings
 
 

@@ -14,7 +14,7 @@ from dlcv.runtime.datasets.masks.description import DatasetDescription, load_des
 from dlcv.runtime.datasets.masks.labels import check_sizes, read_label
 from dlcv.runtime.datasets.masks.pairs import Pair
 from dlcv.runtime.errors import DatasetError
-from dlcv.runtime.outputs.masks import write_mask
+from dlcv.runtime.masks import write_mask
 
 DEEPGLOBE = load_description("deepglobe")
 DUBAI = load_description("dubai512")

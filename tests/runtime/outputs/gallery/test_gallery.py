@@ -14,9 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from dlcv.runtime.card.card import ModelCard
+from dlcv.runtime.masks import encode_mask
 from dlcv.runtime.outputs.gallery import page as page_module
 from dlcv.runtime.outputs.gallery.page import PageTile, write_page
-from dlcv.runtime.outputs.masks import encode_mask
 from dlcv.runtime.run.inference import InferSettings, Summary, infer
 
 WriteTile = Callable[[Path, NDArray[np.uint8]], None]

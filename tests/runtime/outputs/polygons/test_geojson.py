@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from polygon_area import area_of
 
 from dlcv.runtime.outputs.polygons import placing
 from dlcv.runtime.outputs.polygons.geojson import (
     PIXEL_NOTE,
     RegionPolygon,
-    area_of,
     feature_of,
     feature_texts,
     geojson,

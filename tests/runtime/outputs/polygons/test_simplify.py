@@ -10,13 +10,14 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from polygon_area import area_of
 
 from dlcv.runtime.answers import Segmented
 from dlcv.runtime.outputs.extras import Seen
 from dlcv.runtime.outputs.polygons import simplify as simplify_module
 from dlcv.runtime.outputs.polygons.arcs import arcs_of
 from dlcv.runtime.outputs.polygons.files import NOT_SIMPLIFIED, Polygons
-from dlcv.runtime.outputs.polygons.geojson import RegionPolygon, area_of, polygons_of
+from dlcv.runtime.outputs.polygons.geojson import RegionPolygon, polygons_of
 from dlcv.runtime.outputs.polygons.regions import regions_of, rings_of
 from dlcv.runtime.outputs.polygons.simplify import MOST_WORK, TooIntricate, Work, simplified
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from polygon_area import area_of
 
 from dlcv.runtime.outputs.polygons import chains, simplify
-from dlcv.runtime.outputs.polygons.geojson import RegionPolygon, area_of, polygons_of
+from dlcv.runtime.outputs.polygons.geojson import RegionPolygon, polygons_of
 from dlcv.runtime.outputs.polygons.strips import StripPolygons
 
 Mask = NDArray[np.uint8]

@@ -1,0 +1,1 @@
+"""What `dlcv-evaluate` and `dlcv-parity` do: engines and checkpoints on labelled images, beside each other."""

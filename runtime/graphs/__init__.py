@@ -1,0 +1,1 @@
+"""Graphs of ONNX as files: what they hold, read field by field without onnx."""

@@ -1,0 +1,23 @@
+"""What is trained and on what: everything that stays the same while a run trains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dlcv.runtime.card.card import ModelCard
+from dlcv.runtime.datasets.labelled import LabelledSet
+from dlcv.train.settings.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder and everything that stays the same while it trains."""
+
+    folder: Path
+    settings: TrainSettings
+    training: LabelledSet[Any]
+    validation: LabelledSet[Any]
+    card: ModelCard
+    probe_sha256: str
