@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dlcv.benchmarks.bench.cuda_events import seconds_between_events
 from dlcv.runtime.errors import EngineError
 from dlcv.runtime.sessions import cuda
+from dlcv.runtime.sessions.cuda_graph import Graph, GraphRecorder
 from dlcv.runtime.sessions.trt import check_plan
 from dlcv.runtime.sessions.trt_layers import INPUT
 from dlcv.runtime.sessions.trt_layout import dtype_of
@@ -27,6 +28,9 @@ class TensorrtLoop:
         _, library = check_plan(path)
         self._path, self._doing, self._trt = path, f"running {path} without dlcv", library.module
         self._shape: tuple[int, ...] = ()
+        self._recorder = None if library.is_rtx else GraphRecorder()  # as the session: RTX compiles while it runs
+        self._graph: Graph | None = None
+        self._tried = False
         self._host: dict[str, cuda.PinnedBuffer] = {}
         self._device: dict[str, cuda.DeviceBuffer] = {}
         with cuda.primary_context(self._doing):
@@ -63,10 +67,36 @@ class TensorrtLoop:
             return answers
 
     def device_seconds(self, images: NDArray[np.uint8]) -> float:
-        """Of one batch of this shape, without copies, on whatever the device's memory holds."""
+        """Of one batch of this shape, without copies, on whatever the device's memory holds.
+
+        Launched as a CUDA graph where one can be recorded: started call by call, a small batch waits for the host between its
+        kernels, and that is not the device's time.
+        """
         with cuda.primary_context(self._doing):
             self._prepare(images.shape)
-            return seconds_between_events(self._stream, self._launch)
+            if not self._tried:
+                self._record()
+            return seconds_between_events(self._stream, self._launch if self._graph is None else self._launch_graph)
+
+    def _record(self) -> None:
+        """After one batch call by call: what TensorRT does once a shape must not be recorded."""
+        self._launch()
+        self._stream.synchronize()
+        self._tried = True
+        if self._recorder is None:
+            return
+        self._graph = self._recorder.record(
+            self._stream, lambda: "" if self._context.execute_async_v3(self._stream.handle) else "execute_async_v3"
+        )
+        if (
+            self._graph is None
+        ):  # CUDA's runtime may keep the failure as its last error, and would fail the next batch with it
+            self._context.execute_async_v3(self._stream.handle)
+            self._stream.synchronize()
+
+    def _launch_graph(self) -> None:
+        if self._graph is not None and (refused := self._graph.launch(self._stream)):
+            raise EngineError(f"{self._doing} failed: a CUDA graph was refused: {refused}")
 
     def _launch(self) -> None:
         if not self._context.execute_async_v3(self._stream.handle):
@@ -89,6 +119,9 @@ class TensorrtLoop:
         self._shape = shape
 
     def _free(self) -> None:
+        if self._graph is not None:
+            self._graph.free()
+        self._graph, self._tried = None, False
         for host in self._host.values():
             host.free()
         for device in self._device.values():

@@ -91,7 +91,7 @@ def _kept(model: str, results: list[Result], errors: list[DlcvError]) -> dict[st
 
 
 def _requests(model: str, device: str) -> list[Request]:
-    """In order of worth: the first engine in every way, then the others, then more batches."""
+    """In order of worth: the first engine in every way, then the others, then more batches; torch.compile last, which compiles for a minute."""
     from dlcv.benchmarks.bench.request import Request
 
     found = []
@@ -100,10 +100,11 @@ def _requests(model: str, device: str) -> list[Request]:
     for measures, batches, ways, baselines, effort in (
         (("host",), BATCHES[:3], ENGINES[:1], (*plain, *eager), EFFORT),
         (("roofline",), (FILES_BATCH,), ENGINES[:1], plain, EFFORT),
-        (("host",), (FILES_BATCH,), ENGINES[:1], (*plain, *compiled), EFFORT),
+        (("host",), (FILES_BATCH,), ENGINES[:1], plain, EFFORT),
         (("files",), (FILES_BATCH,), ENGINES[:1], (*plain, "serial"), FILES_EFFORT),
         (("host",), BATCHES[:3], ENGINES[1:], plain, EFFORT),
         (("host",), BATCHES[3:], ENGINES, plain, EFFORT),
+        *([(("host",), (FILES_BATCH,), ENGINES[:1], (*plain, *compiled), EFFORT)] if compiled else []),
     ):
         for precision, compute in ways:
             for engine in _engines(model, precision, compute):

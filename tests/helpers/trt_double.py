@@ -14,6 +14,7 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,7 +26,17 @@ from tensorrt_double import VERSION, make_tensorrt
 
 from dlcv.runtime.card.card import ModelCard
 
-__all__ = ["CARD", "VERSION", "World", "images_of", "installed", "make_pycuda", "make_tensorrt", "plan_bytes"]
+__all__ = [
+    "CARD",
+    "VERSION",
+    "World",
+    "images_of",
+    "installed",
+    "make_pycuda",
+    "make_tensorrt",
+    "plan_bytes",
+    "write_full_plan",
+]
 
 T = TypeVar("T")
 CARD = ModelCard(
@@ -104,6 +115,14 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     yield world
     for cached in (cuda._pycuda, cuda._retained):
         cached.cache_clear()
+
+
+def write_full_plan(world: World, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A plan of full TensorRT, which is there."""
+    monkeypatch.setitem(sys.modules, "tensorrt", make_tensorrt(world, "tensorrt", "10.9.0.34"))
+    path = folder / "full.plan"
+    path.write_bytes(plan_bytes(CARD.to_json(), magic=b"ftrt", version="10.9.0.34"))
+    return path
 
 
 def plan_bytes(card_json: str, *, magic: bytes = b"vtrt", version: str = VERSION, mask: int = 0b111110) -> bytes:

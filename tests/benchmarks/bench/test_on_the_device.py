@@ -27,6 +27,13 @@ def plan(double: Any, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def full(double: Any, world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A plan of full TensorRT, whose batches become CUDA graphs; TensorRT-RTX's do not."""
+    path: Path = double.write_full_plan(world, tmp_path, monkeypatch)
+    return path
+
+
 def test_the_bare_loop_gives_what_our_session_gives(world: Any, plan: Path) -> None:
     with open_plan(plan) as session, TensorrtLoop(plan) as loop:
         for images in (IMAGES, IMAGES[:1], IMAGES):
@@ -37,17 +44,38 @@ def test_the_bare_loop_gives_what_our_session_gives(world: Any, plan: Path) -> N
                 np.testing.assert_array_equal(found[name], values)
 
 
-def test_device_time_is_what_lies_between_the_events(world: Any, plan: Path) -> None:
-    with TensorrtLoop(plan) as loop:
-        world.calls.clear()
-        assert loop.device_seconds(IMAGES) == pytest.approx(0.0025), "the double computes for 2.5 ms"
-        names = [
-            name for name in world.names() if name in ("record", "execute_async_v3", "memcpy_htod_async", "synchronize")
-        ]
-        assert names == ["record", "execute_async_v3", "record", "synchronize"], "no copy in between, and one wait"
-        world.calls.clear()
+def test_device_time_is_what_lies_between_the_events(world: Any, full: Path) -> None:
+    with TensorrtLoop(full) as loop:
+        loop.device_seconds(IMAGES)  # the graph of this shape is recorded
+        for _ in range(2):
+            world.calls.clear()
+            assert loop.device_seconds(IMAGES) == pytest.approx(0.0025), "the double computes for 2.5 ms"
+            assert world.names() == ["Event", "Event", "record", "cuGraphLaunch", "record", "synchronize"], (
+                "no copy, one wait, no buffers"
+            )
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_without_a_graph_the_device_is_timed_call_by_call(world: Any, plan: Path, full: Path, refused: bool) -> None:
+    """Where none can be recorded, and of TensorRT-RTX."""
+    with TensorrtLoop(full if refused else plan) as loop:
+        if refused:
+            world.refuse.add("cuStreamEndCapture")
         loop.device_seconds(IMAGES)
-        assert "mem_alloc" not in world.names(), "buffers are kept as long as the batch is the same"
+        world.calls.clear()
+        assert loop.device_seconds(IMAGES) == pytest.approx(0.0025)
+        assert world.names() == ["Event", "Event", "record", "execute_async_v3", "record", "synchronize"]
+
+
+def test_a_graph_is_of_one_shape_and_the_loop_beside_stays_call_by_call(world: Any, full: Path) -> None:
+    with TensorrtLoop(full) as loop:
+        for images in (IMAGES, IMAGES[:1], IMAGES):
+            assert [loop.device_seconds(images) for _ in range(2)] == pytest.approx([0.0025] * 2)
+            assert len(world.cuda.graphs) == 1
+            world.calls.clear()
+            loop.run(images)
+            assert "execute_async_v3" in world.names() and "cuGraphLaunch" not in world.names()
+    assert world.cuda.graphs == {}
 
 
 def test_nothing_is_left_behind(world: Any, plan: Path) -> None:

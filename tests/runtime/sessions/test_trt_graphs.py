@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from trt_double import CARD, images_of
+from trt_double import images_of
 
 from dlcv.runtime.errors import EngineError, OutOfMemory
 from dlcv.runtime.sessions import cuda_graph
@@ -25,9 +25,7 @@ ADDRESSES, OUT = ["set_tensor_address"] * 3, ["memcpy_dtoh_async"] * 2
 @pytest.fixture
 def full(double: Any, world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A plan of full TensorRT, which is there."""
-    monkeypatch.setitem(sys.modules, "tensorrt", double.make_tensorrt(world, "tensorrt", "10.9.0.34"))
-    path = tmp_path / "full.plan"
-    path.write_bytes(double.plan_bytes(CARD.to_json(), magic=b"ftrt", version="10.9.0.34"))
+    path: Path = double.write_full_plan(world, tmp_path, monkeypatch)
     return path
 
 
