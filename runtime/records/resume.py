@@ -79,10 +79,12 @@ class Before:
     Attributes:
         holds: output by the tile's key, of tiles that are the files that were answered and whose output is as it was written.
         damaged: likewise, where the output, or what stands beside it, is not: cut short, emptied, or another file.
+        known: how many tiles were asked for of which there is a row.
     """
 
     holds: dict[str, str] = field(default_factory=dict)
     damaged: dict[str, str] = field(default_factory=dict)
+    known: int = 0
 
 
 def before(
@@ -108,6 +110,7 @@ def before(
         row = rows.get(key)
         if row is None:
             continue
+        found.known += 1
         _, _, output, _, was, output_size, beside_size = row
         size, now = there.size(output), looks.at(tile.where)
         if size is None or now is None or not (was == now if was is not None else _as_old(now, row, folder)):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from dlcv.runtime.errors import one_line
 from dlcv.runtime.files import remove_partials
 from dlcv.runtime.outputs.base import Output
 from dlcv.runtime.pipeline.outcome import Outcome
@@ -139,10 +140,19 @@ class Course(Generic[R]):
         if found.damaged:
             such = f"such as {next(iter(found.damaged.values()))}; these tiles are run again"
             self._say(f"{len(found.damaged)} of {len(self._tiles)} results are not as they were written, {such}")
+        if gone := len(rows) - found.known:
+            self._say(self._not_asked_for(rows, gone))
         left = self._output.left(self._tiles, found.holds)
         if left:
             self._clear_up(left, rows)
         return left
+
+    def _not_asked_for(self, rows: Mapping[str, Row], gone: int) -> str:
+        asked = {tile.key for tile in self._tiles}
+        such = one_line(min(key for key in rows if key not in asked))
+        if gone == 1:
+            return f"{such}, which an earlier run did, is not among the tiles now; what was written of it stays"
+        return f"{gone} tiles that earlier runs did, such as {such}, are not among the tiles now; what was written of them stays"
 
     def _clear_up(self, left: Sequence[Tile], rows: Mapping[str, Row]) -> None:
         """Takes out what is there of the tiles that are run again: their files first, since the rows tell of them."""

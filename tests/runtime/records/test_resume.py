@@ -200,6 +200,26 @@ def test_files_there(tmp_path: Path) -> None:
     assert [sizes.size(name) for name in ("y", "sub/x", "sub", "z", "no/x")] == [5, 0, None, None, None]
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_tiles_that_are_gone_are_told_and_their_masks_stay(run: Run, tile_folder: Path, out: Path, count: int) -> None:
+    run(tile_folder)
+    names = ["a.png", "b.png"][:count]
+    for name in names:
+        (tile_folder / name).unlink()
+    said: list[str] = []
+    summary = run(tile_folder, resume=True, say=said.append)
+    assert (summary.tiles, summary.done, summary.resumed) == (6 - count, 6 - count, 6 - count)
+    assert (
+        said
+        == [
+            "a.png, which an earlier run did, is not among the tiles now; what was written of it stays",
+            "2 tiles that earlier runs did, such as a.png, are not among the tiles now; what was written of them stays",
+        ][count - 1 : count]
+    )
+    assert all((out / f"{name}.png").exists() for name in names)
+    assert {row.path for row in read_manifest(out / "manifest.csv")} >= set(names)
+
+
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
 
