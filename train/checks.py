@@ -10,6 +10,7 @@ import torch
 from dlcv.runtime.errors import UsageError, one_line
 from dlcv.train.checkpoints.session import torch_device
 from dlcv.train.data.augment import Augmentation
+from dlcv.train.data.left_out import UNREADABLE
 from dlcv.train.folder.snapshots import snapshot_epochs
 from dlcv.train.models.registry import create_model, model_entry
 from dlcv.train.processes.place import Place
@@ -65,7 +66,13 @@ def problems(settings: TrainSettings) -> list[str]:
 
 
 def _of_names(settings: TrainSettings) -> Iterator[str]:
-    known = (("loss", LOSSES), ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("amp", AMP))
+    known = (
+        ("loss", LOSSES),
+        ("optimizer", OPTIMIZERS),
+        ("schedule", SCHEDULES),
+        ("amp", AMP),
+        ("unreadable", UNREADABLE),
+    )
     for name, names in known:
         value = getattr(settings, name)
         if value not in names:

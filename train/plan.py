@@ -17,11 +17,13 @@ import torch
 from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.datasets.labelled import LabelledSet
 from dlcv.runtime.datasets.loading import training_split
+from dlcv.runtime.datasets.split import TRAIN, VALIDATION
 from dlcv.runtime.errors import DatasetError
 from dlcv.runtime.progress import Progress
 from dlcv.runtime.version import __version__
 from dlcv.train.checks import check, try_a_step
 from dlcv.train.data.examples import EpochBatches
+from dlcv.train.data.left_out import STOP, LeftOut, advised, without_unusable
 from dlcv.train.data.sample import sample_folder
 from dlcv.train.folder.snapshots import snapshot_tiles
 from dlcv.train.models.registry import model_entry
@@ -34,27 +36,35 @@ Labelled = LabelledSet[Any]
 
 
 @dataclass(frozen=True)
+class Data:
+    """What is trained and validated on, and what is left out of it."""
+
+    training: Labelled
+    validation: Labelled
+    left_out: tuple[LeftOut, ...] = ()
+
+
+@dataclass(frozen=True)
 class Plan:
     """A run before it begins.
 
     Attributes:
         settings: with everything decided that was left open.
-        training, validation: the labelled images.
+        data: the labelled images.
         card: of the model to be.
         parameters: how many the model has.
     """
 
     settings: TrainSettings
-    training: Labelled
-    validation: Labelled
+    data: Data
     card: ModelCard
     parameters: int
 
     def lines(self) -> list[str]:
         """What would be trained, for people."""
         settings = self.settings
-        batches = EpochBatches(len(self.training), settings.batch, settings.seed, accumulate=settings.accumulate)
-        images = min(settings.batch, len(self.training)) * batches.accumulate
+        batches = EpochBatches(len(self.data.training), settings.batch, settings.seed, accumulate=settings.accumulate)
+        images = min(settings.batch, len(self.data.training)) * batches.accumulate
         return [
             f"would train {settings.model} with {self.parameters:,} parameters, nothing is written",
             f"at most {settings.epochs} epochs of {batches.per_epoch} steps of {images} images",
@@ -70,11 +80,13 @@ def plan_of(settings: TrainSettings, say: Callable[[str], None], processes: Proc
         DatasetError: when the data cannot be used.
     """
     check(settings)
-    training, validation = data_of(settings, say, processes)
+    data = data_of(settings, say, processes)
+    training, validation = data.training, data.validation
     snapshot_tiles(validation, settings.snapshot_tiles)  # refuses names of no tile
-    settings = _with_defaults(settings, validation)
-    check(settings)
-    card = _card(settings, validation)
+    with advised(settings.unreadable):
+        settings = _with_defaults(settings, validation)
+        check(settings)
+        card = _card(settings, validation)
     say(
         f"{len(training)} images to train on, {len(validation)} to validate on, {len(card.classes)} classes; "
         f"input {card.input_size_hw[0]} x {card.input_size_hw[1]}"
@@ -85,12 +97,15 @@ def plan_of(settings: TrainSettings, say: Callable[[str], None], processes: Proc
         each = f"{batch // size}" if batch % size == 0 else f"{batch // size} or {batch // size + 1}"
         say(f"{size} processes share a batch of {batch} images, {each} in each")
     settings = replace(settings, learning_rate=highest_rate(model, settings, settings.width))
-    return Plan(settings, training, validation, card, sum(each.numel() for each in model.parameters()))
+    return Plan(settings, data, card, sum(each.numel() for each in model.parameters()))
 
 
-def data_of(
-    settings: TrainSettings, say: Callable[[str], None], processes: Processes = ALONE
-) -> tuple[Labelled, Labelled]:
+def data_of(settings: TrainSettings, say: Callable[[str], None], processes: Processes = ALONE) -> Data:
+    """The labelled images of a run.
+
+    Raises:
+        DatasetError: when the data cannot be used.
+    """
     sample, task = settings.data == "sample", model_entry(settings.model).task
     with processes.main_first() if sample else nullcontext():
         folder = _sample(task) if sample else Path(settings.data)
@@ -107,7 +122,11 @@ def data_of(
         raise DatasetError(
             f"{settings.data}: {len(training)} training and {len(validation)} validation images; both need at least one"
         )
-    return training, validation
+    if settings.unreadable == STOP:
+        return Data(training, validation)
+    training, of_training = without_unusable(training, TRAIN, processes, say)
+    validation, of_validation = without_unusable(validation, VALIDATION, processes, say)
+    return Data(training, validation, (*of_training, *of_validation))
 
 
 def _sample(task: str) -> Path:
@@ -166,8 +185,8 @@ def _card(settings: TrainSettings, validation: Labelled) -> ModelCard:
 
 
 def _commonest_size(labelled: Labelled) -> tuple[int, int]:
-    """The commonest height and width among some images, in pixels."""
+    """The commonest height and width among some images, in pixels; of several that are as common, the largest."""
     some = labelled.evenly(16)
     sizes = Counter(some.read(example)[0].shape[:2] for example in some.examples)
-    height, width = sizes.most_common(1)[0][0]
+    height, width = max(sizes, key=lambda size: (sizes[size], math.prod(size)))
     return height, width

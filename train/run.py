@@ -15,10 +15,11 @@ from dlcv.runtime.errors import CheckpointError, UsageError
 from dlcv.runtime.files import make_folder, remove_partials, write_bytes
 from dlcv.train.checkpoints.checkpoint import Checkpoint, resumable
 from dlcv.train.checks import check, try_a_step
+from dlcv.train.data.left_out import advised, write_left_out
 from dlcv.train.folder.kept import FOLDER as KEPT_FOLDER
 from dlcv.train.folder.kept import KeptCheckpoints, kept_files
 from dlcv.train.folder.lock import hold
-from dlcv.train.folder.names import PROBE_FOLDER, SPLIT_NAME
+from dlcv.train.folder.names import PROBE_FOLDER, SPLIT_NAME, UNREADABLE_NAME
 from dlcv.train.folder.probe import write_probe
 from dlcv.train.loop import Trainer
 from dlcv.train.plan import data_of, plan_of
@@ -54,7 +55,8 @@ def start(
             f"{folder} holds a run already; go on with it by --resume, start again with --overwrite, or name another folder with --output"
         )
     plan = plan_of(settings, say, processes)
-    run = Run(folder, plan.settings, plan.training, plan.validation, plan.card, probe_sha256="")
+    data = plan.data
+    run = Run(folder, plan.settings, data.training, data.validation, plan.card, probe_sha256="", left_out=data.left_out)
     trainer = Trainer(run, say, processes)
     _require_alike(trainer)
     if not processes.main:
@@ -62,7 +64,8 @@ def start(
     make_folder(folder)  # only now, after everything that may be refused: an older run goes when the new one can begin
     hold(folder, trainer)
     _remove_partials(folder)
-    digest = write_probe(folder / PROBE_FOLDER, plan.validation)
+    with advised(plan.settings.unreadable):
+        digest = write_probe(folder / PROBE_FOLDER, data.validation)
     for old in ("last.pt", "best.pt", "history.csv"):
         (folder / old).unlink(missing_ok=True)
     KeptCheckpoints(folder, 0).clear_up()
@@ -92,10 +95,11 @@ def resume(
         )
     settings = settings_on_resume(checkpoint.training["settings"], given)
     check(settings)
-    training, validation = data_of(settings, say, processes)
+    data = data_of(settings, say, processes)
+    training, validation = data.training, data.validation
     _require_same_labels(settings, validation, checkpoint.card)
     try_a_step(settings, len(validation.classes), len(training), processes.place)
-    run = Run(folder, settings, training, validation, checkpoint.card, checkpoint.probe_sha256)
+    run = Run(folder, settings, training, validation, checkpoint.card, checkpoint.probe_sha256, data.left_out)
     trainer = Trainer(replace(run, settings=replace(settings, init="")), say, processes)
     trainer.run = run
     try:
@@ -142,7 +146,8 @@ def _remove_partials(folder: Path) -> None:
 
 
 def _write_beside(run: Run) -> None:
-    """The split and the settings, as files that people read."""
+    """The split, what is left out and the settings, as files that people read."""
     training, validation = ([example.name for example in part.examples] for part in (run.training, run.validation))
     write_split(run.folder / SPLIT_NAME, training, validation)
+    write_left_out(run.folder / UNREADABLE_NAME, run.left_out)
     write_bytes(run.folder / SETTINGS_NAME, settings_text(run.settings).encode("utf-8", "replace"))

@@ -8,12 +8,13 @@ from typing import Any
 
 from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.datasets.labelled import LabelledSet
+from dlcv.train.data.left_out import LeftOut
 from dlcv.train.settings.settings import TrainSettings
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder and everything that stays the same while it trains."""
+    """A run's folder and everything that stays the same while it trains; `left_out` is no part of the images."""
 
     folder: Path
     settings: TrainSettings
@@ -21,3 +22,4 @@ class Run:
     validation: LabelledSet[Any]
     card: ModelCard
     probe_sha256: str
+    left_out: tuple[LeftOut, ...] = ()

@@ -86,8 +86,8 @@ def train(name: str, folder: Path, width: float) -> Trained:
         if scores is not None and scores.headline > LEARNED * scores.majority:
             break
     best = load_checkpoint(folder / name / "best.pt")
-    training, validation = data_of(settings, lambda _: None)
-    return Trained(model_from_checkpoint(best).eval(), best.card.changed(head="logits"), validation, training)
+    data = data_of(settings, lambda _: None)
+    return Trained(model_from_checkpoint(best).eval(), best.card.changed(head="logits"), data.validation, data.training)
 
 
 def from_run(run: Path, data: Path, images: int) -> Trained:

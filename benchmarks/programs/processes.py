@@ -79,7 +79,7 @@ def keep_confusion(checkpoint: Path, target: Path) -> None:
     with joined() as several:
         processes, loaded = several or ALONE, load_checkpoint(checkpoint)
         settings = settings_on_resume(loaded.training["settings"], {})
-        _, validation = data_of(settings, lambda _: None, processes)
+        validation = data_of(settings, lambda _: None, processes).validation
         session = TorchSession(model_from_checkpoint(loaded), loaded.card, processes.device(settings.device))
         batch = -(-settings.batch // processes.place.size)
         result = validate_together(processes, session, validation, CrossEntropy(), batch=batch, stop=lambda: False)

@@ -91,6 +91,7 @@ def _train(
     settings = _settings(options, task, typed, mistakes, str(config or ""))
 
     from dlcv.train import run
+    from dlcv.train.data.left_out import advised
     from dlcv.train.processes.distributed import ALONE
 
     processes = joined_processes or ALONE
@@ -104,7 +105,8 @@ def _train(
         trainer = run.resume(folder, given, say=say, processes=processes)
     else:
         trainer = run.start(settings, folder, overwrite=overwrite, say=say, processes=processes)
-    scores = trainer.train()
+    with advised(trainer.run.settings.unreadable):
+        scores = trainer.train()
     if not processes.main:
         return
     if scores is None and not trainer.stopped_early:

@@ -17,7 +17,7 @@ from dlcv.train.settings.groups import (
 )
 
 WATCHING = ("snapshot_epochs", "snapshot_tiles", "score_training", "tensorboard")
-MAY_CHANGE_ON_RESUME = ("data", "epochs", "workers", "device", "keep_best", "patience", *WATCHING)
+MAY_CHANGE_ON_RESUME = ("data", "unreadable", "epochs", "workers", "device", "keep_best", "patience", *WATCHING)
 """Settings that a resumed run may be given anew; the others would make it another run."""
 
 OPTIONS = {"options": "--model-option"}
@@ -56,6 +56,7 @@ class TrainSettings(OptimizerSettings, ScheduleSettings, ImbalanceSettings, Comp
         least_area: see `data/augment.py`.
         keep_best: how many checkpoints with the lowest validation loss are kept, for an ensemble; 0 keeps none.
         validation_share: share of the images kept for validation where the data has no split of its own.
+        unreadable: of `data/left_out.py`.
         seed: of weights, order, crops and split.
         init: `imagenet` or a file of starting weights; empty for fresh ones.
     """
@@ -73,6 +74,7 @@ class TrainSettings(OptimizerSettings, ScheduleSettings, ImbalanceSettings, Comp
     least_area: float = 0.35
     keep_best: int = 0
     validation_share: float = 0.2
+    unreadable: str = "stop"
     seed: int = 0
     init: str = ""
 

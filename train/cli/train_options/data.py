@@ -35,6 +35,13 @@ OPTIONS = (
         help="Where the data has no split of its own.",
     ),
     click.option(
+        "--unreadable",
+        type=click.Choice(["stop", "leave-out"]),
+        default="stop",
+        show_default=True,
+        help="Images that cannot be used: stop at the first, or read all before training, list such in unreadable.csv and go on without them.",
+    ),
+    click.option(
         "--crop",
         type=click.IntRange(0),
         default=0,
