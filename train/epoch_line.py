@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from dlcv.runtime.metrics import Tally, per_class_lines
 from dlcv.runtime.scoring.evaluation import one_class_note
 
+ADVICE = "; train longer, weigh the classes with --loss weighted-cross-entropy, or try --balanced-sampling"
+
 
 @dataclass(frozen=True)
 class EpochFigures:
@@ -33,18 +35,33 @@ class EpochFigures:
     validation_loss: float
 
 
-def epoch_line(figures: EpochFigures, tally: Tally, classes: Sequence[str], epochs: int) -> str:
-    """Losses and scores, each class, and advice where the model says one class only."""
+class EpochLines:
+    """A line an epoch. Where the model says one class only, each tells it, the first such and the last epoch's with advice.
+
+    Args:
+        classes: of the model.
+        epochs: of the whole run.
+    """
+
+    def __init__(self, classes: Sequence[str], epochs: int) -> None:
+        self._classes, self._epochs, self._advised = classes, epochs, False
+
+    def line(self, figures: EpochFigures, tally: Tally) -> str:
+        """What is told of one epoch."""
+        text = _figures(figures, tally, self._classes, self._epochs)
+        if not (note := one_class_note(tally, self._classes)):
+            return text
+        advice = "" if self._advised and figures.epoch < self._epochs else ADVICE
+        self._advised = True
+        return f"{text} | {note}{advice}"
+
+
+def _figures(figures: EpochFigures, tally: Tally, classes: Sequence[str], epochs: int) -> str:
     scores = tally.scores()
     each = " ".join(f"{name} {value:.3f}" for name, value in per_class_lines(scores, classes) if not math.isnan(value))
     others = [f"{name.replace('_', ' ')} {value:.4f}" for name, value in list(scores.figures().items())[1:-1]]
-    text = (
+    return (
         f"epoch {figures.epoch}/{epochs}: loss {figures.train_loss:.4f}, validation loss {figures.validation_loss:.4f}, "
         f"{scores.headline_name} {scores.headline:.4f} (majority predictor {scores.majority:.4f}), "
         f"{', '.join(others)}, {figures.seconds:.0f} s, {figures.data_wait:.0%} of training waiting for data | {each}"
     )
-    if note := one_class_note(tally, classes):
-        text += (
-            f" | {note}; train longer, weigh the classes with --loss weighted-cross-entropy, or try --balanced-sampling"
-        )
-    return text

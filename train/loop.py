@@ -22,7 +22,7 @@ from dlcv.train.data.augment import Augmentation
 from dlcv.train.data.balance import image_weights
 from dlcv.train.data.examples import EpochBatches, TrainingImages
 from dlcv.train.data.loading import Batch, Steps
-from dlcv.train.epoch_line import EpochFigures, epoch_line
+from dlcv.train.epoch_line import EpochFigures, EpochLines
 from dlcv.train.folder.history import History
 from dlcv.train.folder.kept import KeptCheckpoints
 from dlcv.train.interruption import stop_signal
@@ -123,6 +123,7 @@ class Trainer:
             DlcvError: when the loss is not a number.
         """
         history = History(self.run.folder / "history.csv", self.run.card.classes, epoch=self.epoch - 1)
+        lines = EpochLines(self.run.card.classes, self.run.settings.epochs)
         scores = None
         with stop_signal() as stop:
             while self.epoch <= self.run.settings.epochs and not self.stopped_early:
@@ -137,7 +138,7 @@ class Trainer:
                 if self.processes.main:  # the others wait in `save_last`
                     history.add(scores, **asdict(figures))
                     self._watchers.epoch_done(self._as_session, figures, scores)
-                    self._say(epoch_line(figures, tally, self.run.card.classes, self.run.settings.epochs))
+                    self._say(lines.line(figures, tally))
                 self._finish_epoch(scores, validation_loss)
                 if self.processes.any(stop()):
                     raise self._interrupted()

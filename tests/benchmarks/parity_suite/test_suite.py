@@ -24,6 +24,7 @@ from dlcv.benchmarks.parity_suite.trained import Trained  # noqa: E402
 from dlcv.runtime.datasets.loading import labelled_for  # noqa: E402
 from dlcv.runtime.errors import ExportError, PrecisionError  # noqa: E402
 from dlcv.train.checkpoints.checkpoint import load_checkpoint, model_from_checkpoint  # noqa: E402
+from dlcv.train.plan import Data  # noqa: E402
 
 ONNX = CPU[0]
 
@@ -126,7 +127,7 @@ def test_what_has_learned_nothing_is_trained_longer(
     monkeypatch.setattr("dlcv.train.run.start", start)
     monkeypatch.setattr("dlcv.train.checkpoints.checkpoint.load_checkpoint", lambda path: best)
     monkeypatch.setattr("dlcv.train.checkpoints.checkpoint.model_from_checkpoint", lambda one: trained.network)
-    monkeypatch.setattr("dlcv.train.plan.data_of", lambda *_: (trained.labelled, trained.labelled))
+    monkeypatch.setattr("dlcv.train.plan.data_of", lambda *_: Data(trained.labelled, trained.labelled))
     assert training.train("cnn3", tmp_path, 0.1).card == trained.card
     assert asked == epochs
 

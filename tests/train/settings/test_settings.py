@@ -24,7 +24,13 @@ def test_stored_settings_come_back() -> None:
 
 def test_what_may_change_is_taken() -> None:
     given = {"data": "elsewhere", "epochs": 9, "workers": 0, "device": "cpu", "keep_best": 3, "patience": 2}
-    given |= {"snapshot_epochs": "last", "snapshot_tiles": ("a",), "score_training": 9, "tensorboard": True}
+    given |= {
+        "snapshot_epochs": "last",
+        "snapshot_tiles": ("a",),
+        "score_training": 9,
+        "tensorboard": True,
+        "unreadable": "leave-out",
+    }
     assert set(given) == set(MAY_CHANGE_ON_RESUME)
     resumed = settings_on_resume(STORED.to_dict(), given)
     assert resumed.to_dict() == STORED.to_dict() | given
