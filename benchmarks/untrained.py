@@ -24,7 +24,7 @@ def untrained_card(model: str, task: str, side: int, **values: Any) -> ModelCard
         values: fields of the card that are to be others: seven classes, ImageNet's mean and deviation and logits stand otherwise.
     """
     from dlcv.runtime.card.card import ModelCard
-    from dlcv.train.preprocess import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
+    from dlcv.train.models.imagenet import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
 
     segments = task == "segmentation"
     given: dict[str, Any] = {

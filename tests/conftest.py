@@ -75,7 +75,7 @@ def tiny_card() -> ModelCard:
         return read_card(kept("run") / "best.pt")
     from dlcv.runtime.card.card import ModelCard
     from dlcv.runtime.datasets.masks.description import load_description
-    from dlcv.train.preprocess import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
+    from dlcv.train.models.imagenet import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
 
     description = load_description("deepglobe")
     return ModelCard(
@@ -232,7 +232,7 @@ def tiny_classifier(tmp_path_factory: pytest.TempPathFactory, tiny_classified: P
     from dlcv.runtime.datasets.loading import labelled_for
     from dlcv.train.checkpoints.checkpoint import Checkpoint, save_checkpoint
     from dlcv.train.folder.probe import write_probe
-    from dlcv.train.preprocess import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
+    from dlcv.train.models.imagenet import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
 
     card = ModelCard(
         model="cnn3", width=0.1, task="classification", classes=TINY_CLASSES, palette=(), input_size_hw=(32, 32),

@@ -29,6 +29,7 @@ PAGES = (
     "docs/classification.md",
     "docs/report.md",
     "docs/models.md",
+    "docs/own-models.md",
     "docs/features.md",
     "docs/export.md",
     "docs/inference.md",
@@ -84,8 +85,11 @@ def _small(line: str, epochs: int) -> list[str]:
         extra = []  # two results are compared, and nothing is measured
     if "classification" in words:
         extra = shlex.split("--overwrite --tiles 96 --validation 24 --size 64")
+    if "--model-file" in words and words[0] == "dlcv-train":
+        extra = extra[2:]  # that network has no width
     if words[0] in ("dlcv-train", "torchrun"):
-        extra += ["--epochs", str(epochs)]
+        if " --epochs 0" not in line:  # weights as they are
+            extra += ["--epochs", str(epochs)]
         if "--resume" not in words:
             extra.append("--overwrite")  # pages begin with the same folder again
     if words[0] == "dlcv-infer" and "--resume" not in words:
@@ -174,6 +178,8 @@ def shells(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory, forks: 
         shutil.copytree(prepared.folder, folder, dirs_exist_ok=True)
         if page == "docs/security.md":
             _sign(folder)
+        if page == "docs/own-models.md":
+            _bring_weights(folder)
         found[page] = Shell(folder, forks)
     return found
 
@@ -185,6 +191,14 @@ def _sign(folder: Path) -> None:
     (folder / "minisign.pub").write_bytes(bytes(pair.public_key))
     signature = pair.secret_key.sign((folder / "fcn8s.onnx").read_bytes(), trusted_comment="a test")
     (folder / "fcn8s.onnx.minisig").write_bytes(bytes(signature))
+
+
+def _bring_weights(folder: Path) -> None:
+    """The file that the page shows, and weights of its network."""
+    (folder / "mynets.py").write_text(_snippets("docs/own-models.md"))
+    code = "import torch\nfrom mynets import RoadNet\ntorch.manual_seed(0)\ntorch.save(RoadNet(7).state_dict(), 'weights.pth')"
+    done = Shell(folder).python(code)
+    assert done.returncode == 0, done.stderr
 
 
 def _has_gpu() -> bool:

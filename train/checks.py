@@ -13,6 +13,7 @@ from dlcv.train.data.augment import Augmentation
 from dlcv.train.data.left_out import UNREADABLE
 from dlcv.train.folder.snapshots import snapshot_epochs
 from dlcv.train.models.registry import create_model, model_entry
+from dlcv.train.models.requirements import require_logits
 from dlcv.train.processes.place import Place
 from dlcv.train.settings.settings import TrainSettings
 from dlcv.train.steps.losses import LOSSES
@@ -80,6 +81,8 @@ def _of_names(settings: TrainSettings) -> Iterator[str]:
 
 
 def _of_numbers(settings: TrainSettings) -> Iterator[str]:
+    if settings.epochs == 0 and not settings.init:
+        yield "--epochs 0 trains nothing: it makes a checkpoint of weights as they are; name them with --init FILE"
     ranges = (
         ("accumulate", settings.accumulate >= 1, "at least 1"),
         ("momentum", 0 <= settings.momentum < 1, "from 0 to below 1"),
@@ -110,6 +113,8 @@ def _of_task(settings: TrainSettings) -> Iterator[str]:
 def try_a_step(settings: TrainSettings, classes: int, images: int, place: Place | None = None) -> torch.nn.Module:
     """Refuses what the model cannot be trained with: sizes go through it on torch's `meta` device, which computes nothing.
 
+    A model of the user's own may not know that device: it runs on the CPU, and what it gives is looked at.
+
     Args:
         settings: with batch and crop decided.
         classes: how many the model tells apart.
@@ -122,7 +127,8 @@ def try_a_step(settings: TrainSettings, classes: int, images: int, place: Place 
     Raises:
         UsageError: when it cannot be trained so.
     """
-    with torch.device("meta"):
+    own = model_entry(settings.model).own
+    with torch.device("cpu" if own else "meta"):
         model = create_model(settings.model, classes=classes, width=settings.width, options=settings.options).train()
     batch, processes = min(settings.batch, images), (place or Place()).size
     if batch < processes:
@@ -131,6 +137,8 @@ def try_a_step(settings: TrainSettings, classes: int, images: int, place: Place 
         raise UsageError(
             "--sync-batchnorm is for GPUs, torch has none for CPUs; leave it out: each process then takes the statistics of its share"
         )
+    if own:
+        require_logits(model, settings.model, classes, settings.crop)
     least = batch if settings.sync_batchnorm else batch // processes
     refusal = _refusal(model, least, settings.crop)
     if refusal and processes > 1 and not _refusal(model, 2, settings.crop):
@@ -154,7 +162,7 @@ def _enough(images: int) -> str:
 
 def _refusal(model: torch.nn.Module, batch: int, crop: int) -> str:
     try:
-        model(torch.empty(batch, 3, crop, crop, device="meta"))
+        model(torch.zeros(batch, 3, crop, crop, device=next(model.parameters()).device))
     except ValueError as error:
         return str(error)
     return ""

@@ -46,9 +46,17 @@ class EpochLines:
     def __init__(self, classes: Sequence[str], epochs: int) -> None:
         self._classes, self._epochs, self._advised = classes, epochs, False
 
+    def beginning(self, validation_loss: float, tally: Tally) -> str:
+        """What is told of weights that are not trained any further."""
+        return f"as they are: validation loss {validation_loss:.4f}, {_scores(tally)} | {_each(tally, self._classes)}"
+
     def line(self, figures: EpochFigures, tally: Tally) -> str:
         """What is told of one epoch."""
-        text = _figures(figures, tally, self._classes, self._epochs)
+        text = (
+            f"epoch {figures.epoch}/{self._epochs}: loss {figures.train_loss:.4f}, validation loss {figures.validation_loss:.4f}, "
+            f"{_scores(tally)}, {figures.seconds:.0f} s, {figures.data_wait:.0%} of training waiting for data | "
+            f"{_each(tally, self._classes)}"
+        )
         if not (note := one_class_note(tally, self._classes)):
             return text
         advice = "" if self._advised and figures.epoch < self._epochs else ADVICE
@@ -56,12 +64,14 @@ class EpochLines:
         return f"{text} | {note}{advice}"
 
 
-def _figures(figures: EpochFigures, tally: Tally, classes: Sequence[str], epochs: int) -> str:
+def _scores(tally: Tally) -> str:
     scores = tally.scores()
-    each = " ".join(f"{name} {value:.3f}" for name, value in per_class_lines(scores, classes) if not math.isnan(value))
     others = [f"{name.replace('_', ' ')} {value:.4f}" for name, value in list(scores.figures().items())[1:-1]]
     return (
-        f"epoch {figures.epoch}/{epochs}: loss {figures.train_loss:.4f}, validation loss {figures.validation_loss:.4f}, "
-        f"{scores.headline_name} {scores.headline:.4f} (majority predictor {scores.majority:.4f}), "
-        f"{', '.join(others)}, {figures.seconds:.0f} s, {figures.data_wait:.0%} of training waiting for data | {each}"
+        f"{scores.headline_name} {scores.headline:.4f} (majority predictor {scores.majority:.4f}), {', '.join(others)}"
     )
+
+
+def _each(tally: Tally, classes: Sequence[str]) -> str:
+    lines = per_class_lines(tally.scores(), classes)
+    return " ".join(f"{name} {value:.3f}" for name, value in lines if not math.isnan(value))

@@ -123,6 +123,8 @@ class Trainer:
             DlcvError: when the loss is not a number.
         """
         history = History(self.run.folder / "history.csv", self.run.card.classes, epoch=self.epoch - 1)
+        if self.run.settings.epochs == 0 and self.best < 0:
+            return self._judge_the_beginning()
         lines = EpochLines(self.run.card.classes, self.run.settings.epochs)
         scores = None
         with stop_signal() as stop:
@@ -149,6 +151,16 @@ class Trainer:
                 f"stopped after epoch {self.epoch - 1}: no better {self.headline_name} for {self.epochs_without_better} epochs; "
                 "go on with --resume and a greater --patience"
             )
+        return scores
+
+    def _judge_the_beginning(self) -> Scores:
+        """The starting weights as a result: validated, and kept as `best.pt` of epoch 0, which has no row in the history."""
+        with stop_signal() as stop:
+            loss, tally = self._validate(stop)
+        scores = tally.scores()
+        self._say(EpochLines(self.run.card.classes, 0).beginning(loss, tally))
+        self.epoch = 0
+        self._finish_epoch(scores, loss)
         return scores
 
     def restore(self, checkpoint: Checkpoint) -> None:

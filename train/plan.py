@@ -27,7 +27,6 @@ from dlcv.train.data.left_out import STOP, LeftOut, advised, without_unusable
 from dlcv.train.data.sample import sample_folder
 from dlcv.train.folder.snapshots import snapshot_tiles
 from dlcv.train.models.registry import model_entry
-from dlcv.train.preprocess import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
 from dlcv.train.processes.distributed import ALONE, Processes
 from dlcv.train.settings.settings import DEFAULT_BATCH, DEFAULT_CROP, MAX_CROP, TrainSettings
 from dlcv.train.steps.optimizers import highest_rate
@@ -171,8 +170,8 @@ def _card(settings: TrainSettings, validation: Labelled) -> ModelCard:
         input_size_hw=size_hw,
         fit=fit,
         short_side=settings.short_side,
-        mean_rgb=IMAGENET_MEAN_RGB,
-        std_rgb=IMAGENET_STD_RGB,
+        mean_rgb=entry.mean_rgb,
+        std_rgb=entry.std_rgb,
         width=settings.width,
         options=dict(settings.options),
         versions={

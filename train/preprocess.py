@@ -7,11 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-IMAGENET_MEAN_RGB = (123.675, 116.28, 103.53)
-"""Mean of ImageNet's training images by channel, in 8-bit levels; what the published VGG16 weights expect."""
-IMAGENET_STD_RGB = (58.395, 57.12, 57.375)
-"""Standard deviation likewise."""
-
 
 def normalise(images: Tensor, mean_rgb: Sequence[float], std_rgb: Sequence[float]) -> Tensor:
     """uint8 (N, H, W, 3), RGB -> float32 (N, 3, H, W), (value - mean) / std by channel, both in 8-bit levels (0..255).

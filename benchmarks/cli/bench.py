@@ -10,6 +10,7 @@ import click
 from dlcv.runtime.cli.common import Command, Finite, note, typed_options, version_option
 from dlcv.runtime.cli.session_options import COMPUTES, DEVICES, SESSIONS
 from dlcv.runtime.cli.trust_options import TRUST_OPTIONS, take_trust
+from dlcv.train.cli.own_models import own_models
 
 BASELINES = ("bare", "onnxruntime", "torch", "compile", "serial")
 COMPARING = ("baseline", "tolerance", "any_engine", "output")
@@ -142,6 +143,7 @@ def _trust(function: Any) -> Any:
     "--output", type=click.Path(path_type=Path), default=None, help="Folder for bench.json, .csv, .md and .html."
 )
 @_trust
+@own_models
 @version_option
 @click.pass_context
 def main(

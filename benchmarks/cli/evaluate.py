@@ -10,6 +10,7 @@ import click
 from dlcv.benchmarks.cli.options import labelled_data_options
 from dlcv.runtime.cli.common import Command, note, refuse_to_overwrite, version_option
 from dlcv.runtime.cli.trust_options import take_trust
+from dlcv.train.cli.own_models import own_models
 
 
 @click.command("dlcv-evaluate", cls=Command)
@@ -36,6 +37,7 @@ from dlcv.runtime.cli.trust_options import take_trust
     show_default=True,
     help="Average over 4 flips, or all 8 flips and turns, at 4 or 8 times the work.",
 )
+@own_models
 @version_option
 def main(
     engine: Path | None, checkpoints: tuple[Path, ...], data: Path, json_file: Path | None, **options: Any

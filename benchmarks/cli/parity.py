@@ -10,6 +10,7 @@ import click
 from dlcv.benchmarks.cli.options import labelled_data_options
 from dlcv.runtime.cli.common import Command, Finite, note, refuse_to_overwrite, version_option
 from dlcv.runtime.cli.trust_options import take_trust
+from dlcv.train.cli.own_models import own_models
 
 
 @click.command("dlcv-parity", cls=Command)
@@ -47,6 +48,7 @@ from dlcv.runtime.cli.trust_options import take_trust
     default=None,
     help="Of classification.  [default: by the candidate's precision; fp32: 0.001, else none]",
 )
+@own_models
 @version_option
 def main(
     *, reference: tuple[Path, ...], candidate: tuple[Path, ...], data: Path, json_file: Path | None, **options: Any

@@ -11,6 +11,8 @@ from dlcv.export.cli.build_options import NAMES, build_options
 from dlcv.export.cli.precision_options import refuse_without_effect
 from dlcv.runtime.cli.common import Command, Finite, note, typed_options, version_option
 from dlcv.runtime.errors import UsageError
+from dlcv.train.cli.own_models import OPTION as MODEL_FILE
+from dlcv.train.cli.own_models import takes_own_models
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +31,7 @@ HEADINGS = {
 
 @click.command("dlcv-export", cls=Command, headings=HEADINGS)
 @click.option("--model", default="fcn8s", show_default=True, help="Which model; an unknown name lists the known ones.")
+@MODEL_FILE
 @click.option(
     "--checkpoint",
     "checkpoints",
@@ -147,6 +150,7 @@ HEADINGS = {
     help="Add the export to this Triton model repository, as MODEL or its next version.",
 )
 @version_option
+@takes_own_models
 @click.pass_context
 def main(
     ctx: click.Context, /, model: str, onnx: Path | None, output: Path | None, checkpoints: tuple[Path, ...], data: Path | None, size: tuple[int, int] | None, precision: str,

@@ -30,8 +30,9 @@ from dlcv.runtime.sessions import open_session  # noqa: E402
 from dlcv.train.checkpoints.session import TorchSession  # noqa: E402
 from dlcv.train.data.scenes import make_scene  # noqa: E402
 from dlcv.train.models import create_model, list_models  # noqa: E402
+from dlcv.train.models.imagenet import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB  # noqa: E402
 from dlcv.train.models.registry import MODELS  # noqa: E402
-from dlcv.train.preprocess import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB, normalise  # noqa: E402
+from dlcv.train.preprocess import normalise  # noqa: E402
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

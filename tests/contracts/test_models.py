@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from dlcv.runtime.errors import UsageError
 from dlcv.train.data.scenes import make_scene
 from dlcv.train.models import create_model, list_models
+from dlcv.train.models.imagenet import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
 from dlcv.train.models.registry import MODELS, model_entry
-from dlcv.train.preprocess import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB, normalise
+from dlcv.train.preprocess import normalise
 
 CLASSES = 7
 NARROW = 0.1

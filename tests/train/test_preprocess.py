@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dlcv.train.preprocess import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB, normalise
+from dlcv.train.models.imagenet import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
+from dlcv.train.preprocess import normalise
 
 
 def test_each_channel_by_hand() -> None:

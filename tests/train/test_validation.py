@@ -18,7 +18,8 @@ from dlcv.runtime.fitting.fitting import centre_crop
 from dlcv.runtime.metrics.segmentation import confusion_matrix
 from dlcv.train.checkpoints.session import TorchSession
 from dlcv.train.models import create_model
-from dlcv.train.preprocess import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB, normalise
+from dlcv.train.models.imagenet import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
+from dlcv.train.preprocess import normalise
 from dlcv.train.steps.losses import make_loss
 from dlcv.train.validation import validate
 

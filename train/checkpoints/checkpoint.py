@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from dlcv.runtime.archive_limits import member_sizes
 from dlcv.runtime.card.card import ModelCard
 from dlcv.runtime.card.reader import CHECKPOINT_MEMBER, kind_of, read_card
+from dlcv.runtime.datasets.masks.description import DatasetDescription, description_from_dict
 from dlcv.runtime.errors import CardError, CheckpointError, EngineError, reason_of
 from dlcv.runtime.files import write_bytes
 from dlcv.train.models import create_model
@@ -44,6 +45,21 @@ class Checkpoint:
     probe_sha256: str = ""
     scores: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+
+
+def masks_of(checkpoint: Checkpoint, path: Path) -> DatasetDescription | None:
+    """What the masks meant that it learned from; None for classification, and where it does not say.
+
+    Args:
+        checkpoint: the checkpoint.
+        path: of its file, for the error's sentence.
+
+    Raises:
+        DatasetError: when what it says is not valid.
+    """
+    if checkpoint.card.task != "segmentation" or not checkpoint.dataset:
+        return None
+    return description_from_dict(checkpoint.dataset, "of the checkpoint", source=str(path))
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from dlcv.runtime.card.card import ModelCard
-from dlcv.runtime.datasets.masks.description import description_from_dict
 from dlcv.runtime.errors import CheckpointError
 from dlcv.runtime.files import sha256_of
-from dlcv.train.checkpoints.checkpoint import Checkpoint, load_checkpoint, model_from_checkpoint
+from dlcv.train.checkpoints.checkpoint import Checkpoint, load_checkpoint, masks_of, model_from_checkpoint
 from dlcv.train.checkpoints.session import TorchSession, torch_device
 
 ALIKE = ("model", "task", "classes", "input_size_hw", "mean_rgb", "std_rgb", "fit", "short_side", "interpolation", "uncounted")  # fmt: skip
@@ -108,8 +107,7 @@ def open_checkpoints(paths: Sequence[Path], *, device: str = "auto", model: str 
     members = load_members(paths, model=model)
     network, card = ensemble_of(members, paths)
     session = TorchSession(network, card, torch_device(device))
-    if card.task == "segmentation" and members[0].dataset:
-        session.masks = description_from_dict(members[0].dataset, "of the checkpoint", source=str(paths[0]))
+    session.masks = masks_of(members[0], paths[0])
     if card.members > 1:
         session.description += f", the mean of {card.members} checkpoints"
     return session

@@ -11,7 +11,7 @@ import click
 
 from dlcv.train.settings.config import read_config
 
-NOT_IN_A_FILE = ("config", "dry-run", "resume", "overwrite", "version", "help")
+NOT_IN_A_FILE = ("config", "model-file", "dry-run", "resume", "overwrite", "version", "help")
 """What one call is asked to do, and no property of a run."""
 
 

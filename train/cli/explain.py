@@ -9,6 +9,7 @@ import click
 
 from dlcv.runtime.cli.common import Command, note, version_option
 from dlcv.train.cli.explain_options import explain_options, take_explain
+from dlcv.train.cli.own_models import own_models
 from dlcv.train.folder.names import SPLIT_NAME
 
 
@@ -35,6 +36,7 @@ from dlcv.train.folder.names import SPLIT_NAME
 )
 @explain_options
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@own_models
 @version_option
 def main(
     run: Path, data: Path, dataset: str | None, split: Path | None, output: Path | None, device: str, **options: Any
@@ -54,10 +56,12 @@ def main(
     checkpoint, split = _files_of(run, split)
 
     from dlcv.runtime.datasets.loading import labelled_for
-    from dlcv.train.checkpoints.checkpoint import checkpoint_card
+    from dlcv.train.checkpoints.checkpoint import load_checkpoint, masks_of
     from dlcv.train.explain.run import explain
 
-    labelled = labelled_for(checkpoint_card(checkpoint), data, dataset=dataset, split=split, say=note)
+    loaded = load_checkpoint(checkpoint)
+    learned = masks_of(loaded, checkpoint)
+    labelled = labelled_for(loaded.card, data, dataset=dataset, learned=learned, split=split, say=note)
     for picture in explain(checkpoint, labelled, output or checkpoint.parent / "explain", chosen, note):
         click.echo(str(picture.png))
         note(f"{picture.title}: {picture.caption}")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from dlcv.runtime.cli.common import Command, note, version_option
+from dlcv.train.cli.own_models import own_models
 
 
 @click.command("dlcv-report", cls=Command)
@@ -29,6 +30,7 @@ from dlcv.runtime.cli.common import Command, note, version_option
 @click.option("--tile", "tiles", multiple=True, metavar="NAME", help="Segmentation: show this tile; may be repeated.")
 @click.option("--features", is_flag=True, help="Also draw weights, t-SNE, saliency and filters; takes minutes.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@own_models
 @version_option
 def main(
     runs: tuple[Path, ...],

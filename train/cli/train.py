@@ -13,6 +13,7 @@ import click
 
 from dlcv.runtime.cli.common import Command, note, typed_options, version_option
 from dlcv.runtime.errors import UsageError
+from dlcv.train.cli.own_models import takes_own_models
 from dlcv.train.cli.train_options import HEADINGS, train_options
 from dlcv.train.processes.place import place_of_torchrun
 
@@ -42,6 +43,7 @@ class TrainCommand(Command):
 @click.command("dlcv-train", cls=TrainCommand, headings=HEADINGS)
 @train_options
 @version_option
+@takes_own_models
 @click.pass_context
 def main(ctx: click.Context, /, **options: Any) -> None:
     """Train a segmentation or classification model on labelled images.
@@ -111,7 +113,7 @@ def _train(
         return
     if scores is None and not trainer.stopped_early:
         note(f"{folder}: all {trainer.run.settings.epochs} epochs were done already; train further with --epochs N")
-    _end(trainer, folder, scores.headline_name if scores else "result", named=output is not None)
+    _end(ctx, trainer, folder, scores.headline_name if scores else "result")
 
 
 def _say_nothing(_: str) -> None:
@@ -156,12 +158,15 @@ def _tell(settings: TrainSettings, processes: Processes, say: Callable[[str], No
         say(line)
 
 
-def _end(trainer: Trainer, folder: Path, name: str, *, named: bool) -> None:
+def _end(ctx: click.Context, trainer: Trainer, folder: Path, name: str) -> None:
     """What came of it, and the commands that go on from there."""
     from shlex import quote
 
-    export = f"dlcv-export --model {trainer.run.settings.model}"
-    best = f" --checkpoint {quote(str(folder / 'best.pt'))}" if named else ""
+    files = "".join(f" --model-file {quote(str(path))}" for path in ctx.params["model_files"])
+    export = f"dlcv-export{files} --model {trainer.run.settings.model}"
+    best = (
+        "" if folder == Path("runs") / trainer.run.settings.model else f" --checkpoint {quote(str(folder / 'best.pt'))}"
+    )
     note(f"best {name} {trainer.best:.4f}: {folder / 'best.pt'}; export it with: {export}{best}")
     if kept := trainer.kept.paths:
         members = " ".join(f"--checkpoint {quote(str(path))}" for path in kept)

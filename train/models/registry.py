@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from inspect import signature
+from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
 
 from dlcv.runtime.card.card import MAX_CLASSES
-from dlcv.runtime.errors import UsageError
+from dlcv.runtime.errors import UsageError, reason_of
+from dlcv.train.models.imagenet import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,6 +32,8 @@ class ModelEntry:
         size_divisor: height and width of an image must be multiples of it.
         summary: a line for lists.
         published: URL of torchvision's ImageNet weights (IMAGENET1K_V1) that the model can start from; empty when there are none.
+        own: whether it is the user's, from a file of theirs (`own.py`).
+        mean_rgb, std_rgb: what images are normalised with, by channel, in 8-bit levels (0..255).
     """
 
     home: str
@@ -38,6 +41,9 @@ class ModelEntry:
     size_divisor: int
     summary: str
     published: str = ""
+    own: bool = False
+    mean_rgb: tuple[float, float, float] = IMAGENET_MEAN_RGB
+    std_rgb: tuple[float, float, float] = IMAGENET_STD_RGB
 
 
 def _segmentation(home: str, size_divisor: int, summary: str, published: str = "") -> ModelEntry:
@@ -89,7 +95,9 @@ def model_entry(name: str) -> ModelEntry:
         UsageError: for an unknown name; lists the known ones.
     """
     if name not in MODELS:
-        raise UsageError(f"unknown model {name!r}; known models: {', '.join(list_models())}")
+        raise UsageError(
+            f"unknown model {name!r}; known models: {', '.join(list_models())}; one of your own is known with --model-file FILE.py"
+        )
     return MODELS[name]
 
 
@@ -121,16 +129,43 @@ def create_model(
     build: Callable[..., nn.Module] = getattr(import_module(module), attribute)
     given = dict(options or {})
     _check_options(name, build, given)
-    return build(classes=classes, width=width, **given)
+    return _own(name, build, classes, width, given) if entry.own else build(classes=classes, width=width, **given)
+
+
+def _own(name: str, build: Callable[..., nn.Module], classes: int, width: float, given: dict[str, Any]) -> nn.Module:
+    """A model whose code is the user's: it need not have a width, and what goes wrong in it is told in a line."""
+    parameters = signature(build).parameters
+    if "classes" not in parameters:
+        raise UsageError(
+            f"{name} does not take classes; expected def __init__(self, classes), and width where it has one"
+        )
+    if "width" in parameters:
+        given["width"] = width
+    elif width != 1.0:
+        raise UsageError(f"{name} has no width; leave --width out, or let it take one")
+    from torch import nn
+
+    try:
+        model = build(classes=classes, **given)
+    except Exception as error:
+        raise UsageError(f"{name} cannot be made: {type(error).__name__}: {reason_of(error)}") from error
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"{name} makes a {type(model).__name__}, expected a torch.nn.Module")
+    return model
 
 
 def _check_options(name: str, build: Callable[..., nn.Module], given: Mapping[str, Any]) -> None:
     """Raises UsageError for an option that `build` does not take, or of another type than it declares."""
-    parameters = signature(build, eval_str=True).parameters
+    try:
+        parameters = signature(build, eval_str=True).parameters
+    except NameError:  # a user's annotation that is there for a type checker alone
+        parameters = signature(build).parameters
     known = {key: p.annotation for key, p in parameters.items() if key not in ("classes", "width")}
     for key, value in given.items():
         if key not in known:
             raise UsageError(f"{name} has no option {key!r}; known options: {', '.join(known) or 'none'}")
+        if known[key] is Parameter.empty or not isinstance(known[key], type):
+            continue  # a user's network need not declare it, or not as one class
         # an int may stand for a float; a bool, which Python counts as an int, may not stand for a number
         allowed = (int, float) if known[key] is float else (known[key],)
         if type(value) not in allowed:

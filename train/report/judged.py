@@ -18,7 +18,7 @@ from dlcv.runtime.masks import read_mask
 from dlcv.runtime.metrics import Scores
 from dlcv.runtime.pipeline.settings import PipelineSettings
 from dlcv.runtime.scoring.evaluation import NOUNS, answer_images, evaluate, one_class_note
-from dlcv.train.checkpoints.checkpoint import model_from_checkpoint
+from dlcv.train.checkpoints.checkpoint import masks_of, model_from_checkpoint
 from dlcv.train.checkpoints.session import TorchSession, torch_device
 from dlcv.train.folder.names import PROBE_FOLDER, SPLIT_NAME
 from dlcv.train.folder.probe import read_probe
@@ -117,15 +117,10 @@ def _in_folder(run: RunRecord, data: Path, dataset: str | None, say: Say) -> Lab
     split = run.folder / SPLIT_NAME
     if not data.exists():
         raise DatasetError(f"there is nothing at {data}")
-    if dataset is None and run.best.card.task == "segmentation":
-        dataset = _kept_description(run)
-    return labelled_for(run.best.card, data, dataset=dataset, split=split if split.is_file() else None, say=say)
-
-
-def _kept_description(run: RunRecord) -> str | None:
-    """What masks mean stands in the probe's folder, too; where that is gone, the classes tell."""
-    kept = run.folder / PROBE_FOLDER / "dataset.json"
-    return str(kept) if kept.is_file() else None
+    learned = masks_of(run.best, run.folder / "best.pt")
+    return labelled_for(
+        run.best.card, data, dataset=dataset, learned=learned, split=split if split.is_file() else None, say=say
+    )
 
 
 def _sample(task: str) -> Path:

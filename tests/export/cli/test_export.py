@@ -176,7 +176,10 @@ def test_an_unknown_model_lists_the_known_without_loading_torch(tmp_path: Path) 
     assert result.returncode == 2
     from dlcv.train.models.registry import list_models
 
-    assert result.stderr == f"dlcv-export: unknown model 'fcn9s'; known models: {', '.join(list_models())}\n"
+    assert (
+        result.stderr
+        == f"dlcv-export: unknown model 'fcn9s'; known models: {', '.join(list_models())}; one of your own is known with --model-file FILE.py\n"
+    )
 
 
 def test_no_probe_and_no_data_is_refused(export: Export, tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -65,7 +65,11 @@ def test_an_unknown_model_lists_the_known_without_loading_torch(run_command: Run
     assert (
         result.stderr == "dlcv-train: unknown model 'fcn9s'; known models: " + result.stderr.split("known models: ")[1]
     )
-    assert result.stderr.endswith(f"known models: {', '.join(list_models())}\n") and result.stderr.count("\n") == 1
+    assert (
+        f"known models: {', '.join(list_models())}; one of your own is known with --model-file FILE.py\n"
+        in result.stderr
+        and result.stderr.count("\n") == 1
+    )
     assert "fcn8s" in result.stderr and "resnet18" in result.stderr
 
 

@@ -12,15 +12,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from dlcv.runtime.datasets.masks.description import DatasetDescription
 from dlcv.runtime.datasets.split import read_split
 from dlcv.runtime.errors import DatasetError, UsageError
+from dlcv.train import run
+from dlcv.train.cli.explain import main as explain
 from dlcv.train.explain.options import ExplainOptions
 from dlcv.train.report import drawn
 from dlcv.train.report.judged import find_data, judge
 from dlcv.train.report.one_run import ReportOptions, write_report
 from dlcv.train.report.record import read_run
 from dlcv.train.report.wording import shown_number
+from dlcv.train.settings.settings import TrainSettings
 
 CPU = ReportOptions(device="cpu")
 ALWAYS = {"index.html", "curves.png", "curves.csv", "classes.png", "classes.csv"}
@@ -93,6 +98,42 @@ def test_the_split_of_the_run_is_kept_to(classified_run: Path) -> None:
     labelled, _ = find_data(read_run(classified_run), None, None, print)
     assert labelled is not None
     assert [image.name for image in labelled.examples] == read_split(classified_run / "split.csv")[1]
+
+
+def test_data_that_is_described_by_folders_is_found_by_the_report_and_by_explain(
+    scenes: Path, deepglobe: DatasetDescription, tmp_path: Path
+) -> None:
+    """The probe has names and a description of its own: the checkpoint says what the run's masks were."""
+    for image in (scenes / "train").glob("*_sat.jpg"):
+        name = image.name.removesuffix("_sat.jpg")
+        for kind, source in (("images", image), ("masks", image.with_name(f"{name}_mask.png"))):
+            (tmp_path / "data" / kind).mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, tmp_path / "data" / kind / f"{name}{source.suffix}")
+    described = deepglobe.to_dict() | {"image_folder": "images", "mask_folder": "masks"}
+    described |= {"name": "folders", "image_suffix": ".jpg", "mask_suffix": ".png"}
+    described["classes"][1]["name"] = "a class of its own"
+    (tmp_path / "folders.json").write_text(json.dumps(described))
+    settings = TrainSettings(
+        data=str(tmp_path / "data"), dataset=str(tmp_path / "folders.json"), width=0.05, epochs=1, batch=4, crop=64,
+        workers=0, device="cpu", seed=1,
+    )  # fmt: skip
+    run.start(settings, tmp_path / "run", overwrite=False, say=lambda _: None).train()
+    labelled, where = find_data(read_run(tmp_path / "run"), None, None, pytest.fail)
+    assert labelled is not None
+    validated = read_split(tmp_path / "run/split.csv")[1]
+    assert [tile.name for tile in labelled.examples] == validated
+    assert where == f"{len(validated)} validation tiles in {tmp_path / 'data'}"
+    arguments = [
+        str(tmp_path / "run"),
+        "--data",
+        str(tmp_path / "data"),
+        "--feature-pictures",
+        "weights",
+        "--device",
+        "cpu",
+    ]
+    result = CliRunner().invoke(explain, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.stderr
 
 
 def test_data_that_moved_is_found_by_its_option(segmented_run: Path, hostile_data: Path, tmp_path: Path) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import click
 
 from dlcv.runtime.cli.common import Finite
+from dlcv.train.cli import own_models
 
 OPTIONS = (
     click.option(
         "--model", default="fcn8s", show_default=True, help="Which model; an unknown name lists the known ones."
     ),
+    own_models.OPTION,
     click.option(
         "--width",
         type=Finite(0, 4, min_open=True),

@@ -8,7 +8,11 @@ import click
 
 OPTIONS = (
     click.option(
-        "--epochs", type=click.IntRange(1), default=40, show_default=True, help="Passes over the images, at most."
+        "--epochs",
+        type=click.IntRange(0),
+        default=40,
+        show_default=True,
+        help="Passes over the images, at most; 0 takes the weights of --init as they are.",
     ),
     click.option(
         "--patience",
