@@ -55,7 +55,7 @@ def onnx_from_model(model: nn.Module, card: ModelCard, *, newest_opset: int | No
         except Exception as error:  # the exporter's errors have no base of their own
             sizes = "" if card.size_range is None else f" at sizes of {card.size_range}; leave out --dynamic-size, or"
             raise ExportError(
-                f"torch {torch.__version__} cannot export {card.model}{sizes}: {_first_line(error)}"
+                f"torch {torch.__version__} cannot export {card.model}{sizes}: {_reason(error)}"
             ) from error
     assert program is not None
     proto = program.model_proto
@@ -87,7 +87,10 @@ def _example_size(card: ModelCard) -> tuple[int, int]:
     return min(max(height, least), sizes.max_hw[0]), min(max(width, least), sizes.max_hw[1])
 
 
-def _first_line(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
+    """The first line of what went wrong first: around it torch wraps advice on reporting bugs, in colours."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
@@ -167,9 +170,8 @@ def _input_problems(proto: onnx.ModelProto, card: ModelCard) -> Iterator[str]:
         yield f"inputs [{named}], expected one, image uint8"
         return
     yield from _shape_problems("input", proto.graph.input[0], [*_sides(card), 3])
-    # Where the size varies, its numbers may be asked of the image itself.
-    asking = set() if card.size_range is None else {"Shape"}
-    users = [node for node in proto.graph.node if "image" in node.input and node.op_type not in asking]
+    # How many images there are, and their size where it varies, may be asked of the image itself.
+    users = [node for node in proto.graph.node if "image" in node.input and node.op_type != "Shape"]
     if [node.op_type for node in users] != ["Cast"] or _cast_to(users[0]) != TensorProto.FLOAT:
         yield "image must be cast to float32 first"
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import onnx
+import onnxruntime as ort
 from onnx import TensorProto
 
 from dlcv.export.precision.layer_names import layer_name, makers_of
@@ -51,12 +53,15 @@ def layers_of(proto: onnx.ModelProto) -> tuple[Layer, ...]:
     Raises:
         ExportError: when a layer's shapes are not known.
     """
-    graph = _single(proto).graph
+    single = _single(proto)
+    graph = single.graph
     values = (*graph.input, *graph.value_info, *graph.output)
     shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
     kinds = {v.name: v.type.tensor_type.elem_type for v in values}
     for tensor in graph.initializer:
         shapes[tensor.name], kinds[tensor.name] = list(tensor.dims), tensor.data_type
+    if unknown := _unknown(graph, shapes):
+        shapes |= _seen_shapes(single, unknown)
     makers = makers_of(graph)
     found = []
     for node in graph.node:
@@ -65,6 +70,29 @@ def layers_of(proto: onnx.ModelProto) -> tuple[Layer, ...]:
             kind = sides[0] if sides[0] == sides[1] else " x ".join(sides)
             found.append(Layer(layer_name(node, makers), node.op_type, kind, _multiply_adds(node, shapes)))
     return tuple(found)
+
+
+def _unknown(graph: onnx.GraphProto, shapes: Mapping[str, list[int]]) -> list[str]:
+    """What layers take and give whose shapes could not be inferred, such as those of attention where the image's size varies."""
+    names = [name for node in graph.node if node.op_type in LAYERS for name in (*node.input[:2], node.output[0])]
+    return [name for name in dict.fromkeys(names) if not shapes.get(name) or not all(shapes[name])]
+
+
+def _seen_shapes(single: onnx.ModelProto, names: Sequence[str]) -> dict[str, list[int]]:
+    """The shapes that values have when ONNX Runtime runs the graph on one image; none where it does not run it here."""
+    told = onnx.ModelProto()
+    told.CopyFrom(single)
+    given = {output.name for output in told.graph.output}
+    told.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in given)
+    image = [side.dim_value for side in told.graph.input[0].type.tensor_type.shape.dim]
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = ort.InferenceSession(told.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        found = session.run(list(names), {told.graph.input[0].name: np.zeros(image, np.uint8)})
+    except Exception:  # its exceptions share no base; who asks says that the shapes are not known
+        return {}
+    return {name: list(values.shape) for name, values in zip(names, found, strict=True)}
 
 
 def _single(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -52,13 +52,13 @@ def test_defaults_of_command_and_settings_agree() -> None:
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text(
-        "epochs = 0\nlearning_rate = 0.1\nbatch = 2.5\nema = true\noptimizer = 'adam'\ndata = 3\nclasses = [1]\n"
+        "epochs = -1\nlearning_rate = 0.1\nbatch = 2.5\nema = true\noptimizer = 'adam'\ndata = 3\nclasses = [1]\n"
         "balanced-sampling = 'yes'\nresume = true\nzzz = 1\nwidth = 1\nwarmup = 20\n"
     )
     values, mistakes = options_of_file(path, main.params)
     assert values == {"width": 1.0, "warmup": "20"} and isinstance(values["width"], float)
     assert [mistake.split(":")[0].split(";")[0] for mistake in mistakes] == [
-        "epochs = 0", "unknown name 'learning_rate'", "batch = 2.5", "ema = True", "optimizer = 'adam'", "data = 3",
+        "epochs = -1", "unknown name 'learning_rate'", "batch = 2.5", "ema = True", "optimizer = 'adam'", "data = 3",
         "classes = [1]", "balanced-sampling = 'yes'", "unknown name 'resume'", "unknown name 'zzz'",
     ]  # fmt: skip
     assert "did you mean learning-rate?" in mistakes[1] and "expected a whole number" in mistakes[2]
