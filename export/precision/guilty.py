@@ -191,7 +191,11 @@ class _Measuring:
         copied.name, copied.output[0] = f"{name}:alone", f"{name}:raw"
         if self._precision == "int8":
             copied.input[0] = self._pair(name, node.input[0], low_makers[low.input[0]], low_makers, "in")
-            copied.input[1] = self._int8_weight(name, low_makers[low.input[1]])
+            second = low_makers[low.input[1]]
+            if second.input[0] in self._weights:
+                copied.input[1] = self._int8_weight(name, second)
+            else:  # attention multiplies two values
+                copied.input[1] = self._pair(name, node.input[1], second, low_makers, "second")
         else:
             for place, source in enumerate(node.input):
                 copied.input[place] = self._rounded(f"{name}:{place}", source)

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
+from attention import CARD, Attention
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from dlcv.export.onnx_from_checkpoint import onnx_from_model
 from dlcv.export.precision.calibration import int8_from_onnx
 from dlcv.export.precision.guilty import Guilty, guilty_layers
 from dlcv.export.precision.layer_names import layer_name, makers_of
@@ -100,6 +103,19 @@ def test_int8_is_measured_with_the_ranges_of_its_graph() -> None:
     bad = {x.name: x for x in guilty_layers(proto, low, "int8", layers_of(low), WINDOWS)}
     assert all(x.clipped > 0.3 and x.snr_db < 6 for x in bad.values())
     assert "% of its input beyond the calibrated range)" in bad["a"].sentence
+
+
+def test_a_product_of_two_values_has_no_weight_and_is_measured_all_the_same() -> None:
+    torch.manual_seed(0)
+    proto = onnx_from_model(Attention().eval(), CARD.changed(size_range=None))
+    windows = [RNG.integers(0, 256, (16, 24, 3), np.uint8) for _ in range(3)]
+    low = int8_from_onnx(proto, windows, "min-max")
+    products = [layer.name for layer in layers_of(low) if layer.operator == "MatMul"]
+    found = {x.name: x for x in guilty_layers(proto, low, "int8", layers_of(low), windows)}
+    assert len(products) == 2 and all(10 < found[name].snr_db < 80 for name in products)
+    dark = int8_from_onnx(proto, [window // 8 for window in windows], "min-max")
+    worse = {x.name: x for x in guilty_layers(proto, dark, "int8", layers_of(dark), windows)}
+    assert all(worse[name].snr_db < found[name].snr_db for name in products), "its values are clipped"
 
 
 def test_an_outlier_is_the_fault_of_the_layer_that_reads_it() -> None:
