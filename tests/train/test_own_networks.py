@@ -99,6 +99,16 @@ def test_what_it_gives_is_looked_at_before_anything_is_written(net: Path, scenes
     assert not (tmp_path / "run").exists()
 
 
+def test_the_one_model_of_a_file_need_not_be_named(net: Path, scenes: Path) -> None:
+    code, said = train("--model-file", net, "--data", scenes, "--dry-run")
+    assert code == 0 and "would train net with " in said
+    net.write_text(NET + "\n\nclass Other(Net): pass\n")
+    code, said = train("--model-file", net, "--data", scenes, "--dry-run")
+    assert (code, said) == (2, f"dlcv-train: {net}: has net, other; name one of them with --model\n")
+    code, said = train("--model-file", net, "--model", "other", "--data", scenes, "--dry-run")
+    assert code == 0 and "would train other with " in said
+
+
 def test_a_file_of_settings_does_not_name_code(net: Path, tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text(f'model-file = ["{net}"]\n')
     code, said = train("--config", tmp_path / "run.toml")

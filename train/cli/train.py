@@ -13,7 +13,7 @@ import click
 
 from dlcv.runtime.cli.common import Command, note, typed_options, version_option
 from dlcv.runtime.errors import UsageError
-from dlcv.train.cli.own_models import takes_own_models
+from dlcv.train.cli.own_models import use_model_files
 from dlcv.train.cli.train_options import HEADINGS, train_options
 from dlcv.train.processes.place import place_of_torchrun
 
@@ -43,9 +43,8 @@ class TrainCommand(Command):
 @click.command("dlcv-train", cls=TrainCommand, headings=HEADINGS)
 @train_options
 @version_option
-@takes_own_models
 @click.pass_context
-def main(ctx: click.Context, /, **options: Any) -> None:
+def main(ctx: click.Context, /, model_files: tuple[Path, ...], **options: Any) -> None:
     """Train a segmentation or classification model on labelled images.
 
     Writes best.pt, last.pt, history.csv, settings.toml, split.csv and probe/ (a few validation images that export verifies
@@ -60,6 +59,7 @@ def main(ctx: click.Context, /, **options: Any) -> None:
     from dlcv.train.processes.torchrun import joined
 
     with joined() as processes:
+        use_model_files(ctx, model_files, options)
         _train(ctx, processes, **options)
 
 

@@ -21,9 +21,11 @@ def require_logits(model: nn.Module, name: str, classes: int, side: int) -> None
         side: of the images, in pixels.
 
     Raises:
-        UsageError: when it fails, or does not give logits: float (2, classes, side, side) for segmentation, (2, classes) for
+        UsageError: when it fails, has no parameters, or does not give logits: float (2, classes, side, side) for segmentation, (2, classes) for
             classification; in training a pair of them may be given, the second auxiliary.
     """
+    if next(model.parameters(), None) is None:
+        raise UsageError(f"{name} has no parameters: there is nothing to train")
     wanted = (2, classes, side, side) if model_entry(name).task == "segmentation" else (2, classes)
     for training in (False, True):
         try:

@@ -182,6 +182,8 @@ def test_what_it_gives_is_held_to_logits(tmp_path: Path, returned: str, said: st
 def test_a_classifier_gives_a_row_an_image(nets: Path) -> None:
     use_models(nets)
     require_logits(create_model("wide-net", classes=4), "wide-net", 4, 8)
-    model = torch.nn.Flatten()
+    with pytest.raises(UsageError, match=r"^wide-net has no parameters: there is nothing to train$"):
+        require_logits(torch.nn.Flatten(), "wide-net", 4, 8)
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1), torch.nn.Flatten())
     with pytest.raises(UsageError, match=r"wide-net gives a tensor of float32 \(2, 192\) for 2 images of 8 x 8, .*\(2, 4\)"):  # fmt: skip
         require_logits(model, "wide-net", 4, 8)
