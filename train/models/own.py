@@ -32,7 +32,7 @@ def use_models(path: Path) -> list[str]:
     8-bit levels (0..255), ImageNet's; `summary`.
 
     Args:
-        path: of the file. What lies beside it can be imported by it.
+        path: of the file. What lies beside it can be imported at its top.
 
     Returns:
         The names, in the file's order.
@@ -57,9 +57,10 @@ def _run(path: Path) -> ModuleType:
     name = f"dlcv_models_{sha256(str(where).encode()).hexdigest()[:12]}"
     spec = spec_from_loader(name, SourceFileLoader(name, str(where)))
     assert spec is not None and spec.loader is not None
-    if str(where.parent) not in sys.path:
-        sys.path.append(str(where.parent))  # last: a file beside it takes the place of no package
     module = sys.modules[name] = module_from_spec(spec)
+    folder = str(where.parent)
+    # Its folder is last, and there only meanwhile: nothing in it takes the place of a package, or of one that a library looks for later.
+    sys.path.append(folder)
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
@@ -69,6 +70,9 @@ def _run(path: Path) -> ModuleType:
         raise UsageError(
             f"--model-file {path}{at}: {type(error).__name__}: {one_line(reason_of(error))[:300]}"
         ) from error
+    finally:
+        if folder in sys.path:  # the last of them is ours; what the file added for itself stays
+            del sys.path[len(sys.path) - 1 - sys.path[::-1].index(folder)]
     return module
 
 

@@ -105,7 +105,12 @@ def test_files_beside_it_are_imported_and_take_no_packages_place(tmp_path: Path)
     (tmp_path / "blocks_of_mine.py").write_text(NET)
     (tmp_path / "json.py").write_text("raise SystemExit('not this one')")
     (tmp_path / "nets.py").write_text("import json\nfrom blocks_of_mine import Net\njson.dumps(1)\n")
+    (tmp_path / "an_optional_package").mkdir()  # which some library looks for later
+    before = list(sys.path)
     assert use_models(tmp_path / "nets.py") == ["net"]
+    assert sys.path == before
+    with pytest.raises(ModuleNotFoundError):
+        __import__("an_optional_package")
 
 
 MARKED = HEAD + "class Net(nn.Module):\n    task = 'segmentation'\n    "
