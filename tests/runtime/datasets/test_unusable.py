@@ -10,7 +10,7 @@ import pytest
 
 from dlcv.runtime.datasets import unusable as module
 from dlcv.runtime.datasets.classes.formats import read_images
-from dlcv.runtime.datasets.masks.description import load_description
+from dlcv.runtime.datasets.masks.description import DatasetDescription
 from dlcv.runtime.datasets.masks.pairs import find_pairs
 from dlcv.runtime.datasets.masks.tiles import SegmentationSet
 from dlcv.runtime.datasets.unusable import unusable
@@ -25,7 +25,7 @@ def test_what_read_refuses_is_found_and_all_are_read(tmp_path: Path, monkeypatch
     (tmp_path / "b_sat.png").write_bytes(cut[:60])
     cv2.imwrite(str(tmp_path / "c_mask.png"), np.full((15, 20), 2, np.uint8))
     cv2.imwrite(str(tmp_path / "e_mask.png"), np.full((16, 20), 9, np.uint8))
-    description = load_description("dubai512").__class__(
+    description = DatasetDescription(
         name="x", masks="index", classes=("u", "v", "w"), palette=((0, 0, 0), (1, 1, 1), (2, 2, 2)),
         image_suffix="_sat.png", mask_suffix="_mask.png",
     )  # fmt: skip
