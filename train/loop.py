@@ -60,7 +60,7 @@ class Trainer:
         )
         if settings.init:
             with processes.main_first():
-                say(initialise(model, settings.model, settings.init))
+                say(initialise(model, settings.model, settings.init, whole=settings.epochs == 0))
         seed_process(processes, settings.seed)
         self._highest_rate = highest_rate(model, settings, settings.width)
         if settings.sync_batchnorm and processes.place.size > 1:

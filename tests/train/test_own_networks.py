@@ -9,7 +9,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from dlcv.runtime.errors import UsageError
+from dlcv.runtime.errors import CheckpointError, UsageError
 from dlcv.train.checkpoints.checkpoint import load_checkpoint
 from dlcv.train.checkpoints.session import open_checkpoint
 from dlcv.train.cli.train import main
@@ -131,6 +131,16 @@ def test_weights_as_they_are_become_a_checkpoint(start: Start, scenes: Path, tmp
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "best.pt", "last.pt", "probe", "settings.toml", "split.csv"
     ]  # fmt: skip
+
+
+def test_weights_that_are_not_all_there_are_no_result(start: Start, tmp_path: Path) -> None:
+    weights = start(tmp_path / "other", epochs=1).model.state_dict()
+    last = list(weights)[-1]
+    torch.save({name: tensor for name, tensor in weights.items() if name != last}, tmp_path / "most.pth")
+    with pytest.raises(CheckpointError, match=rf"most.pth has not all weights of the model, and none would be trained; it lacks {last}$"):  # fmt: skip
+        start(tmp_path / "run", init=str(tmp_path / "most.pth"), epochs=0)
+    assert not (tmp_path / "run/best.pt").exists()
+    start(tmp_path / "run", init=str(tmp_path / "most.pth"), epochs=1)  # which trains it
 
 
 def test_it_is_trained_further_and_not_judged_twice(start: Start, tmp_path: Path) -> None:

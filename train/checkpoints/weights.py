@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,34 +22,36 @@ COUNTER = "num_batches_tracked"
 Weights = Mapping[str, Tensor]
 
 
-def initialise(model: nn.Module, name: str, init: str) -> str:
+def initialise(model: nn.Module, name: str, init: str, *, whole: bool = False) -> str:
     """Gives a model its starting weights.
 
     Args:
         model: changed in place.
         name: the model's name in the registry.
         init: `imagenet` for the published weights, fetched once and cached; else a file, see `initialise_from`.
+        whole: whether it must have all tensors of the model.
 
     Returns:
         A line that says how many tensors were taken, which of the model's are fresh and which of the file's were not taken.
 
     Raises:
         UsageError: when the model has no published weights.
-        CheckpointError: when they cannot be fetched, the file cannot be read, or nothing in it fits.
+        CheckpointError: when they cannot be fetched, the file cannot be read, or nothing in it fits; with `whole`, not all.
         MissingPackageError: when the file needs a package that is absent.
         OutputError: when the cache cannot be written.
     """
     if init != IMAGENET:
-        return initialise_from(model, Path(init))
+        return initialise_from(model, Path(init), whole=whole)
     path = published_file(name)
     found = _read(path)
-    return _take(model, path, _renamed(model, found) or found)
+    return _take(model, path, _renamed(model, found) or found, whole)
 
 
-def initialise_from(model: nn.Module, path: Path) -> str:
+def initialise_from(model: nn.Module, path: Path, *, whole: bool = False) -> str:
     """Takes over every tensor of `path` whose name and shape the model has.
 
-    Published names are turned into the model's where more of the tensors fit then.
+    Published names are turned into the model's where more of the tensors fit then; so are names that all begin alike, as those of
+    DataParallel or of a class around the network do.
 
     Args:
         model: changed in place.
@@ -75,7 +77,30 @@ def initialise_from(model: nn.Module, path: Path) -> str:
     own = model.state_dict()
     if renamed is not None and len(_fitting(renamed, own)) > len(_fitting(found, own)):
         found = renamed
-    return _take(model, path, found)
+    ways = [(found, ""), *_other_prefixes(found, own)]
+    found, said = max(ways, key=lambda way: len(_fitting(way[0], own)))  # the first of those that fit as well
+    return _take(model, path, found, whole) + said
+
+
+def _other_prefixes(found: Weights, own: Weights) -> Iterator[tuple[Weights, str]]:
+    """The tensors without what all their names begin with, such as `module.`, and with what all of the model's do, such as `net.`; and how to say it."""
+    theirs, ours = _prefix(found), _prefix(own)
+    bare = {name.removeprefix(theirs): tensor for name, tensor in found.items()}
+    if theirs:
+        yield bare, f"; names taken without {theirs!r}"
+    if ours:
+        yield {ours + name: tensor for name, tensor in found.items()}, f"; names taken with {ours!r} before them"
+    if theirs and ours:
+        yield (
+            {ours + name: tensor for name, tensor in bare.items()},
+            f"; names taken with {ours!r} in place of {theirs!r}",
+        )
+
+
+def _prefix(weights: Weights) -> str:
+    """The part up to the first dot, where it is that of all names; else empty."""
+    first = {name.partition(".")[0] for name in weights if "." in name}
+    return f"{first.pop()}." if len(first) == 1 and all("." in name for name in weights) else ""
 
 
 def _renamed(model: nn.Module, found: Weights) -> Weights | None:
@@ -93,7 +118,7 @@ def _form(tensor: Tensor) -> tuple[torch.Size, bool]:
     return tensor.shape, tensor.is_floating_point()
 
 
-def _take(model: nn.Module, path: Path, found: Weights) -> str:
+def _take(model: nn.Module, path: Path, found: Weights, whole: bool) -> str:
     own = model.state_dict()
     fitting = _fitting(found, own)
     other_form = [name for name in own if name in found and name not in fitting]
@@ -104,12 +129,16 @@ def _take(model: nn.Module, path: Path, found: Weights) -> str:
         shapes = f"; of another shape: {_some([_both(n, found, own) for n in other_form])}" if other_form else ""
         shapes += "; pass the --width that the file was trained with (published weights: 1)" if other_form else ""
         raise CheckpointError(one_line(f"no tensor of {path} fits the model by name and shape; {names}{shapes}"))
-    model.load_state_dict(
-        {name: _converted(name, found[name], own[name].dtype, path) for name in fitting}, strict=False
-    )
     missing = [name for name in own if name not in found]
     counters = [name for name in missing if name.endswith(COUNTER)]
     fresh = [_both(n, found, own) for n in other_form] + [n for n in missing if n not in counters]
+    if whole and fresh:
+        raise CheckpointError(
+            one_line(f"{path} has not all weights of the model, and none would be trained; it lacks {_some(fresh)}")
+        )
+    model.load_state_dict(
+        {name: _converted(name, found[name], own[name].dtype, path) for name in fitting}, strict=False
+    )
     left = [name for name in found if name not in own]
     text = f"{path}: {len(fitting)} of the model's {len(own)} tensors taken"
     text += f"; fresh: {_some(fresh)}" if fresh else ""
@@ -159,8 +188,15 @@ def _check_members(path: Path) -> None:
 
 def _read(path: Path) -> Weights:
     content: Any = _read_safetensors(path) if _is_safetensors(path) else load_archive(path, "expected a state dict")
-    if isinstance(content, Mapping) and isinstance(content.get("weights"), Mapping):
-        content = content["weights"]
+    for key in (
+        "weights",
+        "state_dict",
+        "model_state_dict",
+        "model",
+    ):  # dlcv's, Lightning's, torch's tutorial's, timm's
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
     if not isinstance(content, Mapping) or not all(isinstance(k, str) and _is_plain(v) for k, v in content.items()):
         raise CheckpointError(f"{path} does not hold a state dict (names and tensors); expected a .pth of weights")
     return content

@@ -80,6 +80,36 @@ def test_a_tensor_of_another_shape_is_left(model: nn.Module, tmp_path: Path) -> 
     assert said.count("features.0.weight") == 1
 
 
+class Wrapped(nn.Module):
+    """A class around a network: all its names begin with `net.`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1))
+
+
+@pytest.mark.parametrize(
+    ("prefix", "key", "said"),
+    [
+        ("net.", "", ""),
+        ("", "", "; names taken with 'net.' before them"),
+        ("module.", "state_dict", "; names taken with 'net.' in place of 'module.'"),
+        ("module.net.", "model_state_dict", "; names taken without 'module.'"),
+        ("net.", "model", ""),
+    ],
+)
+def test_what_names_begin_with_is_no_matter(tmp_path: Path, prefix: str, key: str, said: str) -> None:
+    """As DataParallel, Lightning and a class around the network have them."""
+    trained, model = Wrapped(), Wrapped()
+    weights: dict[str, Any] = {prefix + name: tensor for name, tensor in trained.net.state_dict().items()}
+    torch.save({key: weights, "epoch": 3} if key else weights, tmp_path / "own.pth")
+    assert (
+        initialise_from(model, tmp_path / "own.pth")
+        == f"{tmp_path / 'own.pth'}: 4 of the model's 4 tensors taken{said}"
+    )
+    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in trained.state_dict().items())
+
+
 def test_a_checkpoint_of_ours_is_taken_whole(tiny_checkpoint: Path, tiny_model: nn.Module) -> None:
     model = create_model("fcn8s", classes=7, width=0.05)
     said = initialise_from(model, tiny_checkpoint)
