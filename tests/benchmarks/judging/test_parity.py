@@ -28,7 +28,7 @@ from dlcv.runtime.sessions import Session, open_session
 DESCRIPTION = load_description("deepglobe")
 BLOCKED = """
 import sys
-for name in ("torch", "onnx", "onnxscript", "dlcv.train", "dlcv.export"):
+for name in ("torch", "onnx", "onnxscript", "dlcv.export"):
     sys.modules[name] = None
 """
 
